@@ -1,0 +1,20 @@
+"""Environments with long serial dependency chains, their exact values and their parallel twins."""
+
+from rl_serial.envs.chain import Chain, State, TokenLayout
+from rl_serial.envs.registry import ENV_IDS, FAMILIES, Family, make_task, task_of
+from rl_serial.envs.tasks import Bet, Steer, Task, Transition
+
+__all__ = [
+    "ENV_IDS",
+    "FAMILIES",
+    "Bet",
+    "Chain",
+    "Family",
+    "State",
+    "Steer",
+    "Task",
+    "TokenLayout",
+    "Transition",
+    "make_task",
+    "task_of",
+]

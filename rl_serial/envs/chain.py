@@ -1,0 +1,136 @@
+"""The contract of a chain: a deterministic process of a chosen serial depth.
+
+A chain is a set of pure, batched rules. It knows neither rewards of a task nor Gymnasium;
+:mod:`rl_serial.envs.tasks` puts a decision on top of it and :mod:`rl_serial.envs.gym` serves it.
+Arrays are NumPy or torch arrays; the rules give the same bits on both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, is_dataclass
+from typing import Any, Protocol, TypeVar
+
+from array_api_compat import array_namespace
+
+Array = Any
+"""A NumPy or torch array; shapes and dtypes are stated where it is used."""
+
+
+@dataclass(frozen=True)
+class TokenLayout:
+    """How a flat observation folds into tokens.
+
+    The first ``tokens * features`` numbers are the tokens, row by row; the last ``globals`` numbers
+    belong to no token (the working state, a visible bit, the remaining steps as a one-hot).
+    """
+
+    tokens: int
+    features: int
+    globals: int
+
+    @property
+    def size(self) -> int:
+        """Length of the flat observation."""
+        return self.tokens * self.features + self.globals
+
+
+class State(Protocol):
+    """A frozen dataclass of arrays that share their leading dimension B."""
+
+    @property
+    def remaining(self) -> Array:
+        """[B] int64: serial steps left until the chain's end."""
+
+
+S = TypeVar("S")
+
+
+class Chain(Protocol[S]):
+    """A family of chains at fixed shapes; a frozen dataclass whose fields are its options.
+
+    Every function is pure and batched. ``advance`` on a chain at its end returns it unchanged.
+    """
+
+    @property
+    def serial_depth(self) -> int:
+        """How many ``advance`` a fresh instance is from its end."""
+
+    @property
+    def num_kicks(self) -> int:
+        """Number of different pushes an agent can give the chain."""
+
+    @property
+    def layout(self) -> TokenLayout:
+        """How :meth:`observe` folds into tokens."""
+
+    @property
+    def working_size(self) -> int:
+        """C, the length of a row of :meth:`working`."""
+
+    def initial(self, seeds: Array) -> S:
+        """The instances drawn from ``seeds`` [B] int64, with ``serial_depth`` steps remaining."""
+
+    def kick(self, state: S, action: Array) -> S:
+        """The states after the agent's push ``action`` [B] in [0, num_kicks)."""
+
+    def advance(self, state: S) -> S:
+        """The states one serial step later."""
+
+    def payoff(self, state: S) -> Array:
+        """[B] float32 in [-1, 1]: what the states would pay if the chain ended here.
+
+        Its mean over instances is zero at the chain's end.
+        """
+
+    def observe(self, state: S) -> Array:
+        """[B, layout.size] float32 in [0, 1]: working state, what is ahead, remaining steps."""
+
+    def working(self, state: S) -> Array:
+        """[B, working_size] float32 in [0, 1]: the working state as a row of cells.
+
+        Rows of successive states make the space-time diagram of the chain.
+        """
+
+    def redraw_step(self, state: S, seeds: Array) -> S:
+        """The same states with that drawn anew which the next step reads; ``seeds`` [B] int64.
+
+        The seriality certificate asks how often this changes the outcome.
+        """
+
+
+def one_hot(index: Array, size: int, xp: Any) -> Array:
+    """[..., size] float32: 1 at ``index`` [...]; all zero where the index is outside [0, size)."""
+    places = xp.arange(size, dtype=index.dtype, device=index.device)
+    return xp.astype(index[..., None] == places, xp.float32)
+
+
+def map_state(function: Callable[..., Any], *states: S) -> S:
+    """The state whose every array is ``function`` of the corresponding arrays of ``states``.
+
+    A field that is itself a state is mapped in its turn.
+    """
+    first = states[0]
+    arrays = (zip(*(vars(state).values() for state in states), strict=True))
+    return type(first)(
+        *(
+            map_state(function, *fields) if is_dataclass(fields[0]) else function(*fields)
+            for fields in arrays
+        )
+    )
+
+
+def select(rows: Array, yes: S, no: S) -> S:
+    """The states of ``yes`` where ``rows`` [B] bool is true, those of ``no`` elsewhere."""
+    xp = array_namespace(rows)
+
+    def pick(a: Array, b: Array) -> Array:
+        return xp.where(xp.reshape(rows, (-1,) + (1,) * (a.ndim - 1)), a, b)
+
+    return map_state(pick, yes, no)
+
+
+def require(condition: bool, option: str, value: object, right: str) -> None:
+    """Raise a ValueError that names the option, its value and what would be right."""
+    if not condition:
+        raise ValueError(f"{option}={value!r}: must be {right}")

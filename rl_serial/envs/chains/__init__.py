@@ -1,0 +1,1 @@
+"""The chain families, one file each."""

@@ -1,0 +1,163 @@
+"""CellularAutomaton: a ring of cells under an elementary rule; the middle cell is the target.
+
+Predicting rule 110 is P-complete (Neary and Woods 2006). Twins: rule 170 shifts the ring, so the
+outcome is a look-up; rule 90 adds the two neighbours modulo 2, so it is a parity whose terms
+Lucas' theorem gives. Rules are numbered as by Wolfram (1983).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from array_api_compat import array_namespace
+
+from rl_serial.envs.chain import Array, TokenLayout, one_hot, require
+from rl_serial.envs.random import below, random_words
+
+NUM_SITES = 5
+
+
+@dataclass(frozen=True)
+class CellularAutomatonState:
+    """A batch of rings."""
+
+    cells: Array  # [B, cells] int32, 0 or 1
+    bit: Array  # [B] int32, 0 or 1: the outcome that pays
+    remaining: Array  # [B] int64
+
+
+@dataclass(frozen=True)
+class CellularAutomaton:
+    """A ring of cells under one of the 256 elementary rules.
+
+    Args:
+        rule: Wolfram's number of the rule, 0 to 255.
+        serial_depth: steps of the rule, at least 1.
+        cells: length of the ring, at least 2 * serial_depth + 1, so that the light cone of the
+            target does not meet itself; None takes that length.
+
+    Raises:
+        ValueError: an option outside its range.
+    """
+
+    rule: int = 110
+    serial_depth: int = 16
+    cells: int | None = None
+
+    def __post_init__(self) -> None:
+        require(0 <= self.rule <= 255, "rule", self.rule, "an elementary rule, 0 to 255")
+        require(self.serial_depth >= 1, "serial_depth", self.serial_depth, "at least 1")
+        shortest = 2 * self.serial_depth + 1
+        if self.cells is None:
+            object.__setattr__(self, "cells", shortest)
+        require(
+            self.num_cells >= shortest,
+            "cells",
+            self.cells,
+            f"at least 2 * serial_depth + 1 = {shortest}, the light cone of the target",
+        )
+
+    @property
+    def num_cells(self) -> int:
+        """Length of the ring."""
+        assert self.cells is not None
+        return self.cells
+
+    @property
+    def target(self) -> int:
+        """Index of the cell whose last value is the outcome."""
+        return self.num_cells // 2
+
+    @property
+    def num_kicks(self) -> int:
+        """Kick a flips the cell at site a."""
+        return NUM_SITES
+
+    @property
+    def layout(self) -> TokenLayout:
+        """A token a cell: its value, whether it is the target, which site; global: bit, steps."""
+        return TokenLayout(self.num_cells, 2 + NUM_SITES, 1 + self.serial_depth + 1)
+
+    @property
+    def working_size(self) -> int:
+        """The cells of the ring."""
+        return self.num_cells
+
+    def sites(self, remaining: Array) -> Array:
+        """[B, 5] int64: the cells that a kick can flip, with ``remaining`` [B] steps to go.
+
+        They spread evenly over the light cone of the target, from ``remaining`` cells to its left
+        to ``remaining`` cells to its right. At the chain's end they are all the target.
+        """
+        xp = array_namespace(remaining)
+        spread = xp.arange(NUM_SITES, dtype=xp.int64, device=remaining.device)[None, :]
+        left = remaining[:, None]
+        return self.target - left + (2 * left * spread) // (NUM_SITES - 1)
+
+    def initial(self, seeds: Array) -> CellularAutomatonState:
+        """Cells and bit uniform."""
+        xp = array_namespace(seeds)
+        bits = xp.astype(below(random_words(seeds, 1 + self.num_cells), 2), xp.int32)
+        return CellularAutomatonState(
+            cells=bits[:, 1:],
+            bit=bits[:, 0],
+            remaining=xp.full_like(seeds, self.serial_depth),
+        )
+
+    def kick(self, state: CellularAutomatonState, action: Array) -> CellularAutomatonState:
+        """Flip the cell at site ``action``."""
+        xp = array_namespace(action)
+        rows = xp.arange(action.shape[0], dtype=xp.int64, device=action.device)
+        site = self.sites(state.remaining)[rows, action]
+        places = xp.arange(self.num_cells, dtype=xp.int64, device=action.device)
+        flips = xp.astype(site[:, None] == places, xp.int32)
+        return CellularAutomatonState(state.cells ^ flips, state.bit, state.remaining)
+
+    def advance(self, state: CellularAutomatonState) -> CellularAutomatonState:
+        """Apply the rule to every cell at once."""
+        xp = array_namespace(state.cells)
+        centre = state.cells
+        left = xp.concat([centre[:, -1:], centre[:, :-1]], axis=1)
+        right = xp.concat([centre[:, 1:], centre[:, :1]], axis=1)
+        after = (self.rule >> (4 * left + 2 * centre + right)) & 1
+        running = state.remaining > 0
+        return CellularAutomatonState(
+            cells=xp.where(running[:, None], after, centre),
+            bit=state.bit,
+            remaining=xp.clip(state.remaining - 1, 0),
+        )
+
+    def payoff(self, state: CellularAutomatonState) -> Array:
+        """+1 if the target equals the bit, else -1: fair, since the bit is a fair coin."""
+        xp = array_namespace(state.cells)
+        return xp.astype(state.cells[:, self.target] == state.bit, xp.float32) * 2 - 1
+
+    def observe(self, state: CellularAutomatonState) -> Array:
+        """Cells with marks for the target and the sites, then the bit and the remaining steps."""
+        xp = array_namespace(state.cells)
+        batch = state.cells.shape[0]
+        places = xp.arange(self.num_cells, dtype=xp.int64, device=state.cells.device)[:, None]
+        target = xp.full_like(state.remaining, self.target)[:, None]
+        marks = places == xp.concat([target, self.sites(state.remaining)], axis=1)[:, None, :]
+        tokens = xp.concat(
+            [xp.astype(state.cells, xp.float32)[:, :, None], xp.astype(marks, xp.float32)], axis=2
+        )
+        return xp.concat(
+            [
+                xp.reshape(tokens, (batch, -1)),
+                xp.astype(state.bit, xp.float32)[:, None],
+                one_hot(state.remaining, self.serial_depth + 1, xp),
+            ],
+            axis=1,
+        )
+
+    def working(self, state: CellularAutomatonState) -> Array:
+        """The cells."""
+        xp = array_namespace(state.cells)
+        return xp.astype(state.cells, xp.float32)
+
+    def redraw_step(self, state: CellularAutomatonState, seeds: Array) -> CellularAutomatonState:
+        """All cells anew: what passes through the ring at this step is lost."""
+        xp = array_namespace(seeds)
+        bits = xp.astype(below(random_words(seeds, self.num_cells, stream=1), 2), xp.int32)
+        return CellularAutomatonState(bits, state.bit, state.remaining)

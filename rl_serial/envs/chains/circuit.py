@@ -1,0 +1,159 @@
+"""Circuit: layers of gates s'_i = s_a xor (s_b and s_c), whose wiring is drawn anew each time.
+
+Evaluating a layered circuit is P-complete when its width grows with its depth (Ladner 1975); at
+constant width it is in NC1, so ``wires >= serial_depth`` is what the claim needs. In the flat twin
+every layer reads the inputs, so the outcome is one gate of the last layer: depth 1. The gate keeps
+its sensitivity with depth (a flipped wire flips two of the next layer on average) and is balanced,
+which layers of and, or and nand are not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from array_api_compat import array_namespace
+
+from rl_serial.envs.chain import Array, TokenLayout, one_hot, require
+from rl_serial.envs.random import below, random_words
+
+WIRINGS = ("layered", "flat")
+
+
+@dataclass(frozen=True)
+class CircuitState:
+    """A batch of circuits."""
+
+    wires: Array  # [B, wires] int8, 0 or 1: what the next layer reads; at the end, the outputs
+    gates: Array  # [B, serial_depth, wires, 3] int8: a, b, c of each gate, the next layer first
+    bit: Array  # [B] int8, 0 or 1: the outcome that pays
+    remaining: Array  # [B] int64
+
+
+@dataclass(frozen=True)
+class Circuit:
+    """A circuit of ``serial_depth`` layers of ``wires`` gates; wire 0 is the outcome.
+
+    Args:
+        wiring: layered (each layer reads the one before) or flat (each layer reads the inputs).
+        serial_depth: layers, at least 1.
+        wires: wires of a layer, 3 to 127; at least serial_depth for the P-complete claim.
+
+    Raises:
+        ValueError: an option outside its range.
+    """
+
+    wiring: str = "layered"
+    serial_depth: int = 8
+    wires: int = 8
+
+    def __post_init__(self) -> None:
+        require(self.wiring in WIRINGS, "wiring", self.wiring, f"one of {', '.join(WIRINGS)}")
+        require(self.serial_depth >= 1, "serial_depth", self.serial_depth, "at least 1")
+        require(3 <= self.wires <= 127, "wires", self.wires, "3 to 127")
+
+    @property
+    def num_kicks(self) -> int:
+        """Kick a flips wire a."""
+        return self.wires
+
+    @property
+    def layout(self) -> TokenLayout:
+        """A token a layer (a one-hot and b, c two-hot for each gate); global: wires, bit, steps."""
+        features = self.wires * 2 * self.wires
+        return TokenLayout(self.serial_depth, features, self.wires + 1 + self.serial_depth + 1)
+
+    @property
+    def working_size(self) -> int:
+        """The wires."""
+        return self.wires
+
+    def initial(self, seeds: Array) -> CircuitState:
+        """Inputs, bit and wiring uniform; the a, b and c of a gate are three different wires."""
+        xp = array_namespace(seeds)
+        width = self.wires
+        words = random_words(seeds, 1 + width + self.serial_depth * width)
+        gates = self._draw_gates(words[:, 1 + width :])
+        return CircuitState(
+            wires=xp.astype(below(words[:, 1 : 1 + width], 2), xp.int8),
+            gates=xp.reshape(gates, (-1, self.serial_depth, width, 3)),
+            bit=xp.astype(below(words[:, 0], 2), xp.int8),
+            remaining=xp.full_like(seeds, self.serial_depth),
+        )
+
+    def kick(self, state: CircuitState, action: Array) -> CircuitState:
+        """Flip wire ``action`` of those that the next layer reads."""
+        xp = array_namespace(action)
+        places = xp.arange(self.wires, dtype=action.dtype, device=action.device)
+        flips = xp.astype(action[:, None] == places, xp.int8)
+        return CircuitState(state.wires ^ flips, state.gates, state.bit, state.remaining)
+
+    def advance(self, state: CircuitState) -> CircuitState:
+        """Evaluate the next layer and take it off the circuit.
+
+        Only the last layer's outputs are paid, so in the flat wiring those of the layers before it
+        need not be kept: the wires stay the inputs until the last layer reads them.
+        """
+        xp = array_namespace(state.wires)
+        rows = xp.arange(state.wires.shape[0], dtype=xp.int64, device=state.wires.device)
+        layer = xp.astype(state.gates[:, 0], xp.int64)
+        read = state.wires[rows[:, None, None], layer]
+        outputs = read[:, :, 0] ^ (read[:, :, 1] & read[:, :, 2])
+        written = state.remaining == 1 if self.wiring == "flat" else state.remaining > 0
+        consumed = xp.full_like(state.gates[:, :1], -1)
+        return CircuitState(
+            wires=xp.where(written[:, None], outputs, state.wires),
+            gates=xp.concat([state.gates[:, 1:], consumed], axis=1),
+            bit=state.bit,
+            remaining=xp.clip(state.remaining - 1, 0),
+        )
+
+    def payoff(self, state: CircuitState) -> Array:
+        """+1 if wire 0 equals the bit, else -1: fair, since the bit is a fair coin."""
+        xp = array_namespace(state.wires)
+        return xp.astype(state.wires[:, 0] == state.bit, xp.float32) * 2 - 1
+
+    def observe(self, state: CircuitState) -> Array:
+        """Layers ahead as tokens, then wires, bit and remaining steps."""
+        xp = array_namespace(state.wires)
+        batch = state.wires.shape[0]
+        places = xp.arange(self.wires, dtype=xp.int8, device=state.gates.device)
+        gates = state.gates[..., None]
+        linear = gates[:, :, :, 0] == places
+        product = (gates[:, :, :, 1] == places) | (gates[:, :, :, 2] == places)
+        tokens = xp.concat([linear, product], axis=3)
+        return xp.concat(
+            [
+                xp.astype(xp.reshape(tokens, (batch, -1)), xp.float32),
+                xp.astype(state.wires, xp.float32),
+                xp.astype(state.bit, xp.float32)[:, None],
+                one_hot(state.remaining, self.serial_depth + 1, xp),
+            ],
+            axis=1,
+        )
+
+    def working(self, state: CircuitState) -> Array:
+        """The wires."""
+        xp = array_namespace(state.wires)
+        return xp.astype(state.wires, xp.float32)
+
+    def redraw_step(self, state: CircuitState, seeds: Array) -> CircuitState:
+        """All gates of the next layer anew."""
+        xp = array_namespace(seeds)
+        layer = self._draw_gates(random_words(seeds, self.wires, stream=1))[:, None]
+        head = xp.where(state.gates[:, :1] < 0, state.gates[:, :1], layer)
+        gates = xp.concat([head, state.gates[:, 1:]], axis=1)
+        return CircuitState(state.wires, gates, state.bit, state.remaining)
+
+    def _draw_gates(self, words: Array) -> Array:
+        """[B, n, 3] int8: three different wires for each of ``words`` [B, n]."""
+        xp = array_namespace(words)
+        width = self.wires
+        triple = below(words, width * (width - 1) * (width - 2))
+        a = triple % width
+        # b and c are drawn from the wires that are left, counted on from the ones taken.
+        b = (a + 1 + triple // width % (width - 1)) % width
+        low, high = xp.minimum(a, b), xp.maximum(a, b)
+        c = triple // (width * (width - 1))
+        c = c + xp.astype(c >= low, c.dtype)
+        c = c + xp.astype(c >= high, c.dtype)
+        return xp.astype(xp.stack([a, b, c], axis=2), xp.int8)

@@ -1,0 +1,148 @@
+"""PermutationAutomaton: a state on five points, pushed by the letters of a tape.
+
+One step is q <- g[letter](q). The word problem of the group that the letters generate is
+NC1-complete if the group is not solvable (a5, s5; Barrington 1989) and in TC0 or ACC0 if it is
+(z5, d5, f20). Same letters, same shapes; only the group changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from rl_serial.envs.chain import Array, TokenLayout, one_hot, require
+from rl_serial.envs.random import below, random_words
+
+# Four permutations of (0, 1, 2, 3, 4) for each group; letter i sends point q to row[i][q].
+GENERATORS: dict[str, tuple[tuple[int, ...], ...]] = {
+    # Rotations q -> q + c: the cyclic group of order 5.
+    "z5": ((1, 2, 3, 4, 0), (2, 3, 4, 0, 1), (3, 4, 0, 1, 2), (4, 0, 1, 2, 3)),
+    # Rotations by 1 and 2, reflections q -> -q and q -> 1 - q: the dihedral group of order 10.
+    "d5": ((1, 2, 3, 4, 0), (2, 3, 4, 0, 1), (0, 4, 3, 2, 1), (1, 0, 4, 3, 2)),
+    # q -> q + 1, q -> 2q, q -> 3q, q -> 2q + 1: the affine group AGL(1, 5) of order 20.
+    "f20": ((1, 2, 3, 4, 0), (0, 2, 4, 1, 3), (0, 3, 1, 4, 2), (1, 3, 0, 2, 4)),
+    # Two five-cycles and two three-cycles: the alternating group of order 60.
+    "a5": ((1, 2, 3, 4, 0), (1, 3, 0, 4, 2), (1, 2, 0, 3, 4), (0, 1, 3, 4, 2)),
+    # A five-cycle, a transposition, a four-cycle, a three-cycle: the symmetric group of order 120.
+    "s5": ((1, 2, 3, 4, 0), (1, 0, 2, 3, 4), (0, 2, 3, 4, 1), (2, 1, 4, 3, 0)),
+}
+NUM_POINTS = 5
+NUM_LETTERS = 4
+
+
+@lru_cache
+def _permutations(group: str, xp: Any, device: Any) -> Array:
+    """[5, 5] int64: the images under each letter; the last row, letter -1, moves nothing."""
+    rows = [*GENERATORS[group], tuple(range(NUM_POINTS))]
+    return xp.asarray(np.array(rows, dtype=np.int64), device=device)
+
+
+@dataclass(frozen=True)
+class PermutationAutomatonState:
+    """A batch of automata."""
+
+    point: Array  # [B] int64 in [0, 5)
+    tape: Array  # [B, serial_depth] int64 in [0, 4), the next letter first; -1 behind the end
+    remaining: Array  # [B] int64
+
+
+@dataclass(frozen=True)
+class PermutationAutomaton:
+    """Five points, four letters, a tape of ``serial_depth`` letters.
+
+    Args:
+        group: the group that the letters generate: z5, d5, f20, a5 or s5.
+        serial_depth: letters on a fresh tape, at least 1.
+
+    Raises:
+        ValueError: an option outside its range.
+    """
+
+    group: str = "s5"
+    serial_depth: int = 16
+
+    def __post_init__(self) -> None:
+        require(self.group in GENERATORS, "group", self.group, f"one of {', '.join(GENERATORS)}")
+        require(self.serial_depth >= 1, "serial_depth", self.serial_depth, "at least 1")
+
+    @property
+    def num_kicks(self) -> int:
+        """Kick a applies letter a."""
+        return NUM_LETTERS
+
+    @property
+    def layout(self) -> TokenLayout:
+        """A token a letter (one-hot); global: the point and the remaining steps (one-hot)."""
+        return TokenLayout(self.serial_depth, NUM_LETTERS, NUM_POINTS + self.serial_depth + 1)
+
+    @property
+    def working_size(self) -> int:
+        """The five points."""
+        return NUM_POINTS
+
+    def initial(self, seeds: Array) -> PermutationAutomatonState:
+        """Point and letters uniform."""
+        xp = array_namespace(seeds)
+        words = random_words(seeds, 1 + self.serial_depth)
+        return PermutationAutomatonState(
+            point=below(words[:, 0], NUM_POINTS),
+            tape=below(words[:, 1:], NUM_LETTERS),
+            remaining=xp.full_like(seeds, self.serial_depth),
+        )
+
+    def kick(self, state: PermutationAutomatonState, action: Array) -> PermutationAutomatonState:
+        """Apply letter ``action`` to the point; the tape stays."""
+        return PermutationAutomatonState(
+            self._apply(action, state.point), state.tape, state.remaining
+        )
+
+    def advance(self, state: PermutationAutomatonState) -> PermutationAutomatonState:
+        """Apply the next letter and take it off the tape."""
+        xp = array_namespace(state.point)
+        tape = state.tape
+        return PermutationAutomatonState(
+            point=self._apply(tape[:, 0], state.point),
+            tape=xp.concat([tape[:, 1:], xp.full_like(tape[:, :1], -1)], axis=1),
+            remaining=xp.clip(state.remaining - 1, 0),
+        )
+
+    def payoff(self, state: PermutationAutomatonState) -> Array:
+        """+1 on points 0 and 1, -2/3 on the other three: fair on a uniform point."""
+        xp = array_namespace(state.point)
+        wins = xp.astype(state.point < 2, xp.float32)
+        return wins - (1 - wins) * (2 / 3)
+
+    def observe(self, state: PermutationAutomatonState) -> Array:
+        """Letters ahead as one-hot tokens, then point and remaining as one-hots."""
+        xp = array_namespace(state.point)
+        letters = one_hot(state.tape, NUM_LETTERS, xp)
+        return xp.concat(
+            [
+                xp.reshape(letters, (letters.shape[0], -1)),
+                one_hot(state.point, NUM_POINTS, xp),
+                one_hot(state.remaining, self.serial_depth + 1, xp),
+            ],
+            axis=1,
+        )
+
+    def working(self, state: PermutationAutomatonState) -> Array:
+        """The point as a one-hot."""
+        return one_hot(state.point, NUM_POINTS, array_namespace(state.point))
+
+    def redraw_step(
+        self, state: PermutationAutomatonState, seeds: Array
+    ) -> PermutationAutomatonState:
+        """Another letter, uniformly one of the other three, at the head of the tape."""
+        xp = array_namespace(seeds)
+        head = state.tape[:, :1]
+        other = (head + 1 + below(random_words(seeds, 1, stream=1), NUM_LETTERS - 1)) % NUM_LETTERS
+        tape = xp.concat([xp.where(head < 0, head, other), state.tape[:, 1:]], axis=1)
+        return PermutationAutomatonState(state.point, tape, state.remaining)
+
+    def _apply(self, letter: Array, point: Array) -> Array:
+        xp = array_namespace(point)
+        return _permutations(self.group, xp, point.device)[letter, point]

@@ -1,0 +1,127 @@
+"""PointerChase: a pointer follows a table, p <- f(p).
+
+The table random is a random permutation, shown whole: following it is complete for logspace. In
+the table shift, f(p) = p + c modulo the number of nodes, so where the pointer ends is arithmetic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from array_api_compat import array_namespace
+
+from rl_serial.envs.chain import Array, TokenLayout, one_hot, require
+from rl_serial.envs.random import below, random_words
+
+TABLES = ("random", "shift")
+NUM_KICKS = 3
+
+
+@dataclass(frozen=True)
+class PointerChaseState:
+    """A batch of pointers and their tables."""
+
+    pointer: Array  # [B] int64 in [0, nodes)
+    successor: Array  # [B, nodes] int64: f
+    remaining: Array  # [B] int64
+
+
+@dataclass(frozen=True)
+class PointerChase:
+    """A pointer that follows a permutation of ``nodes`` nodes for ``serial_depth`` steps.
+
+    Args:
+        table: random (a random permutation) or shift (f(p) = p + c).
+        serial_depth: steps, at least 1.
+        nodes: an even number, at least 4.
+
+    Raises:
+        ValueError: an option outside its range.
+    """
+
+    table: str = "random"
+    serial_depth: int = 8
+    nodes: int = 16
+
+    def __post_init__(self) -> None:
+        require(self.table in TABLES, "table", self.table, f"one of {', '.join(TABLES)}")
+        require(self.serial_depth >= 1, "serial_depth", self.serial_depth, "at least 1")
+        require(
+            self.nodes >= 4 and self.nodes % 2 == 0, "nodes", self.nodes, "even and at least 4"
+        )
+
+    @property
+    def num_kicks(self) -> int:
+        """Kick a moves the pointer a + 1 nodes on."""
+        return NUM_KICKS
+
+    @property
+    def layout(self) -> TokenLayout:
+        """A token a node (successor one-hot, whether the pointer is here); global: steps."""
+        return TokenLayout(self.nodes, self.nodes + 1, self.serial_depth + 1)
+
+    @property
+    def working_size(self) -> int:
+        """The nodes."""
+        return self.nodes
+
+    def initial(self, seeds: Array) -> PointerChaseState:
+        """Pointer uniform; the table a uniform permutation or a uniform shift c >= 1."""
+        xp = array_namespace(seeds)
+        words = random_words(seeds, 1 + self.nodes)
+        places = xp.arange(self.nodes, dtype=xp.int64, device=seeds.device)
+        if self.table == "random":
+            # The node's number in the low digits makes the keys different, so that every sorting
+            # algorithm gives the same permutation.
+            successor = xp.argsort(words[:, 1:] * self.nodes + places, axis=1)
+        else:
+            step = 1 + below(words[:, 1:2], self.nodes - 1)
+            successor = (places + step) % self.nodes
+        return PointerChaseState(
+            pointer=below(words[:, 0], self.nodes),
+            successor=successor,
+            remaining=xp.full_like(seeds, self.serial_depth),
+        )
+
+    def kick(self, state: PointerChaseState, action: Array) -> PointerChaseState:
+        """Move the pointer ``action`` + 1 nodes on, past the last node to the first."""
+        pointer = (state.pointer + 1 + action) % self.nodes
+        return PointerChaseState(pointer, state.successor, state.remaining)
+
+    def advance(self, state: PointerChaseState) -> PointerChaseState:
+        """Follow the table once."""
+        xp = array_namespace(state.pointer)
+        rows = xp.arange(state.pointer.shape[0], dtype=xp.int64, device=state.pointer.device)
+        after = state.successor[rows, state.pointer]
+        return PointerChaseState(
+            pointer=xp.where(state.remaining > 0, after, state.pointer),
+            successor=state.successor,
+            remaining=xp.clip(state.remaining - 1, 0),
+        )
+
+    def payoff(self, state: PointerChaseState) -> Array:
+        """+1 in the first half of the nodes, else -1: fair, since the pointer ends uniform."""
+        xp = array_namespace(state.pointer)
+        return xp.astype(state.pointer < self.nodes // 2, xp.float32) * 2 - 1
+
+    def observe(self, state: PointerChaseState) -> Array:
+        """Nodes with successor and pointer, then the remaining steps."""
+        xp = array_namespace(state.pointer)
+        here = one_hot(state.pointer, self.nodes, xp)[:, :, None]
+        tokens = xp.concat([one_hot(state.successor, self.nodes, xp), here], axis=2)
+        return xp.concat(
+            [
+                xp.reshape(tokens, (tokens.shape[0], -1)),
+                one_hot(state.remaining, self.serial_depth + 1, xp),
+            ],
+            axis=1,
+        )
+
+    def working(self, state: PointerChaseState) -> Array:
+        """The pointer as a one-hot."""
+        return one_hot(state.pointer, self.nodes, array_namespace(state.pointer))
+
+    def redraw_step(self, state: PointerChaseState, seeds: Array) -> PointerChaseState:
+        """The pointer at a node drawn anew."""
+        pointer = below(random_words(seeds, 1, stream=1)[:, 0], self.nodes)
+        return PointerChaseState(pointer, state.successor, state.remaining)

@@ -1,0 +1,369 @@
+"""The tasks served as Gymnasium environments, one at a time and in batches."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from rl_serial.envs import rendering
+from rl_serial.envs.chain import map_state
+from rl_serial.envs.random import fold_in
+from rl_serial.envs.registry import make_task
+from rl_serial.envs.tasks import Task, num_actions
+
+Observation = NDArray[np.float32]
+RENDER_MODES = ("ansi", "rgb_array", "human")
+FRAMES_PER_SECOND = 4
+
+
+def observation_space(task: Task[Any]) -> gymnasium.spaces.Box:
+    """Flat Box [0, 1] of the length of the task's layout."""
+    return gymnasium.spaces.Box(0.0, 1.0, (task.layout.size,), np.float32)
+
+
+def action_space(task: Task[Any]) -> gymnasium.spaces.Discrete:
+    """One discrete action a name."""
+    return gymnasium.spaces.Discrete(num_actions(task))
+
+
+def _check_render_mode(render_mode: str | None, modes: tuple[str, ...]) -> None:
+    if render_mode is not None and render_mode not in modes:
+        raise ValueError(f"render_mode={render_mode!r}: must be one of {', '.join(modes)}")
+
+
+class SerialEnv(gymnasium.Env[Observation, np.int64]):
+    """One episode of a task at a time.
+
+    ``reset(seed=s)`` plays the first instance of seed s, every further ``reset()`` the next;
+    ``reset(options={"instance": i})`` plays instance seed i. An episode ends by ``terminated``
+    only: the horizon is part of the task.
+
+    Args:
+        family: a chain family of the registry.
+        task: Bet or Steer.
+        render_mode: None, ansi, rgb_array or human.
+        options: those of the chain and of the task (:func:`rl_serial.envs.registry.options_of`).
+
+    Raises:
+        ValueError: an option or render mode that does not exist or is out of range.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {
+        "render_modes": list(RENDER_MODES),
+        "render_fps": FRAMES_PER_SECOND,
+    }
+
+    def __init__(
+        self, *, family: str, task: str, render_mode: str | None = None, **options: Any
+    ) -> None:
+        _check_render_mode(render_mode, RENDER_MODES)
+        self.task = make_task(family, task, **options)
+        self.observation_space = observation_space(self.task)
+        self.action_space = action_space(self.task)
+        self.render_mode = render_mode
+        self._seed: int | None = None
+        self._episode = 0
+        self._window: rendering.Window | None = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """The first observation [layout.size] float32 of the next episode.
+
+        Args:
+            seed: play the instances of this seed from the first on.
+            options: {"instance": int in [0, 2**63)} plays that instance.
+        """
+        super().reset(seed=seed)
+        if seed is not None or self._seed is None:
+            self._seed = seed if seed is not None else int(self.np_random.integers(2**31))
+            self._episode = 0
+        instance = (options or {}).get("instance")
+        if instance is None:
+            seeds = fold_in(np.array([self._seed]), np.array([self._episode]))
+            self._episode += 1
+        else:
+            seeds = np.array([instance], dtype=np.int64)
+        self.state = self.task.initial(seeds)
+        self._states, self._actions, self._total_reward = [self.state], [0][:0], 0.0
+        self._ended = False
+        if self.render_mode == "human":
+            self.render()
+        return self.task.observe(self.state)[0], {}
+
+    def step(self, action: np.int64 | int) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Take an action.
+
+        Raises:
+            ValueError: an action outside the space.
+        """
+        if not self.action_space.contains(action):
+            raise ValueError(f"action {action!r} is outside {_named(self.task)}")
+        transition = self.task.step(self.state, np.array([action], dtype=np.int64))
+        self.state = transition.state
+        reward = float(transition.reward[0])
+        self._ended = bool(transition.terminated[0])
+        if self.render_mode is not None:
+            self._states.append(self.state)
+            self._actions.append(int(action))
+            self._total_reward += reward
+            if self.render_mode == "human":
+                self.render()
+        return self.task.observe(self.state)[0], reward, self._ended, False, {}
+
+    def action_values(self) -> NDArray[np.float32]:
+        """[num_actions] float32: the exact Q* of the current state; zero after the end."""
+        values: NDArray[np.float32] = self.task.action_values(self.state)[0]
+        return values
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """[num_actions] bool: the legal actions of the current state."""
+        masks: NDArray[np.bool_] = self.task.legal_actions(self.state)[0]
+        return masks
+
+    def scene(self) -> rendering.Scene:
+        """The episode up to now; only a render mode keeps its past."""
+        return rendering.Scene(
+            self.task, tuple(self._states), tuple(self._actions), self._total_reward, self._ended
+        )
+
+    def render(self) -> Any:
+        """A string (ansi), a picture [height, width, 3] uint8 (rgb_array), or a window (human)."""
+        if self.render_mode is None:
+            gymnasium.logger.warn("render() needs a render_mode: gym.make(id, render_mode=...)")
+            return None
+        if self.render_mode == "ansi":
+            return rendering.ansi(self.scene())
+        frame = rendering.rgb_array(self.scene())
+        if self.render_mode == "rgb_array":
+            return frame
+        if self._window is None:
+            self._window = rendering.Window()
+        self._window.show(frame)
+        return None
+
+    def close(self) -> None:
+        """Close the window, if there is one."""
+        if self._window is not None:
+            self._window.close()
+            self._window = None
+
+
+class SerialVectorEnv(VectorEnv[Observation, NDArray[np.int64], Any]):
+    """A batch of episodes, stepped by the batched rules.
+
+    With ``reset(seed=s)`` environment i plays the instances of seed s + i: the same episodes as
+    :class:`SerialEnv` with that seed.
+
+    Args:
+        num_envs: episodes side by side.
+        family: a chain family of the registry.
+        task: Bet or Steer.
+        autoreset_mode: SAME_STEP (``final_obs`` in the info), NEXT_STEP or DISABLED, as a member
+            of Gymnasium's AutoresetMode, its name or its value.
+        render_mode: None, ansi or rgb_array.
+        options: those of the chain and of the task.
+
+    Raises:
+        ValueError: an option or mode that does not exist or is out of range.
+    """
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        family: str,
+        task: str,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
+        render_mode: str | None = None,
+        **options: Any,
+    ) -> None:
+        if num_envs < 1:
+            raise ValueError(f"num_envs={num_envs!r}: must be at least 1")
+        _check_render_mode(render_mode, RENDER_MODES[:2])
+        self.num_envs = num_envs
+        self.task = make_task(family, task, **options)
+        self.single_observation_space = observation_space(self.task)
+        self.single_action_space = action_space(self.task)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.render_mode = render_mode
+        self.autoreset_mode = _autoreset_mode(autoreset_mode)
+        self.metadata = {
+            "render_modes": list(RENDER_MODES[:2]),
+            "render_fps": FRAMES_PER_SECOND,
+            "autoreset_mode": self.autoreset_mode,
+        }
+        self._seeds: NDArray[np.int64] | None = None
+        self._ended = np.zeros(num_envs, dtype=np.bool_)
+
+    def reset(
+        self,
+        *,
+        seed: int | list[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[Observation, dict[str, Any]]:
+        """The first observations [num_envs, layout.size] float32.
+
+        Args:
+            seed: environment i plays the instances of seed + i, or of the i-th seed of a list.
+            options: {"reset_mask": [num_envs] bool} resets only those environments.
+
+        Raises:
+            ValueError: a mask that is not of this shape, or given before the first reset.
+        """
+        mask = (options or {}).get("reset_mask")
+        if mask is None:
+            rows = np.arange(self.num_envs)
+        else:
+            mask = np.asarray(mask)
+            if mask.shape != (self.num_envs,) or mask.dtype != np.bool_ or self._seeds is None:
+                raise ValueError(
+                    f"options.reset_mask: must be [num_envs={self.num_envs}] bool, "
+                    "and come after a first reset of all"
+                )
+            rows = np.flatnonzero(mask)
+        self._seed_rows(seed, rows)
+        self._start_episodes(rows)
+        return self.task.observe(self.state), {}
+
+    def step(
+        self, actions: NDArray[np.int64]
+    ) -> tuple[Observation, NDArray[Any], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+        """Take ``actions`` [num_envs] in each environment.
+
+        Raises:
+            ValueError: actions of another shape or outside the space.
+        """
+        actions = np.asarray(actions)
+        if actions.shape != (self.num_envs,) or actions.dtype.kind not in "iu":
+            raise ValueError(
+                f"actions: must be [num_envs={self.num_envs}] integers, "
+                f"not {list(actions.shape)} {actions.dtype}"
+            )
+        if actions.min() < 0 or actions.max() >= num_actions(self.task):
+            raise ValueError(
+                f"actions hold {actions.min()} to {actions.max()}, outside {_named(self.task)}"
+            )
+        begins = np.flatnonzero(self._ended)  # empty except under NEXT_STEP
+        if self.autoreset_mode is AutoresetMode.DISABLED and begins.size:
+            raise ValueError(
+                f"environments {begins.tolist()} have ended: "
+                'reset them with options={"reset_mask": ...} before the next step'
+            )
+        transition = self.task.step(self.state, actions.astype(np.int64))
+        self.state = transition.state
+        rewards = transition.reward.astype(np.float64)
+        terminated = transition.terminated.copy()
+        self._record(actions, rewards)
+        if begins.size:
+            self._start_episodes(begins)
+            rewards[begins], terminated[begins] = 0.0, False
+        infos: dict[str, Any] = {}
+        ends = np.flatnonzero(terminated)
+        if self.autoreset_mode is AutoresetMode.SAME_STEP:
+            if ends.size:
+                infos = self._final_info(ends)
+                self._start_episodes(ends)
+        else:
+            self._ended = terminated.copy()
+        observations = self.task.observe(self.state)
+        return observations, rewards, terminated, np.zeros_like(terminated), infos
+
+    def action_values(self) -> NDArray[np.float32]:
+        """[num_envs, num_actions] float32: the exact Q* of the current states."""
+        values: NDArray[np.float32] = self.task.action_values(self.state)
+        return values
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """[num_envs, num_actions] bool: the legal actions of the current states."""
+        masks: NDArray[np.bool_] = self.task.legal_actions(self.state)
+        return masks
+
+    def render(self) -> tuple[Any, ...] | None:
+        """A string (ansi) or a picture (rgb_array) for each environment."""
+        if self.render_mode is None:
+            return None
+        draw = rendering.ansi if self.render_mode == "ansi" else rendering.rgb_array
+        return tuple(draw(scene) for scene in self._scenes)
+
+    def _seed_rows(self, seed: int | list[int | None] | None, rows: NDArray[np.int64]) -> None:
+        if isinstance(seed, int | np.integer):
+            self._np_random, self._np_random_seed = gymnasium.utils.seeding.np_random(int(seed))
+        if self._seeds is None:
+            self._seeds = self.np_random.integers(2**31, size=self.num_envs)
+            self._episodes = np.zeros(self.num_envs, dtype=np.int64)
+        if seed is None:
+            return
+        if isinstance(seed, int | np.integer):
+            given: list[int | None] = [int(seed) + row for row in range(self.num_envs)]
+        else:
+            given = list(seed)
+            if len(given) != self.num_envs:
+                raise ValueError(f"seed: {len(given)} seeds for {self.num_envs} environments")
+        for row in rows:
+            if (row_seed := given[row]) is not None:
+                self._seeds[row], self._episodes[row] = row_seed, 0
+
+    def _start_episodes(self, rows: NDArray[np.int64]) -> None:
+        """Put the next instance of each of ``rows`` in their places."""
+        assert self._seeds is not None
+        fresh = self.task.initial(fold_in(self._seeds[rows], self._episodes[rows]))
+        self._episodes[rows] += 1
+        self._ended[rows] = False
+        if rows.size == self.num_envs:
+            self.state = fresh
+        else:
+            self.state = map_state(lambda old, new: _put(old, rows, new), self.state, fresh)
+        if self.render_mode is not None:
+            if rows.size == self.num_envs:
+                self._scenes = [rendering.Scene(self.task, ())] * self.num_envs
+            for row in rows:
+                self._scenes[row] = rendering.Scene(self.task, (self._row(row),))
+
+    def _final_info(self, ends: NDArray[np.int64]) -> dict[str, Any]:
+        """What Gymnasium's SAME_STEP mode tells of episodes that end in this step."""
+        ended = map_state(lambda array: array[ends], self.state)
+        mask = np.zeros(self.num_envs, dtype=np.bool_)
+        mask[ends] = True
+        final = np.zeros((self.num_envs, self.task.layout.size), dtype=np.float32)
+        final[ends] = self.task.observe(ended)
+        return {"final_obs": final, "_final_obs": mask, "final_info": {}, "_final_info": mask}
+
+    def _record(self, actions: NDArray[np.int64], rewards: NDArray[np.float64]) -> None:
+        if self.render_mode is None:
+            return
+        for row, scene in enumerate(self._scenes):
+            self._scenes[row] = rendering.Scene(
+                self.task,
+                (*scene.states, self._row(row)),
+                (*scene.actions, int(actions[row])),
+                scene.total_reward + float(rewards[row]),
+            )
+
+    def _row(self, row: int | np.int64) -> Any:
+        return map_state(lambda array: array[row : row + 1], self.state)
+
+
+def _autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
+    for member in AutoresetMode:
+        if mode in (member, member.name, member.value):
+            return member
+    names = ", ".join(member.name for member in AutoresetMode)
+    raise ValueError(f"autoreset_mode={mode!r}: must be one of {names}")
+
+
+def _named(task: Task[Any]) -> str:
+    names = ", ".join(f"{i} {name}" for i, name in enumerate(task.action_names))
+    return f"Discrete({num_actions(task)}): {names}"
+
+
+def _put(old: NDArray[Any], rows: NDArray[np.int64], new: NDArray[Any]) -> NDArray[Any]:
+    merged = old.copy()
+    merged[rows] = new
+    return merged

@@ -1,0 +1,162 @@
+"""The one table of chain families, and the Gymnasium ids made from it.
+
+A row here, a file in :mod:`rl_serial.envs.chains` and a page in ``docs/chains`` add a family.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, get_type_hints
+
+import gymnasium
+
+from rl_serial.envs.chain import Chain
+from rl_serial.envs.chains.cellular_automaton import CellularAutomaton
+from rl_serial.envs.chains.circuit import Circuit
+from rl_serial.envs.chains.permutation_automaton import PermutationAutomaton
+from rl_serial.envs.chains.pointer_chase import PointerChase
+from rl_serial.envs.tasks import Bet, Steer, Task
+
+NAMESPACE = "rl_serial"
+VERSION = "v0"
+TASKS: dict[str, type[Bet[Any]] | type[Steer[Any]]] = {"Bet": Bet, "Steer": Steer}
+
+
+@dataclass(frozen=True)
+class Family:
+    """A chain family: what sets its serial setting and its twins, and the claim about them."""
+
+    chain: type[Any]
+    option: str  # the option in which serial setting and twins differ, and nothing else does
+    serial: tuple[Any, ...]  # its serial values, the default first
+    between: tuple[Any, ...]  # values that are neither
+    twins: tuple[Any, ...]  # its values with a closed form, the main twin first
+    complexity: str
+    source: str
+
+    @property
+    def name(self) -> str:
+        """The name in ids, configs and docs: that of the chain's class."""
+        return self.chain.__name__
+
+
+FAMILIES = {
+    family.name: family
+    for family in (
+        Family(
+            PermutationAutomaton,
+            option="group",
+            serial=("s5", "a5"),
+            between=("d5", "f20"),
+            twins=("z5",),
+            complexity="NC1-complete; twin in TC0",
+            source="Barrington 1989",
+        ),
+        Family(
+            CellularAutomaton,
+            option="rule",
+            serial=(110, 30, 54),
+            between=(),
+            twins=(170, 90),
+            complexity="P-complete (rule 110); twins have a closed form",
+            source="Neary and Woods 2006",
+        ),
+        Family(
+            Circuit,
+            option="wiring",
+            serial=("layered",),
+            between=(),
+            twins=("flat",),
+            complexity="P-complete when wires grow with serial depth; twin has depth 1",
+            source="Ladner 1975",
+        ),
+        Family(
+            PointerChase,
+            option="table",
+            serial=("random",),
+            between=(),
+            twins=("shift",),
+            complexity="logspace-complete; twin is arithmetic",
+            source="Cook and McKenzie 1987",
+        ),
+    )
+}
+
+
+def env_id(family: str, task: str) -> str:
+    """The Gymnasium id of a family under a task."""
+    return f"{NAMESPACE}/{family}{task}-{VERSION}"
+
+
+ENV_IDS: dict[str, tuple[Family, str]] = {
+    env_id(family.name, task): (family, task) for family in FAMILIES.values() for task in TASKS
+}
+
+
+def options_of(family: str, task: str) -> dict[str, Any]:
+    """Every option of an environment with its default, the chain's before the task's."""
+    return {
+        field.name: field.default
+        for owner in (FAMILIES[family].chain, TASKS[task])
+        for field in fields(owner)
+        if field.default is not MISSING
+    }
+
+
+def make_task(family: str, task: str, **options: Any) -> Task[Any]:
+    """The rules of an environment: the chain with its options under the task with its own.
+
+    Args:
+        family: a name of ``FAMILIES``.
+        task: Bet or Steer.
+        options: fields of the chain or of the task, see :func:`options_of`.
+
+    Raises:
+        ValueError: an unknown option, one of the wrong type or one outside its range.
+    """
+    known = options_of(family, task)
+    for name, value in options.items():
+        if name not in known:
+            raise ValueError(
+                f"{name}: {family}{task} has no such option; there are {', '.join(known)}"
+            )
+        hints = get_type_hints(FAMILIES[family].chain) | get_type_hints(TASKS[task])
+        hint = hints[name] | int if hints[name] is float else hints[name]
+        if not isinstance(value, hint) or isinstance(value, bool):
+            wanted = getattr(hints[name], "__name__", hints[name])
+            raise ValueError(f"{name}={value!r}: must be {wanted}, not {type(value).__name__}")
+    chain_fields = {field.name for field in fields(FAMILIES[family].chain)}
+    chain: Chain[Any] = FAMILIES[family].chain(
+        **{name: value for name, value in options.items() if name in chain_fields}
+    )
+    return TASKS[task](
+        chain, **{name: value for name, value in options.items() if name not in chain_fields}
+    )
+
+
+def task_of(env: str, **options: Any) -> Task[Any]:
+    """The rules of an environment by its Gymnasium id.
+
+    Raises:
+        ValueError: an unknown id or option.
+    """
+    if env not in ENV_IDS:
+        raise ValueError(f"{env}: no such environment; there are {', '.join(ENV_IDS)}")
+    family, task = ENV_IDS[env]
+    return make_task(family.name, task, **options)
+
+
+def twin_options(family: Family, options: dict[str, Any]) -> dict[str, Any]:
+    """The same options with the main twin's value."""
+    return options | {family.option: family.twins[0]}
+
+
+def register() -> None:
+    """Register every family under every task with Gymnasium."""
+    for id_, (family, task) in ENV_IDS.items():
+        gymnasium.register(
+            id_,
+            entry_point="rl_serial.envs.gym:SerialEnv",
+            vector_entry_point="rl_serial.envs.gym:SerialVectorEnv",
+            kwargs={"family": family.name, "task": task},
+        )
