@@ -105,6 +105,11 @@ def one_hot(index: Array, size: int, xp: Any) -> Array:
     return xp.astype(index[..., None] == places, xp.float32)
 
 
+def count_down(remaining: Array) -> Array:
+    """[B] int64: one step fewer, and never fewer than none."""
+    return remaining - array_namespace(remaining).astype(remaining > 0, remaining.dtype)
+
+
 def map_state(function: Callable[..., Any], *states: S) -> S:
     """The state whose every array is ``function`` of the corresponding arrays of ``states``.
 

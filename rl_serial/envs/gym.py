@@ -90,7 +90,9 @@ class SerialEnv(gymnasium.Env[Observation, np.int64]):
         else:
             seeds = np.array([instance], dtype=np.int64)
         self.state = self.task.initial(seeds)
-        self._states, self._actions, self._total_reward = [self.state], [0][:0], 0.0
+        self._states = [self.state]
+        self._actions: list[int] = []
+        self._total_reward = 0.0
         self._ended = False
         if self.render_mode == "human":
             self.render()
@@ -328,11 +330,13 @@ class SerialVectorEnv(VectorEnv[Observation, NDArray[np.int64], Any]):
 
     def _final_info(self, ends: NDArray[np.int64]) -> dict[str, Any]:
         """What Gymnasium's SAME_STEP mode tells of episodes that end in this step."""
-        ended = map_state(lambda array: array[ends], self.state)
         mask = np.zeros(self.num_envs, dtype=np.bool_)
         mask[ends] = True
-        final = np.zeros((self.num_envs, self.task.layout.size), dtype=np.float32)
-        final[ends] = self.task.observe(ended)
+        if ends.size == self.num_envs:
+            final = self.task.observe(self.state)
+        else:
+            final = np.zeros((self.num_envs, self.task.layout.size), dtype=np.float32)
+            final[ends] = self.task.observe(map_state(lambda array: array[ends], self.state))
         return {"final_obs": final, "_final_obs": mask, "final_info": {}, "_final_info": mask}
 
     def _record(self, actions: NDArray[np.int64], rewards: NDArray[np.float64]) -> None:

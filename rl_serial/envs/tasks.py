@@ -275,7 +275,7 @@ class Steer(Generic[C]):
         """Kick where that is asked for and allowed, then advance."""
         xp = array_namespace(action)
         kicks = (action > 0) & (self._decisions_left(state) > 0)
-        kicked = self.chain.kick(state, xp.clip(action - 1, 0))
+        kicked = self.chain.kick(state, xp.where(kicks, action - 1, 0))
         after = self.chain.advance(select(kicks, kicked, state))
         terminated = self.remaining(after) == 0
         pays = xp.astype(terminated & (self.remaining(state) > 0), xp.float32)
@@ -346,6 +346,5 @@ class Steer(Generic[C]):
         return state
 
     def _decisions_left(self, state: C) -> Array:
-        remaining = self.remaining(state)
-        xp = array_namespace(remaining)
-        return xp.clip(remaining - (self.chain.serial_depth - self.decisions), 0)
+        """[B] int64: steps at which a kick is still possible; zero or less behind them."""
+        return self.remaining(state) - (self.chain.serial_depth - self.decisions)

@@ -8,21 +8,33 @@ Lucas' theorem gives. Rules are numbered as by Wolfram (1983).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 from array_api_compat import array_namespace
 
-from rl_serial.envs.chain import Array, TokenLayout, one_hot, require
+from rl_serial.envs.chain import Array, TokenLayout, count_down, one_hot, require
 from rl_serial.envs.random import below, random_words
 
 NUM_SITES = 5
+
+
+@lru_cache(maxsize=16)
+def _marks(chain: CellularAutomaton, xp: Any, device: Any) -> Array:
+    """[serial_depth + 1, cells, 1 + 5] int16: by remaining steps, the target and the sites."""
+    remaining = xp.arange(chain.serial_depth + 1, dtype=xp.int64, device=device)
+    target = xp.full_like(remaining, chain.target)[:, None]
+    marked = xp.concat([target, chain.sites(remaining)], axis=1)
+    places = xp.arange(chain.num_cells, dtype=xp.int64, device=device)
+    return xp.astype(marked[:, None, :] == places[:, None], xp.int16)
 
 
 @dataclass(frozen=True)
 class CellularAutomatonState:
     """A batch of rings."""
 
-    cells: Array  # [B, cells] int32, 0 or 1
-    bit: Array  # [B] int32, 0 or 1: the outcome that pays
+    cells: Array  # [B, cells] int16, 0 or 1
+    bit: Array  # [B] int16, 0 or 1: the outcome that pays
     remaining: Array  # [B] int64
 
 
@@ -97,7 +109,7 @@ class CellularAutomaton:
     def initial(self, seeds: Array) -> CellularAutomatonState:
         """Cells and bit uniform."""
         xp = array_namespace(seeds)
-        bits = xp.astype(below(random_words(seeds, 1 + self.num_cells), 2), xp.int32)
+        bits = xp.astype(below(random_words(seeds, 1 + self.num_cells), 2), xp.int16)
         return CellularAutomatonState(
             cells=bits[:, 1:],
             bit=bits[:, 0],
@@ -110,7 +122,7 @@ class CellularAutomaton:
         rows = xp.arange(action.shape[0], dtype=xp.int64, device=action.device)
         site = self.sites(state.remaining)[rows, action]
         places = xp.arange(self.num_cells, dtype=xp.int64, device=action.device)
-        flips = xp.astype(site[:, None] == places, xp.int32)
+        flips = xp.astype(site[:, None] == places, xp.int16)
         return CellularAutomatonState(state.cells ^ flips, state.bit, state.remaining)
 
     def advance(self, state: CellularAutomatonState) -> CellularAutomatonState:
@@ -124,7 +136,7 @@ class CellularAutomaton:
         return CellularAutomatonState(
             cells=xp.where(running[:, None], after, centre),
             bit=state.bit,
-            remaining=xp.clip(state.remaining - 1, 0),
+            remaining=count_down(state.remaining),
         )
 
     def payoff(self, state: CellularAutomatonState) -> Array:
@@ -136,16 +148,12 @@ class CellularAutomaton:
         """Cells with marks for the target and the sites, then the bit and the remaining steps."""
         xp = array_namespace(state.cells)
         batch = state.cells.shape[0]
-        places = xp.arange(self.num_cells, dtype=xp.int64, device=state.cells.device)[:, None]
-        target = xp.full_like(state.remaining, self.target)[:, None]
-        marks = places == xp.concat([target, self.sites(state.remaining)], axis=1)[:, None, :]
-        tokens = xp.concat(
-            [xp.astype(state.cells, xp.float32)[:, :, None], xp.astype(marks, xp.float32)], axis=2
-        )
+        marks = _marks(self, xp, state.cells.device)[state.remaining]
+        tokens = xp.concat([state.cells[:, :, None], marks], axis=2)
+        shown = xp.concat([xp.reshape(tokens, (batch, -1)), state.bit[:, None]], axis=1)
         return xp.concat(
             [
-                xp.reshape(tokens, (batch, -1)),
-                xp.astype(state.bit, xp.float32)[:, None],
+                xp.astype(shown, xp.float32),
                 one_hot(state.remaining, self.serial_depth + 1, xp),
             ],
             axis=1,
@@ -159,5 +167,5 @@ class CellularAutomaton:
     def redraw_step(self, state: CellularAutomatonState, seeds: Array) -> CellularAutomatonState:
         """All cells anew: what passes through the ring at this step is lost."""
         xp = array_namespace(seeds)
-        bits = xp.astype(below(random_words(seeds, self.num_cells, stream=1), 2), xp.int32)
+        bits = xp.astype(below(random_words(seeds, self.num_cells, stream=1), 2), xp.int16)
         return CellularAutomatonState(bits, state.bit, state.remaining)

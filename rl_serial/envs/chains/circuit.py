@@ -10,13 +10,44 @@ which layers of and, or and nand are not.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
+import numpy as np
 from array_api_compat import array_namespace
 
-from rl_serial.envs.chain import Array, TokenLayout, one_hot, require
+from rl_serial.envs.chain import Array, TokenLayout, count_down, one_hot, require
 from rl_serial.envs.random import below, random_words
 
 WIRINGS = ("layered", "flat")
+
+
+# A gate is one number, (a * wires + b) * wires + c, so that a table look-up gives what it reads and
+# how it is shown. Number -1, a layer that is gone, is the last row of each table.
+
+
+@lru_cache(maxsize=16)
+def _gates(wires: int, xp: Any, device: Any) -> Array:
+    """[wires * (wires - 1) * (wires - 2)] int32: the gates that read three different wires."""
+    a, b, c = np.unravel_index(np.arange(wires**3), (wires,) * 3)
+    different = np.flatnonzero((a != b) & (b != c) & (c != a))
+    return xp.asarray(different.astype(np.int32), device=device)
+
+
+@lru_cache(maxsize=16)
+def _gate_inputs(wires: int, xp: Any, device: Any) -> Array:
+    """[wires**3 + 1, 3] int64: the wires a, b, c of each gate."""
+    inputs = np.stack(np.unravel_index(np.arange(wires**3), (wires,) * 3), axis=1)
+    return xp.asarray(np.concatenate([inputs, [[0, 0, 0]]]), device=device)
+
+
+@lru_cache(maxsize=16)
+def _gate_features(wires: int, xp: Any, device: Any) -> Array:
+    """[wires**3 + 1, 2 * wires] int8: a as a one-hot, then b and c as a two-hot."""
+    a, b, c = np.unravel_index(np.arange(wires**3), (wires,) * 3)
+    hot = np.eye(wires, dtype=np.int8)
+    features = np.concatenate([hot[a], hot[b] | hot[c]], axis=1)
+    return xp.asarray(np.concatenate([features, features[:1] * 0]), device=device)
 
 
 @dataclass(frozen=True)
@@ -24,7 +55,7 @@ class CircuitState:
     """A batch of circuits."""
 
     wires: Array  # [B, wires] int8, 0 or 1: what the next layer reads; at the end, the outputs
-    gates: Array  # [B, serial_depth, wires, 3] int8: a, b, c of each gate, the next layer first
+    gates: Array  # [B, serial_depth, wires] int32: each gate's number, the next layer first
     bit: Array  # [B] int8, 0 or 1: the outcome that pays
     remaining: Array  # [B] int64
 
@@ -36,7 +67,7 @@ class Circuit:
     Args:
         wiring: layered (each layer reads the one before) or flat (each layer reads the inputs).
         serial_depth: layers, at least 1.
-        wires: wires of a layer, 3 to 127; at least serial_depth for the P-complete claim.
+        wires: wires of a layer, 3 to 64; at least serial_depth for the P-complete claim.
 
     Raises:
         ValueError: an option outside its range.
@@ -49,7 +80,7 @@ class Circuit:
     def __post_init__(self) -> None:
         require(self.wiring in WIRINGS, "wiring", self.wiring, f"one of {', '.join(WIRINGS)}")
         require(self.serial_depth >= 1, "serial_depth", self.serial_depth, "at least 1")
-        require(3 <= self.wires <= 127, "wires", self.wires, "3 to 127")
+        require(3 <= self.wires <= 64, "wires", self.wires, "3 to 64")
 
     @property
     def num_kicks(self) -> int:
@@ -75,7 +106,7 @@ class Circuit:
         gates = self._draw_gates(words[:, 1 + width :])
         return CircuitState(
             wires=xp.astype(below(words[:, 1 : 1 + width], 2), xp.int8),
-            gates=xp.reshape(gates, (-1, self.serial_depth, width, 3)),
+            gates=xp.reshape(gates, (-1, self.serial_depth, width)),
             bit=xp.astype(below(words[:, 0], 2), xp.int8),
             remaining=xp.full_like(seeds, self.serial_depth),
         )
@@ -94,9 +125,10 @@ class Circuit:
         need not be kept: the wires stay the inputs until the last layer reads them.
         """
         xp = array_namespace(state.wires)
-        rows = xp.arange(state.wires.shape[0], dtype=xp.int64, device=state.wires.device)
-        layer = xp.astype(state.gates[:, 0], xp.int64)
-        read = state.wires[rows[:, None, None], layer]
+        device = state.wires.device
+        rows = xp.arange(state.wires.shape[0], dtype=xp.int64, device=device)
+        inputs = _gate_inputs(self.wires, xp, device)[state.gates[:, 0]]
+        read = state.wires[rows[:, None, None], inputs]
         outputs = read[:, :, 0] ^ (read[:, :, 1] & read[:, :, 2])
         written = state.remaining == 1 if self.wiring == "flat" else state.remaining > 0
         consumed = xp.full_like(state.gates[:, :1], -1)
@@ -104,7 +136,7 @@ class Circuit:
             wires=xp.where(written[:, None], outputs, state.wires),
             gates=xp.concat([state.gates[:, 1:], consumed], axis=1),
             bit=state.bit,
-            remaining=xp.clip(state.remaining - 1, 0),
+            remaining=count_down(state.remaining),
         )
 
     def payoff(self, state: CircuitState) -> Array:
@@ -116,16 +148,13 @@ class Circuit:
         """Layers ahead as tokens, then wires, bit and remaining steps."""
         xp = array_namespace(state.wires)
         batch = state.wires.shape[0]
-        places = xp.arange(self.wires, dtype=xp.int8, device=state.gates.device)
-        gates = state.gates[..., None]
-        linear = gates[:, :, :, 0] == places
-        product = (gates[:, :, :, 1] == places) | (gates[:, :, :, 2] == places)
-        tokens = xp.concat([linear, product], axis=3)
+        table = _gate_features(self.wires, xp, state.gates.device)
+        layers = xp.take(table, xp.reshape(state.gates, (-1,)), axis=0)
+        shown = [xp.reshape(layers, (batch, -1)), state.wires, state.bit[:, None]]
         return xp.concat(
             [
-                xp.astype(xp.reshape(tokens, (batch, -1)), xp.float32),
-                xp.astype(state.wires, xp.float32),
-                xp.astype(state.bit, xp.float32)[:, None],
+                # One conversion of the whole: small integers move four times faster than floats.
+                xp.astype(xp.concat(shown, axis=1), xp.float32),
                 one_hot(state.remaining, self.serial_depth + 1, xp),
             ],
             axis=1,
@@ -145,15 +174,6 @@ class Circuit:
         return CircuitState(state.wires, gates, state.bit, state.remaining)
 
     def _draw_gates(self, words: Array) -> Array:
-        """[B, n, 3] int8: three different wires for each of ``words`` [B, n]."""
-        xp = array_namespace(words)
-        width = self.wires
-        triple = below(words, width * (width - 1) * (width - 2))
-        a = triple % width
-        # b and c are drawn from the wires that are left, counted on from the ones taken.
-        b = (a + 1 + triple // width % (width - 1)) % width
-        low, high = xp.minimum(a, b), xp.maximum(a, b)
-        c = triple // (width * (width - 1))
-        c = c + xp.astype(c >= low, c.dtype)
-        c = c + xp.astype(c >= high, c.dtype)
-        return xp.astype(xp.stack([a, b, c], axis=2), xp.int8)
+        """[B, n] int32: the gates that ``words`` [B, n] choose."""
+        choices = _gates(self.wires, array_namespace(words), words.device)
+        return choices[below(words, choices.shape[0])]

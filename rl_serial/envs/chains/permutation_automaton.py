@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from rl_serial.envs.chain import Array, TokenLayout, one_hot, require
+from rl_serial.envs.chain import Array, TokenLayout, count_down, one_hot, require
 from rl_serial.envs.random import below, random_words
 
 # Four permutations of (0, 1, 2, 3, 4) for each group; letter i sends point q to row[i][q].
@@ -107,7 +107,7 @@ class PermutationAutomaton:
         return PermutationAutomatonState(
             point=self._apply(tape[:, 0], state.point),
             tape=xp.concat([tape[:, 1:], xp.full_like(tape[:, :1], -1)], axis=1),
-            remaining=xp.clip(state.remaining - 1, 0),
+            remaining=count_down(state.remaining),
         )
 
     def payoff(self, state: PermutationAutomatonState) -> Array:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from array_api_compat import array_namespace
 
-from rl_serial.envs.chain import Array, TokenLayout, one_hot, require
+from rl_serial.envs.chain import Array, TokenLayout, count_down, one_hot, require
 from rl_serial.envs.random import below, random_words
 
 TABLES = ("random", "shift")
@@ -96,7 +96,7 @@ class PointerChase:
         return PointerChaseState(
             pointer=xp.where(state.remaining > 0, after, state.pointer),
             successor=state.successor,
-            remaining=xp.clip(state.remaining - 1, 0),
+            remaining=count_down(state.remaining),
         )
 
     def payoff(self, state: PointerChaseState) -> Array:
