@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -21,12 +21,12 @@ RENDER_MODES = ("ansi", "rgb_array", "human")
 FRAMES_PER_SECOND = 4
 
 
-def observation_space(task: Task[Any]) -> gymnasium.spaces.Box:
+def observation_space(task: Task[Any]) -> gymnasium.Space[Observation]:
     """Flat Box [0, 1] of the length of the task's layout."""
     return gymnasium.spaces.Box(0.0, 1.0, (task.layout.size,), np.float32)
 
 
-def action_space(task: Task[Any]) -> gymnasium.spaces.Discrete:
+def action_space(task: Task[Any]) -> gymnasium.Space[np.int64]:
     """One discrete action a name."""
     return gymnasium.spaces.Discrete(num_actions(task))
 
@@ -53,7 +53,7 @@ class SerialEnv(gymnasium.Env[Observation, np.int64]):
         ValueError: an option or render mode that does not exist or is out of range.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {
+    metadata = {  # noqa: RUF012
         "render_modes": list(RENDER_MODES),
         "render_fps": FRAMES_PER_SECOND,
     }
@@ -201,6 +201,7 @@ class SerialVectorEnv(VectorEnv[Observation, NDArray[np.int64], Any]):
             "render_fps": FRAMES_PER_SECOND,
             "autoreset_mode": self.autoreset_mode,
         }
+        self.state: Any = None
         self._seeds: NDArray[np.int64] | None = None
         self._ended = np.zeros(num_envs, dtype=np.bool_)
 

@@ -5,6 +5,7 @@ A row here, a file in :mod:`rl_serial.envs.chains` and a page in ``docs/chains``
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, get_type_hints
 
@@ -33,6 +34,7 @@ class Family:
     twins: tuple[Any, ...]  # its values with a closed form, the main twin first
     complexity: str
     source: str
+    sizes: Callable[[int], dict[str, int]] | None = None  # options that a serial depth asks for
 
     @property
     def name(self) -> str:
@@ -69,6 +71,7 @@ FAMILIES = {
             twins=("flat",),
             complexity="P-complete when wires grow with serial depth; twin has depth 1",
             source="Ladner 1975",
+            sizes=lambda serial_depth: {"wires": max(8, serial_depth)},
         ),
         Family(
             PointerChase,
@@ -78,6 +81,7 @@ FAMILIES = {
             twins=("shift",),
             complexity="logspace-complete; twin is arithmetic",
             source="Cook and McKenzie 1987",
+            sizes=lambda serial_depth: {"nodes": max(16, 2 * serial_depth)},
         ),
     )
 }

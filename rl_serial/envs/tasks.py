@@ -219,7 +219,7 @@ class Bet(Generic[C]):
 
     def remaining(self, state: BetState[C]) -> Array:
         """Steps that the chain is from its end."""
-        return state.chain.remaining  # type: ignore[attr-defined, no-any-return]
+        return state.chain.remaining  # type: ignore[attr-defined]
 
     def chain_state(self, state: BetState[C]) -> C:
         """The state of the chain."""
@@ -339,7 +339,7 @@ class Steer(Generic[C]):
 
     def remaining(self, state: C) -> Array:
         """Steps that the chain is from its end."""
-        return state.remaining  # type: ignore[attr-defined, no-any-return]
+        return state.remaining  # type: ignore[attr-defined]
 
     def chain_state(self, state: C) -> C:
         """The state is the chain's."""

@@ -46,9 +46,7 @@ class PointerChase:
     def __post_init__(self) -> None:
         require(self.table in TABLES, "table", self.table, f"one of {', '.join(TABLES)}")
         require(self.serial_depth >= 1, "serial_depth", self.serial_depth, "at least 1")
-        require(
-            self.nodes >= 4 and self.nodes % 2 == 0, "nodes", self.nodes, "even and at least 4"
-        )
+        require(self.nodes >= 4 and self.nodes % 2 == 0, "nodes", self.nodes, "even and at least 4")
 
     @property
     def num_kicks(self) -> int:

@@ -1,0 +1,1 @@
+"""Agents: learned from configurations, and the baselines that bound the score."""

@@ -1,0 +1,480 @@
+"""Stable-Baselines3 and sb3-contrib with this package's trunks, on a native batched VecEnv."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import random
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import cycle
+from pathlib import Path
+from typing import Any, cast
+
+import gymnasium
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sb3_contrib import QRDQN, MaskablePPO
+from stable_baselines3 import DQN, PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import KVWriter, Logger
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.vec_env import VecEnv
+from torch import nn
+
+from rl_serial.agents.agent import Judgement
+from rl_serial.config import SB3AgentConfig
+from rl_serial.envs.chain import map_state
+from rl_serial.envs.gym import SerialVectorEnv
+from rl_serial.envs.tasks import Task
+from rl_serial.errors import RunError, UserError
+from rl_serial.networks import build_trunk
+
+ALGORITHMS: dict[str, type[BaseAlgorithm]] = {
+    "ppo": PPO,
+    "dqn": DQN,
+    "qrdqn": QRDQN,
+    "maskable_ppo": MaskablePPO,
+}
+# What the run sets itself; a config that sets it again would be contradicted.
+_SET_BY_THE_RUN = {
+    "self",
+    "policy",
+    "env",
+    "seed",
+    "device",
+    "tensorboard_log",
+    "_init_setup_model",
+}
+
+
+class SerialVecEnv(VecEnv):
+    """Stable-Baselines3's view of a :class:`SerialVectorEnv`: one batched step, no processes.
+
+    Args:
+        env: a vector environment with SAME_STEP autoreset.
+    """
+
+    def __init__(self, env: SerialVectorEnv) -> None:
+        self.env = env
+        self.render_mode = env.render_mode
+        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+        self._actions = np.zeros(env.num_envs, dtype=np.int64)
+        self._returns = np.zeros(env.num_envs)
+        self._lengths = np.zeros(env.num_envs, dtype=np.int64)
+
+    def reset(self) -> NDArray[np.float32]:
+        """The first observations; a seed given before (``seed``) is used once."""
+        seeds = None if self._seeds[0] is None else self._seeds
+        observations, _ = self.env.reset(seed=seeds)
+        self._reset_seeds()
+        self._returns[:] = 0
+        self._lengths[:] = 0
+        return observations
+
+    def step_async(self, actions: NDArray[np.int64]) -> None:
+        """Keep the actions for :meth:`step_wait`."""
+        self._actions = actions
+
+    def step_wait(
+        self,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
+        """Take the step. SB3 changes rewards in place, so they are a fresh array."""
+        observations, rewards, dones, _, info = self.env.step(self._actions)
+        self._returns += rewards
+        self._lengths += 1
+        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        for row in np.flatnonzero(dones):
+            infos[row] = {
+                "terminal_observation": info["final_obs"][row],
+                "TimeLimit.truncated": False,
+                "episode": {
+                    "r": float(self._returns[row]),
+                    "l": int(self._lengths[row]),
+                    "t": 0.0,
+                },
+            }
+        self._returns[dones] = 0
+        self._lengths[dones] = 0
+        return observations, rewards.astype(np.float32), dones, infos
+
+    def close(self) -> None:
+        """Close the vector environment."""
+        self.env.close()
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        """The attribute, once for each index."""
+        return [getattr(self.env, attr_name)] * len(self._rows(indices))
+
+    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+        """Set the attribute; it is one for all environments."""
+        setattr(self.env, attr_name, value)
+
+    def env_method(
+        self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any
+    ) -> list[Any]:
+        """The rows of a batched method (``action_masks``, ``action_values``)."""
+        batched = getattr(self.env, method_name)(*args, **kwargs)
+        return [batched[row] for row in self._rows(indices)]
+
+    def env_is_wrapped(self, wrapper_class: type[Any], indices: Any = None) -> list[bool]:
+        """Never."""
+        return [False] * len(self._rows(indices))
+
+    def get_images(self) -> list[Any]:
+        """A picture of each environment."""
+        return list(self.env.render() or ())
+
+    def _rows(self, indices: Any) -> list[int]:
+        return list(self._get_indices(indices))
+
+
+class TrunkExtractor(BaseFeaturesExtractor):
+    """A trunk of :mod:`rl_serial.networks` as Stable-Baselines3's features extractor.
+
+    Args:
+        observation_space: the flat Box of the environment.
+        trunks: arguments of :func:`build_trunk`; each extractor takes the next. An actor-critic
+            policy builds the policy's extractor first and then the value's, from the same
+            arguments, so this is how the two come to differ.
+    """
+
+    def __init__(
+        self,
+        observation_space: gymnasium.spaces.Box,
+        trunks: Iterator[dict[str, Any]],
+    ) -> None:
+        trunk = build_trunk(**next(trunks))
+        super().__init__(observation_space, trunk.features_dim)
+        self.trunk = trunk
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        """[B, layout.size] to [B, features_dim]."""
+        return cast(torch.Tensor, self.trunk(observations))
+
+
+class SB3Agent:
+    """Acts greedily as a Stable-Baselines3 model does with ``deterministic=True``."""
+
+    def __init__(self, task: Task[Any], model: BaseAlgorithm) -> None:
+        self.task = task
+        self.model = model
+        self.preference = "probability" if isinstance(model, PPO | MaskablePPO) else "action value"
+
+    def judge(self, state: Any) -> Judgement:
+        """Action values (DQN, QR-DQN's mean quantile) or probabilities and state values (PPO)."""
+        observations = torch.as_tensor(self.task.observe(state), device=self.model.device)
+        legal = self.task.legal_actions(state)
+        policy: Any = self.model.policy
+        policy.set_training_mode(False)
+        with torch.no_grad():
+            if self.preference == "probability":
+                masks = {"action_masks": legal} if isinstance(self.model, MaskablePPO) else {}
+                probabilities = policy.get_distribution(observations, **masks).distribution.probs
+                values = policy.predict_values(observations)[:, 0]
+                return Judgement(probabilities.cpu().numpy(), values.cpu().numpy())
+            if isinstance(self.model, QRDQN):
+                action_values = policy.quantile_net(observations).mean(dim=1)
+            else:
+                action_values = policy.q_net(observations)
+        numbers = action_values.cpu().numpy()
+        return Judgement(numbers, np.where(legal, numbers, -np.inf).max(axis=1))
+
+
+def check_arguments(config: SB3AgentConfig, source: str) -> None:
+    """Hold ``agent.arguments`` against the signature of the algorithm's constructor.
+
+    Raises:
+        UserError: an argument that it has not, or that the run sets itself.
+    """
+    known = inspect.signature(ALGORITHMS[config.kind]).parameters
+    free = [name for name in known if name not in _SET_BY_THE_RUN]
+    for name in config.arguments:
+        if name not in free:
+            raise UserError(
+                f"{source}: agent.arguments.{name}: {ALGORITHMS[config.kind].__name__} has no such "
+                f"argument, or the run sets it; there are {', '.join(free)}"
+            )
+
+
+class _LogToMonitor(KVWriter):
+    """Passes what Stable-Baselines3 logs on to the run's monitor."""
+
+    def __init__(self, log: Callable[[str, float, int], None]) -> None:
+        self.log = log
+
+    def write(
+        self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
+    ) -> None:
+        for tag, value in key_values.items():
+            if isinstance(value, int | float | np.number):
+                self.log(tag, float(value), step)
+
+    def close(self) -> None:
+        pass
+
+
+class _Pause(BaseCallback):
+    """Calls the run back between two rollouts, where a model's state is whole."""
+
+    def __init__(self, pause: Callable[[], None]) -> None:
+        super().__init__()
+        self.pause = pause
+
+    def _on_rollout_start(self) -> None:
+        self.pause()
+
+    def _on_step(self) -> bool:
+        return True
+
+
+class SB3Trainer:
+    """Trains an algorithm of Stable-Baselines3 or sb3-contrib.
+
+    Args:
+        env: the batched environment.
+        config: algorithm, timesteps and constructor arguments.
+        value_trunk: arguments of :func:`build_trunk` for the value or action values.
+        policy_trunk: the same for the policy, where the algorithm has one.
+        seed: of network, exploration and training instances.
+        device: where the networks train.
+        log: receives (tag, value, step) of everything that the algorithm logs.
+
+    Raises:
+        UserError: a constructor argument of a wrong kind.
+    """
+
+    def __init__(
+        self,
+        env: SerialVectorEnv,
+        config: SB3AgentConfig,
+        value_trunk: dict[str, Any],
+        policy_trunk: dict[str, Any],
+        seed: int,
+        device: torch.device,
+        log: Callable[[str, float, int], None],
+    ) -> None:
+        self.config, self.seed, self.log = config, seed, log
+        self.env = SerialVecEnv(env)
+        self.total = config.timesteps
+        self.metrics: dict[str, float] = {}
+        arguments = dict(config.arguments)
+        has_policy = config.kind in ("ppo", "maskable_ppo")
+        policy_kwargs: dict[str, Any] = {
+            "features_extractor_class": TrunkExtractor,
+            "features_extractor_kwargs": {
+                "trunks": cycle([policy_trunk, value_trunk] if has_policy else [value_trunk]),
+            },
+            "net_arch": [],
+        }
+        if has_policy:
+            # Orthogonal initialisation would undo the trunks' own.
+            policy_kwargs |= {"share_features_extractor": False, "ortho_init": False}
+        policy_kwargs |= arguments.pop("policy_kwargs", {})
+        try:
+            with warnings.catch_warnings():
+                # SB3 advises CPUs for small policies and remarks on target updates per batch.
+                warnings.simplefilter("ignore", UserWarning)
+                self.model: BaseAlgorithm = ALGORITHMS[config.kind](
+                    policy="MlpPolicy",
+                    env=self.env,
+                    seed=seed,
+                    device=device,
+                    policy_kwargs=policy_kwargs,
+                    **arguments,
+                )
+        except (TypeError, ValueError, AssertionError) as error:
+            raise UserError(f"agent.arguments: {error}") from error
+        self.model.set_logger(Logger(None, [_LogToMonitor(log)]))
+        self.agent = SB3Agent(env.task, self.model)
+
+    @property
+    def step(self) -> int:
+        """Environment steps taken."""
+        return int(self.model.num_timesteps)
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """The networks that training spends its budget on: observation to output."""
+        policy: Any = self.model.policy
+        if isinstance(self.model, PPO | MaskablePPO):
+            return {
+                "policy": nn.Sequential(policy.pi_features_extractor, policy.action_net),
+                "value": nn.Sequential(policy.vf_features_extractor, policy.value_net),
+            }
+        return {"value": policy.quantile_net if isinstance(self.model, QRDQN) else policy.q_net}
+
+    def train(self, pause: Callable[[], None]) -> None:
+        """Take the timesteps that are left; ``pause`` is called between rollouts.
+
+        Raises:
+            RunError: a loss is not finite.
+        """
+
+        def check_and_pause() -> None:
+            self._check_losses()
+            pause()
+
+        # An off-policy algorithm counts its log interval in episodes.
+        interval = 50 * self.env.num_envs if isinstance(self.model, OffPolicyAlgorithm) else 1
+        try:
+            self.model.learn(
+                self.total - self.step,
+                callback=_Pause(check_and_pause),
+                log_interval=interval,
+                reset_num_timesteps=self.step == 0,
+            )
+        except ValueError as error:
+            # torch's distributions meet a network's NaN before any loss is logged.
+            if "to satisfy the constraint" in str(error):
+                raise RunError(_diverged("the policy's output", "NaN", self.step)) from error
+            raise
+        self._check_losses()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a run needs to go on as if it had not been interrupted."""
+        model: Any = self.model
+        state: dict[str, Any] = {
+            "policy": model.policy.state_dict(),
+            "optimizer": model.policy.optimizer.state_dict(),
+            "counters": {name: getattr(model, name) for name in self._counters()},
+            "last_obs": torch.as_tensor(model._last_obs.copy()),
+            "last_episode_starts": torch.as_tensor(model._last_episode_starts.copy()),
+            "episodes": [dict(info) for info in model.ep_info_buffer],
+            "env": self._env_state(),
+            "random": self._random_state(),
+        }
+        if isinstance(model, OffPolicyAlgorithm):
+            state["replay"] = self._replay_state()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a saved state."""
+        model: Any = self.model
+        self._load_env_state(state["env"])
+        model.policy.load_state_dict(state["policy"])
+        model.policy.optimizer.load_state_dict(state["optimizer"])
+        for name, value in state["counters"].items():
+            setattr(model, name, value)
+        model._last_obs = state["last_obs"].numpy()
+        model._last_episode_starts = state["last_episode_starts"].numpy()
+        model.ep_info_buffer = deque(state["episodes"], maxlen=model._stats_window_size)
+        model.ep_success_buffer = deque(maxlen=model._stats_window_size)
+        if isinstance(model, OffPolicyAlgorithm):
+            self._load_replay_state(state["replay"])
+        self._load_random_state(state["random"])
+
+    def model_state(self) -> dict[str, Any]:
+        """What a finished run keeps."""
+        return self.model.policy.state_dict()
+
+    def load_model_state(self, state: dict[str, Any]) -> None:
+        """Load what a finished run kept."""
+        self.model.policy.load_state_dict(state)
+
+    def load_zip(self, file: Path) -> None:
+        """Take the policy of a zip that Stable-Baselines3 saved. Unpickles: trusted files only.
+
+        Raises:
+            UserError: the file is no such zip, or of another policy.
+        """
+        try:
+            loaded = type(self.model).load(file, device=self.model.device)
+            self.model.policy = loaded.policy
+            shapes = (loaded.observation_space.shape, loaded.action_space)
+        except Exception as error:  # whatever a foreign pickle may raise
+            raise UserError(f"{file}: not a zip of {type(self.model).__name__}: {error}") from error
+        if shapes != (self.env.observation_space.shape, self.env.action_space):
+            raise UserError(
+                f"{file}: made for observations {shapes[0]} and {shapes[1]}, but the run's "
+                f"environment has {self.env.observation_space.shape} and {self.env.action_space}"
+            )
+
+    def _check_losses(self) -> None:
+        for tag, value in self.model.logger.name_to_value.items():
+            if tag.startswith("train/") and "loss" in tag and not np.isfinite(value):
+                raise RunError(_diverged(tag, value, self.step))
+
+    def _counters(self) -> list[str]:
+        names = ["num_timesteps", "_episode_num", "_n_updates", "_current_progress_remaining"]
+        return names + [n for n in ("_n_calls", "exploration_rate") if hasattr(self.model, n)]
+
+    def _env_state(self) -> dict[str, Any]:
+        env, vec_env = self.env.env, self.env
+        return {
+            "state": _arrays_to_tensors(env.state),
+            "seeds": torch.as_tensor(cast(Any, env._seeds).copy()),
+            "episodes": torch.as_tensor(env._episodes.copy()),
+            "returns": torch.as_tensor(vec_env._returns.copy()),
+            "lengths": torch.as_tensor(vec_env._lengths.copy()),
+        }
+
+    def _load_env_state(self, state: dict[str, Any]) -> None:
+        env, vec_env = self.env.env, self.env
+        env.reset(seed=self.seed)
+        env.state = _tensors_to_arrays(env.state, state["state"])
+        env._seeds, env._episodes = state["seeds"].numpy(), state["episodes"].numpy()
+        vec_env._returns, vec_env._lengths = state["returns"].numpy(), state["lengths"].numpy()
+
+    def _random_state(self) -> dict[str, Any]:
+        kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002
+        return {
+            "torch": torch.get_rng_state(),
+            "cuda": [t.cpu() for t in torch.cuda.get_rng_state_all()],
+            "numpy": (kind, torch.as_tensor(np.asarray(keys, dtype=np.int64)), position, has_gauss, gauss),
+            "python": json.dumps(random.getstate()),
+            "action_space": json.dumps(self.model.action_space.np_random.bit_generator.state),
+        }
+
+    def _load_random_state(self, state: dict[str, Any]) -> None:
+        kind, keys, position, has_gauss, gauss = state["numpy"]
+        legacy = (kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss)
+        np.random.set_state(legacy)  # noqa: NPY002
+        torch.set_rng_state(state["torch"])
+        if len(state["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(state["cuda"])
+        version, internal, gauss_next = json.loads(state["python"])
+        random.setstate((version, tuple(internal), gauss_next))
+        generator = self.model.action_space.np_random.bit_generator
+        generator.state = json.loads(state["action_space"])
+
+    def _replay_state(self) -> dict[str, Any]:
+        buffer = cast(Any, self.model).replay_buffer
+        filled = buffer.buffer_size if buffer.full else buffer.pos
+        return {
+            "pos": buffer.pos,
+            "full": buffer.full,
+            "arrays": {
+                name: torch.as_tensor(getattr(buffer, name)[:filled]) for name in _REPLAY_ARRAYS
+            },
+        }
+
+    def _load_replay_state(self, state: dict[str, Any]) -> None:
+        buffer = cast(Any, self.model).replay_buffer
+        buffer.pos, buffer.full = state["pos"], state["full"]
+        for name, tensor in state["arrays"].items():
+            getattr(buffer, name)[: tensor.shape[0]] = tensor.numpy()
+
+
+_REPLAY_ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
+
+
+def _diverged(what: str, value: object, step: int) -> str:
+    return f"{what} is {value} at timestep {step}: a smaller agent.arguments.learning_rate may help"
+
+
+def _arrays_to_tensors(state: Any) -> list[torch.Tensor]:
+    """The arrays of a state, depth first."""
+    arrays: list[torch.Tensor] = []
+    map_state(lambda array: arrays.append(torch.as_tensor(array.copy())), state)
+    return arrays
+
+
+def _tensors_to_arrays(like: Any, arrays: list[torch.Tensor]) -> Any:
+    """A state of the kind of ``like`` with these arrays."""
+    following = iter(arrays)
+    return map_state(lambda _: next(following).numpy(), like)

@@ -1,0 +1,261 @@
+"""The ``value`` agent: action values of a fixed policy, fitted by regression.
+
+Representation without the confounds of control: states come from random play, every action of
+every state is tried, and the targets are Monte-Carlo returns or TD(0) bootstraps of a policy that
+does not change. Sutton and Barto 2018, sections 5.1 and 6.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import torch
+from array_api_compat import array_namespace
+from torch import nn
+
+from rl_serial.agents.agent import Judgement
+from rl_serial.config import ValueAgentConfig
+from rl_serial.envs.chain import Array, map_state, select
+from rl_serial.envs.random import fold_in, random_words
+from rl_serial.envs.tasks import Task, num_actions
+from rl_serial.errors import RunError
+
+EVALUATION_BATCH = 4096
+LOG_INTERVAL = 50
+
+
+class ValueNetworkAgent:
+    """Acts greedily on a network's action values."""
+
+    preference = "action value"
+
+    def __init__(self, task: Task[Any], network: nn.Module, device: torch.device) -> None:
+        self.task = task
+        self.network = network
+        self.device = device
+
+    def judge(self, state: Any) -> Judgement:
+        """Action values, and the largest legal one as the state's value."""
+        observations = torch.as_tensor(self.task.observe(state))
+        with torch.no_grad():
+            batches = [
+                self.network(batch.to(self.device)).cpu()
+                for batch in torch.split(observations, EVALUATION_BATCH)
+            ]
+        action_values = torch.cat(batches).numpy()
+        legal = self.task.legal_actions(state)
+        return Judgement(action_values, np.where(legal, action_values, -np.inf).max(axis=1))
+
+
+def visited_states(task: Task[Any], seeds: Array) -> Any:
+    """One state [B] of each instance's episode of uniformly random play, uniform over its steps."""
+    xp = array_namespace(seeds)
+    state = chosen = task.initial(seeds)
+    running, seen = seeds == seeds, xp.ones_like(seeds)
+    step = 0
+    while True:
+        step += 1
+        words = random_words(seeds, 2, stream=16 + step)
+        transition = task.step(state, random_legal(task.legal_actions(state), words[:, 0]))
+        running = running & ~transition.terminated
+        if not bool(xp.any(running)):
+            return chosen
+        state = transition.state
+        seen = seen + xp.astype(running, seen.dtype)
+        # Reservoir sampling: the n-th state seen takes the place with probability 1 / n.
+        takes_place = running & (((words[:, 1] * seen) >> 32) == 0)
+        chosen = select(takes_place, state, chosen)
+
+
+def random_legal(legal: Array, words: Array) -> Array:
+    """[B] int64: a uniformly random legal action for each row of ``legal`` [B, A]."""
+    xp = array_namespace(legal)
+    counts = xp.sum(xp.astype(legal, xp.int64), axis=1)
+    rank = (words * counts) >> 32
+    position = xp.cumulative_sum(xp.astype(legal, xp.int64), axis=1) - 1
+    return xp.argmax(xp.astype(legal & (position == rank[:, None]), xp.int64), axis=1)
+
+
+def monte_carlo_targets(task: Task[Any], state: Any, policy: str, seeds: Array) -> Array:
+    """[B, A] float32: the return of each action of ``state`` with ``policy`` played from then on.
+
+    The rules are deterministic, so the return of optimal play is the exact optimal value.
+    """
+    xp = array_namespace(seeds)
+    if policy == "optimal":
+        return task.action_values(state)
+    actions = num_actions(task)
+    state, action, seeds = _every_action(task, state, seeds)
+    returns = xp.zeros(seeds.shape, dtype=xp.float32, device=seeds.device)
+    step = 0
+    while True:
+        transition = task.step(state, action)
+        returns = returns + transition.reward
+        if bool(xp.all(transition.terminated)):
+            return xp.reshape(returns, (-1, actions))
+        state, step = transition.state, step + 1
+        # Each action's continuation plays dice of its own.
+        words = random_words(fold_in(seeds, action), 1, stream=1024 + step)[:, 0]
+        action = random_legal(task.legal_actions(state), words)
+
+
+def td0_targets(
+    task: Task[Any], state: Any, policy: str, values: Callable[[Array], Array]
+) -> Array:
+    """[B, A] float32: reward of one serial step plus the value of what follows under ``policy``.
+
+    ``values`` maps observations [N, size] to action values [N, A]. A BET runs on along the chain,
+    so its target is the value of betting one step later (an intra-option update).
+    """
+    actions = num_actions(task)
+    state, action, _ = _every_action(task, state, task.remaining(state))
+    transition, committed = task.serial_step(state, action)
+    xp = array_namespace(action)
+    after = values(task.observe(transition.state))
+    legal = task.legal_actions(transition.state)
+    if policy == "optimal":
+        exact = xp.where(legal, task.action_values(transition.state), -xp.inf)
+        following = xp.take_along_axis(after, xp.argmax(exact, axis=1)[:, None], axis=1)[:, 0]
+    else:
+        share = xp.astype(legal, xp.float32)
+        following = xp.sum(after * share, axis=1) / xp.sum(share, axis=1)
+    repeated = xp.take_along_axis(after, action[:, None], axis=1)[:, 0]
+    bootstrap = xp.where(committed, repeated, following)
+    bootstrap = xp.where(transition.terminated, xp.zeros_like(bootstrap), bootstrap)
+    return xp.reshape(transition.reward + bootstrap, (-1, actions))
+
+
+def _every_action(task: Task[Any], state: Any, rows: Array) -> tuple[Any, Array, Array]:
+    """States and ``rows`` [B] repeated for every action, and the actions: B * A rows."""
+    xp = array_namespace(rows)
+    actions = num_actions(task)
+    repeated = map_state(lambda array: xp.repeat(array, actions, axis=0), state)
+    choice = xp.arange(actions, dtype=xp.int64, device=rows.device)
+    return repeated, xp.tile(choice, (rows.shape[0],)), xp.repeat(rows, actions, axis=0)
+
+
+class ValueTrainer:
+    """Fits a network's action values; every update is a pure function of seed and step.
+
+    Args:
+        task: the rules.
+        config: targets, policy, optimiser.
+        network: observations [B, layout.size] to action values [B, num_actions], on ``device``.
+        seed: chooses the training instances.
+        device: where the network is; on a GPU the rules run there too.
+    """
+
+    def __init__(
+        self,
+        task: Task[Any],
+        config: ValueAgentConfig,
+        network: nn.Module,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.task, self.config, self.network, self.device = task, config, network, device
+        self.seed = seed
+        self.step = 0
+        self.total = config.updates
+        self.metrics = {
+            "train/loss": float("nan"),
+            "train/learning_rate": config.learning_rate,
+        }
+        self.target = deepcopy(network) if config.targets == "td0" else None
+        self.optimizer = torch.optim.AdamW(
+            network.parameters(), config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.schedule: torch.optim.lr_scheduler.LRScheduler
+        if config.schedule == "one_cycle":
+            self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+                self.optimizer, config.learning_rate, total_steps=config.updates
+            )
+        else:
+            self.schedule = torch.optim.lr_scheduler.ConstantLR(self.optimizer, 1.0)
+        self.agent = ValueNetworkAgent(task, network, device)
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """The networks that training spends its budget on."""
+        return {"value": self.network}
+
+    def train(self, pause: Callable[[], None]) -> None:
+        """Make the updates that are left; ``pause`` is called before each.
+
+        Raises:
+            RunError: the loss is not finite.
+        """
+        while self.step < self.total:
+            pause()
+            self._update()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a run needs to go on as if it had not been interrupted."""
+        return {
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "target": self.target.state_dict() if self.target else None,
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "metrics": dict(self.metrics),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a saved state."""
+        self.step = state["step"]
+        self.network.load_state_dict(state["network"])
+        if self.target:
+            self.target.load_state_dict(state["target"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.metrics = state["metrics"]
+
+    def model_state(self) -> dict[str, Any]:
+        """What a finished run keeps."""
+        return self.network.state_dict()
+
+    def load_model_state(self, state: dict[str, Any]) -> None:
+        """Load what a finished run kept."""
+        self.network.load_state_dict(state)
+
+    def _update(self) -> None:
+        xp: Any = np if self.device.type == "cpu" else torch
+        first, count = self.step * self.config.batch_size, self.config.batch_size
+        device = "cpu" if xp is np else self.device
+        index = xp.arange(first, first + count, dtype=xp.int64, device=device)
+        seeds = fold_in(xp.full_like(index, self.seed), index)
+        state = visited_states(self.task, seeds)
+        if self.target is None:
+            targets = monte_carlo_targets(self.task, state, self.config.policy, seeds)
+        else:
+            if self.step % self.config.target_interval == 0:
+                self.target.load_state_dict(self.network.state_dict())
+            targets = td0_targets(self.task, state, self.config.policy, self._target_values)
+        legal = torch.as_tensor(self.task.legal_actions(state))
+        predicted = self.network(torch.as_tensor(self.task.observe(state)))
+        errors = nn.functional.mse_loss(predicted, torch.as_tensor(targets), reduction="none")
+        loss = errors[legal].mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.schedule.step()
+        self.step += 1
+        if self.step % LOG_INTERVAL == 0 or self.step == self.total:
+            self.metrics = {
+                "train/loss": loss.item(),
+                "train/learning_rate": float(self.schedule.get_last_lr()[0]),
+            }
+            if not np.isfinite(self.metrics["train/loss"]):
+                raise RunError(
+                    f"train/loss is {self.metrics['train/loss']} at update {self.step}: "
+                    "a smaller agent.learning_rate may help"
+                )
+
+    def _target_values(self, observations: Array) -> Array:
+        assert self.target is not None
+        with torch.no_grad():
+            values = self.target(torch.as_tensor(observations))
+        return values.numpy() if isinstance(observations, np.ndarray) else values

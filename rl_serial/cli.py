@@ -1,0 +1,258 @@
+"""The command ``rl-serial``: envs, train, evaluate, watch, bench.
+
+Libraries load inside the commands that use them, so that the base install has ``envs`` and an
+error names the extra that a command lacks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import runpy
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rl_serial import __version__
+from rl_serial.envs.registry import (
+    ENV_IDS,
+    FAMILIES,
+    options_of,
+    task_of,
+)
+from rl_serial.errors import RunError, UserError, missing_extra
+from rl_serial.tables import markdown_table
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code is 0, 1 for a failed run, 2 for a request that is wrong."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        options.command(options)
+    except UserError as error:
+        print(f"rl-serial: {error}", file=sys.stderr)
+        return 2
+    except RunError as error:
+        print(f"rl-serial: run failed: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("rl-serial: interrupted; --resume goes on", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone
+        return 0
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rl-serial", description="Study serial value functions in reinforcement learning."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    envs = commands.add_parser("envs", help="the environments as a table, or their certificate")
+    envs.add_argument("--certify", metavar="ID", help="measure the influence of the chain's steps")
+    envs.add_argument("--options", metavar="ID", help="list an environment's options")
+    envs.set_defaults(command=_envs)
+
+    train = commands.add_parser("train", help="train an agent from a configuration")
+    train.add_argument("file", type=Path, metavar="FILE", help="a YAML file, see configs/train")
+    train.add_argument("overrides", nargs="*", metavar="key=value", help="as in network.depth=8")
+    train.add_argument("--runs", type=Path, default=Path("runs"), help="folder of run folders")
+    train.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
+    train.add_argument("--quiet", action="store_true", help="no progress bar")
+    _add_device(train)
+    train.set_defaults(command=_train)
+
+    evaluate = commands.add_parser("evaluate", help="examine trained agents side by side")
+    evaluate.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folders")
+    evaluate.add_argument("--instances", type=int, help="episodes played for the score")
+    evaluate.add_argument("--per-remaining", type=int, help="states at each remaining step")
+    evaluate.add_argument("--seed", type=int, help="chooses the evaluation instances")
+    evaluate.add_argument("--figure", type=Path, help="draw accuracy by remaining steps (PNG, SVG)")
+    evaluate.add_argument("--model", type=Path, help="a Stable-Baselines3 zip in place of model.pt")
+    evaluate.add_argument("--trust", action="store_true", help="unpickle --model: runs its code")
+    _add_device(evaluate)
+    evaluate.set_defaults(command=_evaluate)
+
+    watch = commands.add_parser(
+        "watch", help="an episode as GIF and text, values beside exact ones"
+    )
+    watch.add_argument("run", type=Path, metavar="RUN", help="a run folder")
+    watch.add_argument("--instance", type=int, default=0, help="which evaluation instance")
+    watch.add_argument("--gif", type=Path, help="where to write it; default RUN/episode_N.gif")
+    _add_device(watch)
+    watch.set_defaults(command=_watch)
+
+    bench = commands.add_parser("bench", help="side-by-side measurements, in a checkout")
+    bench.add_argument("name", help="a file of benchmarks/: envs, train, …")
+    bench.add_argument("rest", nargs=argparse.REMAINDER, help="its own options")
+    bench.set_defaults(command=_bench)
+    return parser
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where networks run"
+    )
+
+
+def _envs(options: argparse.Namespace) -> None:
+    if options.certify:
+        print(certificate_table(options.certify))
+    elif options.options:
+        family, task = _known(options.options)
+        defaults = options_of(family, task).items()
+        print(markdown_table(("option", "default"), defaults))
+    else:
+        print(registry_table())
+
+
+def _known(id_: str) -> tuple[str, str]:
+    if id_ not in ENV_IDS:
+        raise UserError(f"{id_}: no such environment; there are {', '.join(ENV_IDS)}")
+    family, task = ENV_IDS[id_]
+    return family.name, task
+
+
+def registry_table() -> str:
+    """The registry as a table: id, class, twin, spaces, what to set."""
+    rows = []
+    for id_, (family, task) in ENV_IDS.items():
+        rules = task_of(id_)
+        serial = ", ".join(str(value) for value in family.serial)
+        twins = ", ".join(str(value) for value in family.twins)
+        rows.append(
+            (
+                f"`{id_}`",
+                f"{family.complexity} ({family.source})",
+                f"`{family.option}`: {serial}",
+                f"`{family.option}`: {twins}",
+                f"Box({rules.layout.size})",
+                f"Discrete({len(rules.action_names)})",
+                ", ".join(f"`{option}`" for option in options_of(family.name, task)),
+            )
+        )
+    header = ("id", "class", "serial", "twin", "observation", "action", "options")
+    return markdown_table(header, rows)
+
+
+def certificate_table(id_: str) -> str:
+    """The seriality certificate of an environment's chain, for every setting and serial depth."""
+    from rl_serial.envs.certificate import certify
+
+    family, _ = _known(id_)
+    header = ("setting", "serial depth", "first step", "middle step", "last step", "mean payoff")
+    return markdown_table(
+        header,
+        [
+            (
+                setting,
+                row.serial_depth,
+                *(f"{share:.2f}" for share in (row.first, row.middle, row.last)),
+                f"{row.payoff_mean:+.3f}",
+            )
+            for setting, row in certify(FAMILIES[family], {})
+        ],
+    )
+
+
+def _require_training(command: str) -> None:
+    """Name the extra if a library of the training commands is missing."""
+    for module, package in (
+        ("torch", "torch"),
+        ("pydantic", "pydantic"),
+        ("yaml", "pyyaml"),
+        ("matplotlib", "matplotlib"),
+        ("tqdm", "tqdm"),
+        ("tensorboard", "tensorboard"),
+        ("stable_baselines3", "stable-baselines3"),
+        ("sb3_contrib", "sb3-contrib"),
+    ):
+        if importlib.util.find_spec(module) is None:
+            raise missing_extra(package, f"rl-serial {command}", "train")
+
+
+def _train(options: argparse.Namespace) -> None:
+    _require_training("train")
+    from rl_serial.config import load_config
+    from rl_serial.training.run import is_finished, train
+
+    config = load_config(options.file, options.overrides)
+    folder = options.runs / config.name
+    if options.resume and is_finished(config, folder):
+        print(f"{folder}: finished before")
+        return
+    evaluation = train(
+        config,
+        folder,
+        resume=options.resume,
+        device=options.device,
+        progress=not options.quiet,
+    )
+    low, high = evaluation.score_interval
+    print(
+        f"{folder}: score {evaluation.score:.3f} (95 % of instances {low:.3f} to {high:.3f}), "
+        f"serial horizon {evaluation.serial_horizon} of {evaluation.accuracy.size}, "
+        f"serial reach {evaluation.serial_reach:.1f}"
+    )
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    _require_training("evaluate")
+    from rl_serial.training.reporting import evaluate_runs
+
+    evaluate_runs(
+        options.runs,
+        instances=options.instances,
+        per_remaining=options.per_remaining,
+        seed=options.seed,
+        figure=options.figure,
+        model=options.model,
+        trust=options.trust,
+        device=options.device,
+    )
+
+
+def _watch(options: argparse.Namespace) -> None:
+    _require_training("watch")
+    from rl_serial.envs.rendering import ansi
+    from rl_serial.training.files import write_atomically
+    from rl_serial.training.run import load_run
+    from rl_serial.training.watching import animated_gif, watch_episode
+
+    config, agent = load_run(options.run, options.device)
+    if options.instance < 0:
+        raise UserError(f"--instance {options.instance}: must be 0 or more")
+    task = config.env.task()
+    scenes = watch_episode(agent, task, options.instance, config.evaluation.seed)
+    for scene in scenes:
+        print(ansi(scene), end="\n\n")
+    file = options.gif or options.run / f"episode_{options.instance}.gif"
+    gif, _ = animated_gif(scenes)
+    try:
+        write_atomically(file, lambda stream: stream.write(gif))
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror or error}") from None
+    print(f"{file}: {len(scenes)} frames")
+
+
+def _bench(options: argparse.Namespace) -> None:
+    folder = Path(__file__).resolve().parent.parent / "benchmarks"
+    file = folder / f"{options.name}.py"
+    if not file.exists():
+        there = ", ".join(sorted(path.stem for path in folder.glob("*.py")))
+        raise UserError(
+            f"bench {options.name}: "
+            + (f"no such benchmark; there are {there}" if there else "benchmarks need a checkout")
+        )
+    sys.argv = [str(file), *options.rest]
+    runpy.run_path(str(file), run_name="__main__")
+
+
+__all__ = ["certificate_table", "main", "registry_table"]
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,269 @@
+"""The configuration of a run: pydantic models, YAML files, ``key=value`` overrides.
+
+A configuration is frozen once it is loaded, and an unknown key is an error that names its path.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from rl_serial.envs.registry import task_of
+from rl_serial.envs.tasks import Task
+from rl_serial.errors import UserError
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EnvConfig(_Model):
+    """An environment id and, beside it, its options."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    id: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of chain and task that are set."""
+        return dict(self.model_extra or {})
+
+    def task(self) -> Task[Any]:
+        """The rules of the environment.
+
+        Raises:
+            ValueError: an unknown id or option.
+        """
+        return task_of(self.id, **self.options)
+
+
+class BudgetConfig(_Model):
+    """What a network may cost: parameters, or FLOPs of a forward pass of one observation."""
+
+    parameters: PositiveInt | None = None
+    flops: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> BudgetConfig:
+        if (self.parameters is None) == (self.flops is None):
+            raise ValueError("give either parameters or flops")
+        return self
+
+
+class NetworkConfig(_Model):
+    """A trunk; its width is given or solved from a budget."""
+
+    kind: Literal["residual", "transformer", "conv", "recurrent"] = "residual"
+    depth: PositiveInt = 4
+    loops: PositiveInt = 1
+    width: PositiveInt | None = None
+    budget: BudgetConfig | None = None
+
+    @model_validator(mode="after")
+    def _width_or_budget(self) -> NetworkConfig:
+        if (self.width is None) == (self.budget is None):
+            raise ValueError("give either width or budget")
+        return self
+
+
+class ValueAgentConfig(_Model):
+    """Fitted action values of a fixed policy (see :mod:`rl_serial.agents.value`)."""
+
+    kind: Literal["value"]
+    targets: Literal["monte_carlo", "td0"] = "monte_carlo"
+    policy: Literal["optimal", "random"] = "optimal"
+    updates: PositiveInt = 4000
+    batch_size: PositiveInt = 512
+    learning_rate: PositiveFloat = 1e-3
+    schedule: Literal["one_cycle", "constant"] = "one_cycle"
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    target_interval: PositiveInt = 100
+
+
+class SB3AgentConfig(_Model):
+    """An algorithm of Stable-Baselines3 or sb3-contrib; ``arguments`` go to its constructor."""
+
+    kind: Literal["ppo", "dqn", "qrdqn", "maskable_ppo"]
+    timesteps: PositiveInt = 200_000
+    num_envs: PositiveInt = 64
+    arguments: dict[str, Any] = {}
+
+
+class BaselineConfig(_Model):
+    """The agents that bound the score."""
+
+    kind: Literal["random", "optimal"]
+
+
+AgentConfig = Annotated[
+    ValueAgentConfig | SB3AgentConfig | BaselineConfig, Field(discriminator="kind")
+]
+
+
+class EvaluationConfig(_Model):
+    """How often and on how many evaluation instances an agent is examined."""
+
+    every: PositiveInt | None = None  # updates or timesteps; None: ten times in a run
+    instances: PositiveInt = 2048  # episodes played for the score
+    per_remaining: PositiveInt = 512  # states judged at each number of remaining steps
+    seed: NonNegativeInt = 0
+
+
+class RunConfig(_Model):
+    """Everything that determines a run."""
+
+    name: Annotated[str, Field(pattern=r"^[\w.\-]+$")]
+    env: EnvConfig
+    network: NetworkConfig | None = None
+    policy_network: NetworkConfig | None = None  # None: the policy's trunk is set like the value's
+    agent: AgentConfig
+    seed: NonNegativeInt = 0
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+
+def load_config(file: Path, overrides: list[str] | None = None) -> RunConfig:
+    """Read a run's YAML file and apply ``key.path=value`` overrides.
+
+    Raises:
+        UserError: every key that is wrong, each on a line with its path.
+    """
+    return parse_config(read_yaml(file), str(file), overrides, default_name=file.stem)
+
+
+def parse_config(
+    data: dict[str, Any], source: str, overrides: list[str] | None = None, default_name: str = "run"
+) -> RunConfig:
+    """Build a configuration from plain data; ``source`` is what errors call it."""
+    for override in overrides or []:
+        _override(data, override)
+    try:
+        config = RunConfig.model_validate({"name": default_name} | data)
+    except ValidationError as error:
+        raise UserError(_readable(error, source)) from None
+    try:
+        task = config.env.task()
+    except ValueError as error:
+        unknown_id = "no such environment" in str(error)
+        raise UserError(f"{source}: env.{'id: ' if unknown_id else ''}{error}") from None
+    _check_agent(config, task, source)
+    return config
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        UserError: there is no such file, or it holds something else.
+    """
+    try:
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror or error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f", line {where.line + 1}" if where else ""
+        raise UserError(
+            f"{file}{line}: not YAML; a run is keys with values, see configs/"
+        ) from None
+    if not isinstance(data, dict):
+        raise UserError(f"{file}: holds no keys with values; see configs/ for examples")
+    return data
+
+
+def write_yaml(config: RunConfig) -> str:
+    """The resolved configuration as YAML."""
+    text: str = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    return text
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise UserError(f"{override!r}: an override is key.path=value, as in network.depth=8")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"{path}: {text!r} is not a YAML value") from None
+    *parents, key = path.split(".")
+    for parent in parents:
+        child = data.setdefault(parent, {})
+        if child is None:
+            child = data[parent] = {}
+        if not isinstance(child, dict):
+            raise UserError(f"{path}: {parent} holds {child!r}, not keys with values")
+        data = child
+    if key == "kind" and data.get("kind") != value:
+        data.clear()  # the keys of one kind mean nothing to another
+    if key in ("width", "budget"):
+        data.pop("budget" if key == "width" else "width", None)
+    data[key] = value
+
+
+def _check_agent(config: RunConfig, task: Task[Any], source: str) -> None:
+    """What the parts of a configuration ask of each other."""
+    if isinstance(config.agent, BaselineConfig):
+        if config.network is not None:
+            raise UserError(f"{source}: network: the agent {config.agent.kind} has no network")
+    elif config.network is None:
+        raise UserError(f"{source}: network: missing; the agent {config.agent.kind} needs one")
+    if config.policy_network is not None and config.agent.kind not in ("ppo", "maskable_ppo"):
+        raise UserError(f"{source}: policy_network: the agent {config.agent.kind} has no policy")
+    if isinstance(config.agent, ValueAgentConfig) and config.agent.policy == "optimal":
+        _check_exact_values(task, source)
+
+
+def _check_exact_values(task: Task[Any], source: str) -> None:
+    import numpy as np
+
+    try:
+        task.action_values(task.initial(np.zeros(1, dtype=np.int64)))
+    except ValueError as error:
+        raise UserError(f"{source}: env.decisions: {error}") from None
+
+
+def _readable(error: ValidationError, source: str) -> str:
+    """Each error of pydantic as ``source: path: what is wrong``."""
+    lines = []
+    for item in error.errors():
+        # A union adds the name of the member it tried to the path; keys are what a reader knows.
+        kinds = {"value", "ppo", "dqn", "qrdqn", "maskable_ppo", "random", "optimal"}
+        path = ".".join(
+            str(part) for i, part in enumerate(item["loc"]) if not (i == 1 and part in kinds)
+        )
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            message = f"unknown key; there are {', '.join(_keys_at(item['loc'][:-1]))}"
+        elif item["type"] == "missing":
+            message = "missing"
+        elif item["type"] != "value_error":
+            message = f"{message[0].lower()}{message[1:]}, not {item['input']!r}"
+        lines.append(f"{source}: {path + ': ' if path else ''}{message}")
+    return "\n".join(lines)
+
+
+def _keys_at(location: tuple[int | str, ...]) -> list[str]:
+    models: dict[str, type[BaseModel]] = {
+        "": RunConfig,
+        "network": NetworkConfig,
+        "policy_network": NetworkConfig,
+        "budget": BudgetConfig,
+        "evaluation": EvaluationConfig,
+        "value": ValueAgentConfig,
+        "random": BaselineConfig,
+        "optimal": BaselineConfig,
+    }
+    name = str(location[-1]) if location else ""
+    return list(models.get(name, SB3AgentConfig).model_fields)

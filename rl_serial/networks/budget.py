@@ -1,0 +1,69 @@
+"""The width that meets a budget of parameters or FLOPs, so that depths compare at equal cost."""
+
+from __future__ import annotations
+
+import torch
+
+from rl_serial.envs.chain import TokenLayout
+from rl_serial.networks.trunks import Network, build_trunk
+
+
+class BudgetError(ValueError):
+    """No width comes near enough to the budget; the message names the nearest there are."""
+
+
+def solve_width(
+    kind: str,
+    layout: TokenLayout,
+    num_outputs: int,
+    *,
+    depth: int,
+    loops: int = 1,
+    parameters: int | None = None,
+    flops: int | None = None,
+    tolerance: float = 0.02,
+) -> int:
+    """The width whose network, trunk and head, comes nearest to the budget.
+
+    The budget is either ``parameters`` or ``flops`` (forward, per sample); of two widths equally
+    near the smaller is taken. ``tolerance`` is relative to the budget.
+
+    Raises BudgetError where the nearest is off by more than ``tolerance``, and ValueError for
+    anything but exactly one budget, for one below 1, and for what :func:`build_trunk` refuses.
+    """
+    budgets = {"parameters": parameters, "flops": flops}
+    given = [(name, value) for name, value in budgets.items() if value is not None]
+    if len(given) != 1:
+        raise ValueError(f"parameters={parameters!r}, flops={flops!r}: give exactly one of them")
+    [(unit, budget)] = given
+    if budget < 1:
+        raise ValueError(f"{unit}={budget!r}: must be 1 or more")
+
+    def cost(width: int) -> int:
+        with torch.device("meta"):  # shapes only: no memory, no random numbers
+            trunk = build_trunk(kind, layout, depth=depth, width=width, loops=loops)
+            network = Network(trunk, num_outputs)
+        if unit == "flops":
+            return network.forward_flops()
+        return sum(p.numel() for p in network.parameters())
+
+    # The cost grows with the width: below < budget <= above, one apart at the end.
+    below, above = 0, 1
+    while cost(above) < budget:
+        below, above = above, 2 * above
+    while above - below > 1:
+        middle = (below + above) // 2
+        if cost(middle) < budget:
+            below = middle
+        else:
+            above = middle
+    costs = {width: cost(width) for width in (below, above) if width > 0}
+    nearest = min(costs, key=lambda width: abs(costs[width] - budget))
+    if abs(costs[nearest] - budget) <= tolerance * budget:
+        return nearest
+    reachable = " and ".join(f"{costs[width]} (width {width})" for width in sorted(costs))
+    raise BudgetError(
+        f"{unit}={budget} for {kind} of depth {depth} and {loops} loop(s): no width meets it "
+        f"within {tolerance:.1%}; the nearest is width {nearest} with {costs[nearest]} "
+        f"({costs[nearest] / budget - 1:+.1%}); the nearest budgets that can be met: {reachable}"
+    )

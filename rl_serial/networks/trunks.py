@@ -1,0 +1,310 @@
+"""Trunks: from a flat observation to features, at a chosen depth, width and number of loops.
+
+``depth`` counts sequential matrix products between the input layer and the head. With ``loops`` the
+same stack runs several times with the same weights, and the input embedding is added again before
+each further run ("recall": Bansal et al. 2022, arXiv 2202.05826), so ``depth * loops`` products lie
+between input layer and head. The recurrent trunk is the exception: see :class:`RecurrentTrunk`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rl_serial.envs.chain import TokenLayout, require
+
+HEADS = 4
+PRODUCTS_IN_ATTENTION_LAYER = 6  # qkv, scores, mix, out, up, down
+KERNEL = 3
+
+
+def dense(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
+    """A linear layer whose weights are uniform with variance 1 / (3 inputs), and whose bias is 0.
+
+    This is variance scaling 1/3 by fan-in (Wang et al. 2025, arXiv 2503.14858).
+    """
+    layer = nn.Linear(inputs, outputs, bias=bias)
+    nn.init.uniform_(layer.weight, -(inputs**-0.5), inputs**-0.5)
+    if bias:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def fold(observation: Tensor, layout: TokenLayout) -> tuple[Tensor, Tensor]:
+    """The tokens [B, tokens, features] and globals [B, globals] of ``observation`` [B, size]."""
+    end = layout.tokens * layout.features
+    return observation[:, :end].unflatten(-1, (layout.tokens, layout.features)), observation[
+        :, end:
+    ]
+
+
+class Trunk(nn.Module):
+    """Maps a flat observation [B, layout.size] float32 to features [B, features_dim] float32.
+
+    Raises ValueError for a depth, width or number of loops below 1 and for a layout without tokens
+    or globals.
+    """
+
+    features_dim: int
+
+    def __init__(self, layout: TokenLayout, *, depth: int, width: int, loops: int = 1) -> None:
+        super().__init__()
+        for option, value in (("depth", depth), ("width", width), ("loops", loops)):
+            require(isinstance(value, int) and value >= 1, option, value, "an integer of 1 or more")
+        require(
+            min(layout.tokens, layout.features, layout.globals) >= 1,
+            "layout",
+            layout,
+            "one with at least one token, one feature and one global number",
+        )
+        self.layout = layout
+        self.depth = depth
+        self.width = width
+        self.loops = loops
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """The features [B, features_dim] of ``observation`` [B, layout.size]."""
+        raise NotImplementedError
+
+    def forward_flops(self) -> int:
+        """FLOPs of one sample's forward pass, 2 M N K for each matrix product.
+
+        Worked out from the shapes, for the budget search tries many widths;
+        :func:`rl_serial.networks.account` counts what really runs.
+        """
+        raise NotImplementedError
+
+    def run_loops(self, stack: Callable[[Tensor], Tensor], embedding: Tensor) -> Tensor:
+        """``stack`` run ``loops`` times, with ``embedding`` added before each further run."""
+        h = stack(embedding)
+        for _ in range(self.loops - 1):
+            h = stack(h + embedding)
+        return h
+
+
+class ResidualBlock(nn.Module):
+    """``length`` times dense, layer norm, swish; the block's input is added at its end."""
+
+    def __init__(self, width: int, length: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            *(
+                layer
+                for _ in range(length)
+                for layer in (dense(width, width), nn.LayerNorm(width), nn.SiLU())
+            )
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x)  # type: ignore[no-any-return]
+
+
+class ResidualTrunk(Trunk):
+    """A residual MLP on the flat observation, after Wang et al. 2025 (arXiv 2503.14858, section 3).
+
+    Input layer swish(LN(dense)); blocks of four dense layers (of two or one where 4 does not divide
+    the depth), the residual added after the last activation, no norm at the end.
+    """
+
+    def __init__(self, layout: TokenLayout, *, depth: int, width: int, loops: int = 1) -> None:
+        super().__init__(layout, depth=depth, width=width, loops=loops)
+        self.features_dim = width
+        self.input = nn.Sequential(dense(layout.size, width), nn.LayerNorm(width), nn.SiLU())
+        length = math.gcd(depth, 4)
+        self.stack = nn.Sequential(*(ResidualBlock(width, length) for _ in range(depth // length)))
+
+    def forward(self, observation: Tensor) -> Tensor:
+        return self.run_loops(self.stack, self.input(observation))
+
+    def forward_flops(self) -> int:
+        return 2 * self.width * (self.layout.size + self.loops * self.depth * self.width)
+
+
+class AttentionLayer(nn.Module):
+    """Pre-norm self-attention and MLP on [B, N, width]: six sequential matrix products.
+
+    The size of a head is width / 4 rounded up, so that any width will do.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.head_size = math.ceil(width / HEADS)
+        inner = HEADS * self.head_size
+        self.attention_norm = nn.LayerNorm(width)
+        self.qkv = dense(width, 3 * inner)
+        self.out = dense(inner, width)
+        self.mlp_norm = nn.LayerNorm(width)
+        self.up = dense(width, 4 * width)
+        self.down = dense(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        heads = self.qkv(self.attention_norm(x)).unflatten(-1, (3, HEADS, self.head_size))
+        q, k, v = heads.transpose(1, 3).unbind(2)  # [B, HEADS, N, head_size] each
+        weights = (q @ k.transpose(-1, -2) * self.head_size**-0.5).softmax(-1)
+        x = x + self.out((weights @ v).transpose(1, 2).flatten(2))
+        return x + self.down(F.gelu(self.up(self.mlp_norm(x))))  # type: ignore[no-any-return]
+
+
+class TransformerTrunk(Trunk):
+    """A pre-norm Transformer encoder on the tokens and one more token made of the globals.
+
+    That one is read out, after a last layer norm. Positions are learned. Raises ValueError where
+    ``depth`` is not a multiple of six, the sequential matrix products of one layer.
+    """
+
+    def __init__(self, layout: TokenLayout, *, depth: int, width: int, loops: int = 1) -> None:
+        super().__init__(layout, depth=depth, width=width, loops=loops)
+        layers, rest = divmod(depth, PRODUCTS_IN_ATTENTION_LAYER)
+        if rest:
+            below = PRODUCTS_IN_ATTENTION_LAYER * max(layers, 1)
+            raise ValueError(
+                f"depth={depth}: a layer of the transformer is {PRODUCTS_IN_ATTENTION_LAYER} "
+                "sequential matrix products, so its depth must be a multiple of that; the nearest "
+                f"are {below} and {below + PRODUCTS_IN_ATTENTION_LAYER}"
+            )
+        self.features_dim = width
+        self.token_input = dense(layout.features, width)
+        self.global_input = dense(layout.globals, width)
+        self.positions = nn.Parameter(torch.empty(layout.tokens, width))
+        # A position starts out as large as the embedding of a one-hot token.
+        nn.init.uniform_(self.positions, -(layout.features**-0.5), layout.features**-0.5)
+        self.stack = nn.Sequential(*(AttentionLayer(width) for _ in range(layers)))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        tokens, rest = fold(observation, self.layout)
+        embedding = torch.cat(
+            [self.global_input(rest)[:, None], self.token_input(tokens) + self.positions], dim=1
+        )
+        return self.norm(self.run_loops(self.stack, embedding)[:, 0])  # type: ignore[no-any-return]
+
+    def forward_flops(self) -> int:
+        layout, width = self.layout, self.width
+        rows = layout.tokens + 1
+        inner = HEADS * math.ceil(width / HEADS)
+        dense_layers = rows * (4 * width * inner + 8 * width * width)  # qkv, out; up, down
+        attention = 2 * rows * rows * inner  # scores, mix
+        layers = self.loops * self.depth // PRODUCTS_IN_ATTENTION_LAYER
+        inputs = (layout.tokens * layout.features + layout.globals) * width
+        return 2 * (inputs + layers * (dense_layers + attention))
+
+
+class ConvBlock(nn.Module):
+    """``length`` times layer norm over channels, swish, convolution; added to the input, scaled.
+
+    Maps [B, tokens, width] to the same shape; places outside the tokens count as zero.
+    """
+
+    def __init__(self, width: int, length: int, scale: float) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(length))
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(width, width, KERNEL, padding=KERNEL // 2) for _ in range(length)
+        )
+        for convolution in self.convolutions:
+            nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
+        self.scale = scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = x
+        for norm, convolution in zip(self.norms, self.convolutions, strict=True):
+            h = convolution(F.silu(norm(h)).transpose(1, 2)).transpose(1, 2)
+        return x + self.scale * h
+
+
+class ConvTrunk(Trunk):
+    """A residual 1-D convolution over the tokens; features are tokens * width, positions kept.
+
+    Every token gets the globals through the input layer. ``depth`` counts convolutions; they come
+    in pre-norm blocks of two (of one where the depth is odd), each scaled by 1 / sqrt(blocks run)
+    so that deep stacks neither explode nor forget their input; a layer norm ends the trunk.
+    """
+
+    def __init__(self, layout: TokenLayout, *, depth: int, width: int, loops: int = 1) -> None:
+        super().__init__(layout, depth=depth, width=width, loops=loops)
+        self.features_dim = layout.tokens * width
+        self.token_input = dense(layout.features, width)
+        self.global_input = dense(layout.globals, width, bias=False)
+        length = math.gcd(depth, 2)
+        blocks = depth // length
+        scale = (blocks * loops) ** -0.5
+        self.stack = nn.Sequential(*(ConvBlock(width, length, scale) for _ in range(blocks)))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        tokens, rest = fold(observation, self.layout)
+        embedding = self.token_input(tokens) + self.global_input(rest)[:, None]
+        h: Tensor = self.norm(self.run_loops(self.stack, embedding))
+        return h.flatten(1)
+
+    def forward_flops(self) -> int:
+        layout, width = self.layout, self.width
+        inputs = (layout.tokens * layout.features + layout.globals) * width
+        convolution = layout.tokens * KERNEL * width * width
+        return 2 * (inputs + self.loops * self.depth * convolution)
+
+
+class RecurrentTrunk(Trunk):
+    """A GRU over the tokens in their order; the features are the top layer's last hidden state.
+
+    ``depth`` is the number of stacked layers. The path is serial along the tokens besides: between
+    input layer and head lie ``depth + tokens * loops - 1`` sequential matrix products. The globals
+    give the hidden states to start from. A loop is a further pass over the same tokens with the
+    hidden states carried on. Tokens behind the end of a chain are zero vectors, and are read too.
+    """
+
+    def __init__(self, layout: TokenLayout, *, depth: int, width: int, loops: int = 1) -> None:
+        super().__init__(layout, depth=depth, width=width, loops=loops)
+        self.features_dim = width
+        self.global_input = dense(layout.globals, depth * width)
+        self.gru = nn.GRU(layout.features, width, num_layers=depth, batch_first=True)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        tokens, rest = fold(observation, self.layout)
+        hidden = self.global_input(rest).unflatten(-1, (self.depth, self.width))
+        hidden = hidden.transpose(0, 1).contiguous()  # [depth, B, width]
+        for _ in range(self.loops):
+            _, hidden = self.gru(tokens, hidden)
+        return hidden[-1]  # type: ignore[no-any-return]
+
+    def forward_flops(self) -> int:
+        layout, width = self.layout, self.width
+        inputs = layout.features + (self.depth - 1) * width
+        token = 3 * width * (inputs + self.depth * width)  # three gates
+        return 2 * (layout.globals * self.depth * width + self.loops * layout.tokens * token)
+
+
+TRUNKS: dict[str, type[Trunk]] = {
+    "residual": ResidualTrunk,
+    "transformer": TransformerTrunk,
+    "conv": ConvTrunk,
+    "recurrent": RecurrentTrunk,
+}
+
+
+def build_trunk(kind: str, layout: TokenLayout, *, depth: int, width: int, loops: int = 1) -> Trunk:
+    """The trunk of that kind; ValueError for an unknown kind or an option it cannot have."""
+    require(kind in TRUNKS, "kind", kind, f"one of {', '.join(TRUNKS)}")
+    return TRUNKS[kind](layout, depth=depth, width=width, loops=loops)
+
+
+class Network(nn.Module):
+    """A trunk with a linear head: observation [B, layout.size] to outputs [B, num_outputs]."""
+
+    def __init__(self, trunk: Trunk, num_outputs: int) -> None:
+        super().__init__()
+        require(num_outputs >= 1, "num_outputs", num_outputs, "1 or more")
+        self.trunk = trunk
+        self.head = dense(trunk.features_dim, num_outputs)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """The outputs [B, num_outputs] of ``observation`` [B, layout.size]."""
+        return self.head(self.trunk(observation))  # type: ignore[no-any-return]
+
+    def forward_flops(self) -> int:
+        """FLOPs of one sample's forward pass, as :meth:`Trunk.forward_flops`."""
+        return self.trunk.forward_flops() + 2 * self.head.in_features * self.head.out_features

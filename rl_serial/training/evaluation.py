@@ -1,0 +1,169 @@
+"""The examination of an agent: score, accuracy by remaining steps, serial horizon and reach.
+
+Everything is measured on evaluation instances, whose seeds no training ever draws.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rl_serial.agents.agent import Agent, decide
+from rl_serial.agents.baselines import RandomAgent
+from rl_serial.envs.chain import map_state
+from rl_serial.envs.random import evaluation_seeds
+from rl_serial.envs.tasks import Task
+
+RIGHT = 0.9
+"""Share of right decisions that counts as deciding rightly (serial horizon)."""
+TIE = 1e-6
+"""Action values this close count as equal."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an examination found; accuracies are by remaining steps 1 … serial_depth."""
+
+    instances: int  # episodes played
+    mean_return: float
+    random_return: float
+    optimal_return: float
+    score: float  # 0 random, 1 optimal
+    score_interval: tuple[float, float]  # 95 % over instances
+    accuracy: NDArray[np.float64]  # [serial_depth]; NaN where no state has a decision to make
+    chance: NDArray[np.float64]  # [serial_depth]: accuracy of the best constant action
+    serial_horizon: int
+    serial_reach: float
+    value_rmse: float  # of state values against V*, at all remaining steps; NaN without values
+
+
+def play(agent: Agent, task: Task[Any], seeds: NDArray[np.int64]) -> NDArray[np.float64]:
+    """[B] the returns of the agent's episodes on the instances ``seeds`` [B]."""
+    state = task.initial(seeds)
+    returns = np.zeros(seeds.shape[0])
+    running = np.ones(seeds.shape[0], dtype=np.bool_)
+    while running.any():
+        action = decide(agent.judge(state), task.legal_actions(state))
+        transition = task.step(state, action)
+        returns += transition.reward
+        state, running = transition.state, ~transition.terminated
+    return returns
+
+
+def score_with_interval(
+    returns: NDArray[np.float64], random: NDArray[np.float64], optimal: NDArray[np.float64]
+) -> tuple[float, tuple[float, float]]:
+    """The score and its 95 % interval over instances, [B] returns on the same instances.
+
+    The interval is the delta method's for a ratio of means.
+    """
+    span = float((optimal - random).mean())
+    score = float((returns - random).mean()) / span
+    residual = (returns - random) - score * (optimal - random)
+    half = 1.96 * float(residual.std(ddof=1)) / math.sqrt(returns.size) / span
+    return score, (score - half, score + half)
+
+
+def serial_horizon(accuracy: NDArray[np.float64]) -> int:
+    """Largest k such that the accuracy is at least 0.9 at every remaining <= k.
+
+    Remaining steps at which there is nothing to decide (NaN) neither count nor break it.
+    """
+    horizon = 0
+    for remaining, value in enumerate(accuracy, start=1):
+        if value >= RIGHT:
+            horizon = remaining
+        elif not np.isnan(value):
+            break
+    return horizon
+
+
+def serial_reach(accuracy: NDArray[np.float64], expected: NDArray[np.float64]) -> float:
+    """Chance-corrected accuracy (accuracy - expected) / (1 - expected), summed over the steps.
+
+    ``expected`` is the accuracy of an agent that takes each action as often, but without a look at
+    the state (Cohen's kappa, 1960): a blind agent reaches 0 in the mean, whatever its habits.
+    """
+    counted = ~np.isnan(accuracy) & (expected < 1)
+    return float(((accuracy - expected)[counted] / (1 - expected)[counted]).sum())
+
+
+class Evaluator:
+    """Examines agents on the same instances, which are made once.
+
+    Args:
+        task: the rules.
+        instances: episodes to play for the score.
+        per_remaining: states to judge at each number of remaining steps.
+        seed: chooses the evaluation instances.
+
+    Raises:
+        ValueError: the task's exact values cannot be enumerated.
+    """
+
+    def __init__(
+        self, task: Task[Any], instances: int = 2048, per_remaining: int = 512, seed: int = 0
+    ) -> None:
+        self.task = task
+        self.seeds = evaluation_seeds(2 * seed, instances, np)
+        self.random_returns = play(RandomAgent(task, seed), task, self.seeds)
+        self.optimal_returns = task.action_values(task.initial(self.seeds)).max(axis=1)
+        depth = task.chain.serial_depth
+        self.remaining = np.repeat(np.arange(1, depth + 1), per_remaining)
+        seeds = evaluation_seeds(2 * seed + 1, depth * per_remaining, np)
+        self.states = task.at_remaining(seeds, self.remaining)
+        self.exact = task.action_values(self.states)
+        self.legal = task.legal_actions(self.states)
+        masked = np.where(self.legal, self.exact, -np.inf)
+        self.right = masked >= masked.max(axis=1, keepdims=True) - TIE
+        # Where every legal action is as good as any other there is nothing to decide.
+        self.counted = (self.legal & ~self.right).any(axis=1)
+        # [serial_depth, num_actions]: how often each action would be right.
+        self.right_shares = self._by_remaining(self.right)
+
+    def __call__(self, agent: Agent) -> Evaluation:
+        """Examine an agent."""
+        returns = play(agent, self.task, self.seeds)
+        score, interval = score_with_interval(returns, self.random_returns, self.optimal_returns)
+        judgement = agent.judge(self.states)
+        choices = decide(judgement, self.legal)
+        chosen = choices[:, None] == np.arange(self.right.shape[1])
+        accuracy = self._by_remaining((self.right & chosen).any(axis=1, keepdims=True))[:, 0]
+        expected = (self._by_remaining(chosen) * self.right_shares).sum(axis=1)
+        rmse = float("nan")
+        if judgement.values is not None:
+            best = np.where(self.legal, self.exact, -np.inf).max(axis=1)
+            rmse = float(np.sqrt(np.mean((judgement.values - best) ** 2)))
+        return Evaluation(
+            instances=returns.size,
+            mean_return=float(returns.mean()),
+            random_return=float(self.random_returns.mean()),
+            optimal_return=float(self.optimal_returns.mean()),
+            score=score,
+            score_interval=interval,
+            accuracy=accuracy,
+            chance=self.right_shares.max(axis=1),
+            serial_horizon=serial_horizon(accuracy),
+            serial_reach=serial_reach(accuracy, expected),
+            value_rmse=rmse,
+        )
+
+    def _by_remaining(self, values: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """[serial_depth, columns]: shares of true ``values`` among the states that count."""
+        depth = self.task.chain.serial_depth
+        counted = self.counted.reshape(depth, -1, 1)
+        hits = (values.reshape(depth, -1, values.shape[1]) & counted).sum(axis=1).astype(np.float64)
+        states = counted.sum(axis=1)
+        shares = np.full(hits.shape, np.nan)
+        np.divide(hits, states, out=shares, where=states > 0)
+        return shares
+
+
+def first_instance(task: Task[Any], seed: int) -> Any:
+    """The first state of an evaluation episode, B = 1, for watching."""
+    state = task.initial(evaluation_seeds(2 * seed, 1, np))
+    return map_state(lambda array: array[:1], state)

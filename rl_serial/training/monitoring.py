@@ -1,0 +1,179 @@
+"""What a run writes while it goes: ``metrics.csv``, TensorBoard events, the progress bar."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from tensorboard.compat.proto.summary_pb2 import Summary
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from rl_serial.training.evaluation import Evaluation
+from rl_serial.training.files import write_text
+
+ACCURACY = "value/accuracy/remaining_"
+
+
+def metrics_of(evaluation: Evaluation) -> dict[str, float]:
+    """An evaluation as scalars under their TensorBoard tags."""
+    metrics = {
+        "eval/return": evaluation.mean_return,
+        "eval/score": evaluation.score,
+        "eval/serial_horizon": float(evaluation.serial_horizon),
+        "eval/serial_reach": evaluation.serial_reach,
+        "value/rmse": evaluation.value_rmse,
+    }
+    for remaining, accuracy in enumerate(evaluation.accuracy, start=1):
+        metrics[f"{ACCURACY}{remaining}"] = float(accuracy)
+    return {tag: value for tag, value in metrics.items() if not np.isnan(value)}
+
+
+class MetricsFile:
+    """``metrics.csv``: a row an evaluation, each forced to disk as it is written.
+
+    Rows that a killed run wrote after its last checkpoint stay; the resumed run, which makes the
+    same ones again, does not repeat them.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.rows: list[dict[str, str]] = []
+        if file.exists():
+            complete = file.read_text().rpartition("\n")[0]  # a half-written line is made again
+            self.rows = list(csv.DictReader(io.StringIO(complete)))
+            write_text(file, complete + "\n" if complete else "")
+
+    def append(self, step: int, metrics: dict[str, float]) -> None:
+        """Add the row of ``step``, if it is not there."""
+        if self.rows and int(self.rows[-1]["step"]) >= step:
+            return
+        row = {"step": str(step)} | {tag: repr(value) for tag, value in metrics.items()}
+        buffer = io.StringIO()
+        header = list(self.rows[0]) if self.rows else list(row)
+        writer = csv.DictWriter(buffer, header, extrasaction="ignore", lineterminator="\n")
+        if not self.rows:
+            writer.writeheader()
+        writer.writerow(row)
+        with self.file.open("a") as stream:
+            stream.write(buffer.getvalue())
+            stream.flush()
+            os.fsync(stream.fileno())
+        self.rows.append(row)
+
+    def accuracy(self) -> tuple[list[int], list[int], NDArray[np.float64]]:
+        """Steps, remaining steps, and the accuracy [remaining, steps] measured at them."""
+        tags = [tag for tag in (self.rows[0] if self.rows else {}) if tag.startswith(ACCURACY)]
+        table = [[float(row[tag]) for row in self.rows] for tag in tags]
+        remaining = [int(tag.removeprefix(ACCURACY)) for tag in tags]
+        return [int(row["step"]) for row in self.rows], remaining, np.array(table)
+
+
+def accuracy_heat_map(
+    steps: Sequence[int], remaining: Sequence[int], accuracy: NDArray[np.float64]
+) -> Figure:
+    """Accuracy [remaining, steps] over remaining steps and training time."""
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    image = axes.imshow(accuracy, vmin=0, vmax=1, cmap="gray", aspect="auto", origin="lower")
+    axes.set_yticks(range(len(remaining)), [str(k) for k in remaining])
+    shown = np.unique(np.linspace(0, len(steps) - 1, min(6, len(steps))).round().astype(int))
+    axes.set_xticks(shown, [str(steps[i]) for i in shown])
+    axes.set_xlabel("training step")
+    axes.set_ylabel("remaining serial steps")
+    figure.colorbar(image, label="accuracy of decisions")
+    return figure
+
+
+class Monitor:
+    """Writes a run's metrics to TensorBoard, to ``metrics.csv`` and beside the progress bar.
+
+    Args:
+        folder: the run's.
+        resumed_at: the step of the checkpoint that the run goes on from; TensorBoard drops what
+            was logged behind it.
+    """
+
+    def __init__(self, folder: Path, resumed_at: int | None = None) -> None:
+        purge = None if resumed_at is None else resumed_at + 1
+        self.writer = SummaryWriter(str(folder), purge_step=purge)
+        self.metrics = MetricsFile(folder / "metrics.csv")
+        self.progress: tqdm[Any] | None = None
+        if resumed_at is None:
+            self._write_layout()
+
+    def start_progress(self, name: str, total: int, step: int) -> None:
+        """Show a bar with the score and the time left."""
+        self.progress = tqdm(total=total, initial=step, desc=name, unit="step", mininterval=0.5)
+
+    def advance_progress(self, step: int) -> None:
+        """Move the bar to ``step``."""
+        if self.progress is not None:
+            self.progress.update(step - self.progress.n)
+
+    def scalar(self, tag: str, value: float, step: int) -> None:
+        """Log a number under a TensorBoard tag; what was not measured (NaN) is left out."""
+        if not np.isnan(value):
+            self.writer.add_scalar(tag, value, step)
+
+    def evaluation(self, step: int, metrics: dict[str, float]) -> None:
+        """Log an evaluation everywhere."""
+        for tag, value in metrics.items():
+            self.scalar(tag, value, step)
+        self.metrics.append(step, metrics)
+        steps, remaining, accuracy = self.metrics.accuracy()
+        if remaining:
+            figure = accuracy_heat_map(steps, remaining, accuracy)
+            self.writer.add_figure("value/accuracy", figure, step)
+        self.writer.flush()
+        if self.progress is not None:
+            self.progress.set_postfix(
+                score=f"{metrics['eval/score']:.2f}",
+                horizon=f"{metrics['eval/serial_horizon']:.0f}",
+                refresh=False,
+            )
+
+    def animation(self, tag: str, gif: bytes, size: tuple[int, int], step: int) -> None:
+        """Log an animated GIF of ``size`` (width, height) as an image."""
+        image = Summary.Image(encoded_image_string=gif, width=size[0], height=size[1], colorspace=3)
+        summary = Summary(value=[Summary.Value(tag=tag, image=image)])
+        self.writer._get_file_writer().add_summary(summary, step)  # type: ignore[no-untyped-call]
+
+    def finish(self, hyperparameters: dict[str, Any], metrics: dict[str, float]) -> None:
+        """Log the hyperparameters with the final metrics."""
+        self.writer.add_hparams(
+            hyperparameters, {f"final/{tag}": value for tag, value in metrics.items()}, run_name="."
+        )
+        self.close()
+
+    def close(self) -> None:
+        """Close files and bar."""
+        self.writer.close()
+        if self.progress is not None:
+            self.progress.close()
+
+    def _write_layout(self) -> None:
+        """The page of TensorBoard's custom-scalars tab."""
+        self.writer.add_custom_scalars(
+            {
+                "serial value function": {
+                    "score and return": ["Multiline", ["eval/score", "eval/return"]],
+                    "serial horizon and reach": [
+                        "Multiline",
+                        ["eval/serial_horizon", "eval/serial_reach"],
+                    ],
+                    "accuracy by remaining steps": ["Multiline", [f"{ACCURACY}.*"]],
+                    "value error": ["Multiline", ["value/rmse", "train/loss"]],
+                }
+            }
+        )

@@ -1,0 +1,145 @@
+"""Trained agents side by side: tables and the figure of accuracy by remaining steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from numpy.typing import NDArray
+
+from rl_serial.config import RunConfig
+from rl_serial.errors import UserError
+from rl_serial.tables import markdown_table
+from rl_serial.training.evaluation import RIGHT, Evaluation, Evaluator
+from rl_serial.training.run import load_run, load_with_zip
+
+# Told apart without colour: by marker and line style.
+_STYLES = (("o", "-"), ("s", "--"), ("^", "-."), ("D", ":"), ("v", "-"), ("x", "--"))
+
+
+@dataclass(frozen=True)
+class ExaminedRun:
+    """A run and what its agent's examination found."""
+
+    config: RunConfig
+    evaluation: Evaluation
+
+
+def evaluate_runs(
+    folders: list[Path],
+    *,
+    instances: int | None = None,
+    per_remaining: int | None = None,
+    seed: int | None = None,
+    figure: Path | None = None,
+    model: Path | None = None,
+    trust: bool = False,
+    device: str = "auto",
+) -> list[ExaminedRun]:
+    """Examine the agents of runs, print the tables and draw the figure.
+
+    Args:
+        folders: finished runs.
+        instances: episodes played; None: as each run's configuration says; so the next two.
+        per_remaining: states judged at each number of remaining steps.
+        seed: chooses the evaluation instances.
+        figure: where to draw accuracy by remaining steps.
+        model: a zip of Stable-Baselines3 in place of the (one) run's own weights.
+        trust: the zip may be unpickled.
+        device: auto, cpu or cuda.
+
+    Raises:
+        UserError: a folder that holds no finished run; a zip without trust.
+    """
+    if model is not None and len(folders) != 1:
+        raise UserError("--model: replaces the weights of one RUN")
+    examined = []
+    for folder in folders:
+        if model is None:
+            config, agent = load_run(folder, device)
+        else:
+            config, agent = load_with_zip(folder, model, trust, device)
+        settings = config.evaluation
+        evaluator = Evaluator(
+            config.env.task(),
+            settings.instances if instances is None else instances,
+            settings.per_remaining if per_remaining is None else per_remaining,
+            settings.seed if seed is None else seed,
+        )
+        examined.append(ExaminedRun(config, evaluator(agent)))
+    print(summary_table(examined), accuracy_table(examined), sep="\n\n")
+    if figure is not None:
+        draw_accuracy(examined, figure)
+        print(f"\n{figure}: accuracy by remaining steps")
+    return examined
+
+
+def summary_table(examined: list[ExaminedRun]) -> str:
+    """Score, serial horizon and serial reach of each run."""
+    rows = []
+    for run in examined:
+        evaluation = run.evaluation
+        low, high = evaluation.score_interval
+        rows.append(
+            (
+                run.config.name,
+                f"{evaluation.score:.3f} ({low:.3f} to {high:.3f})",
+                f"{evaluation.serial_horizon} of {evaluation.accuracy.size}",
+                f"{evaluation.serial_reach:.1f}",
+                f"{evaluation.value_rmse:.3f}",
+            )
+        )
+    header = ("run", "score (95 % over instances)", "serial horizon", "serial reach", "value RMSE")
+    return markdown_table(header, rows)
+
+
+def accuracy_table(examined: list[ExaminedRun]) -> str:
+    """Accuracy of decisions by remaining steps, a column a run, with chance for the first."""
+    depth = max(run.evaluation.accuracy.size for run in examined)
+    rows = []
+    for remaining in range(1, depth + 1):
+        cells = [_cell(run.evaluation.accuracy, remaining) for run in examined]
+        rows.append((remaining, *cells, _cell(examined[0].evaluation.chance, remaining)))
+    return markdown_table(("remaining", *(run.config.name for run in examined), "chance"), rows)
+
+
+def _cell(values: NDArray[np.float64], remaining: int) -> str:
+    if remaining > values.size or np.isnan(values[remaining - 1]):
+        return ""
+    return f"{values[remaining - 1]:.2f}"
+
+
+def draw_accuracy(examined: list[ExaminedRun], file: Path) -> None:
+    """Draw accuracy by remaining steps with chance and the threshold of the serial horizon."""
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    for i, run in enumerate(examined):
+        marker, line = _STYLES[i % len(_STYLES)]
+        remaining = np.arange(1, run.evaluation.accuracy.size + 1)
+        shown = ~np.isnan(run.evaluation.accuracy)
+        horizon = run.evaluation.serial_horizon
+        axes.plot(
+            remaining[shown],
+            run.evaluation.accuracy[shown],
+            marker=marker,
+            linestyle=line,
+            color=str(0.15 + 0.4 * i / max(1, len(examined) - 1)),
+            label=f"{run.config.name}: serial horizon {horizon}",
+        )
+    chance = examined[0].evaluation.chance
+    axes.plot(np.arange(1, chance.size + 1), chance, color="0.75", label="best constant action")
+    axes.axhline(RIGHT, color="0.5", linewidth=0.8, linestyle=":")
+    axes.set_xlabel("remaining serial steps")
+    axes.set_ylabel("accuracy of decisions")
+    axes.set_ylim(0.4, 1.02)
+    axes.legend(frameon=False)
+    try:
+        figure.savefig(file, dpi=150)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: {error}") from None
+    finally:
+        plt.close(figure)

@@ -1,0 +1,442 @@
+"""From a configuration to a run folder: train, evaluate, checkpoint, resume.
+
+A run folder holds ``config.yaml`` (resolved), TensorBoard events, ``metrics.csv``, ``checkpoints``,
+``model.pt`` and ``summary.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from rl_serial.agents.agent import Agent
+from rl_serial.agents.baselines import OptimalAgent, RandomAgent
+from rl_serial.agents.value import ValueTrainer
+from rl_serial.config import (
+    BaselineConfig,
+    NetworkConfig,
+    RunConfig,
+    ValueAgentConfig,
+    parse_config,
+    read_yaml,
+    write_yaml,
+)
+from rl_serial.envs.registry import ENV_IDS
+from rl_serial.envs.tasks import Task, num_actions
+from rl_serial.errors import RunError, UserError
+from rl_serial.networks import Account, Network, account, build_trunk, solve_width
+from rl_serial.training.evaluation import Evaluation, Evaluator
+from rl_serial.training.files import (
+    checkpoints,
+    load_tensors,
+    save_checkpoint,
+    save_tensors,
+    write_json,
+    write_text,
+)
+from rl_serial.training.monitoring import Monitor, metrics_of
+from rl_serial.training.watching import animated_gif, watch_episode
+
+EVALUATIONS = 10
+"""Evaluations in a run whose configuration does not say how often."""
+
+
+class Trainer(Protocol):
+    """What a run asks of an agent in training."""
+
+    total: int  # steps of the whole training
+    metrics: dict[str, float]  # what it last logged itself
+
+    @property
+    def step(self) -> int:
+        """Steps made."""
+
+    @property
+    def agent(self) -> Agent:
+        """The agent as it is now."""
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """The networks that are trained."""
+
+    def train(self, pause: Callable[[], None]) -> None:
+        """Make the steps that are left, calling ``pause`` where the state is whole."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The whole state of training, as tensors and plain values."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a saved state."""
+
+    def model_state(self) -> dict[str, Any]:
+        """The trained weights."""
+
+    def load_model_state(self, state: dict[str, Any]) -> None:
+        """Take trained weights."""
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called auto (a GPU where there is one), cpu or cuda.
+
+    Raises:
+        UserError: cuda is asked for and is not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch sees no GPU here; use cpu or auto")
+    return torch.device(name)
+
+
+def trunk_settings(network: NetworkConfig, task: Task[Any], key: str = "network") -> dict[str, Any]:
+    """The settings of a trunk, its width solved from the budget where one is given.
+
+    Raises:
+        UserError: a depth that the trunk cannot have, or a budget that no width meets.
+    """
+    settings: dict[str, Any] = {
+        "kind": network.kind,
+        "layout": task.layout,
+        "depth": network.depth,
+        "loops": network.loops,
+    }
+    try:
+        if network.budget is None:
+            settings["width"] = network.width
+        else:
+            budget = network.budget.model_dump(exclude_none=True)
+            settings["width"] = solve_width(num_outputs=num_actions(task), **settings, **budget)
+        with torch.device("meta"):
+            build_trunk(**settings)
+    except ValueError as error:
+        raise UserError(f"{key}: {error}") from None
+    return settings
+
+
+def make_trainer(
+    config: RunConfig, task: Task[Any], device: torch.device, log: Callable[[str, float, int], None]
+) -> Trainer:
+    """The trainer that a configuration describes.
+
+    Raises:
+        UserError: settings that do not go together; the message names the key.
+    """
+    assert config.network is not None
+    torch.manual_seed(config.seed)
+    value_trunk = trunk_settings(config.network, task)
+    policy_trunk = value_trunk
+    if config.policy_network is not None:
+        policy_trunk = trunk_settings(config.policy_network, task, "policy_network")
+    if isinstance(config.agent, ValueAgentConfig):
+        network = Network(build_trunk(**value_trunk), num_actions(task))
+        return ValueTrainer(task, config.agent, network.to(device), config.seed, device)
+    from rl_serial.agents.sb3 import SB3Trainer, check_arguments
+    from rl_serial.envs.gym import SerialVectorEnv
+
+    assert not isinstance(config.agent, BaselineConfig)
+    check_arguments(config.agent, config.name)
+    family, kind = ENV_IDS[config.env.id]
+    env = SerialVectorEnv(
+        config.agent.num_envs, family=family.name, task=kind, **config.env.options
+    )
+    return SB3Trainer(env, config.agent, value_trunk, policy_trunk, config.seed, device, log)
+
+
+def account_networks(networks: dict[str, nn.Module], task: Task[Any]) -> dict[str, Account]:
+    """What each network costs."""
+    return {
+        name: account(network, torch.zeros(1, task.layout.size, device=_device_of(network)))
+        for name, network in networks.items()
+    }
+
+
+def train(
+    config: RunConfig,
+    folder: Path,
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    progress: bool = True,
+) -> Evaluation:
+    """Carry out a run and return its last evaluation.
+
+    Args:
+        config: what to run.
+        folder: where; it must not exist unless ``resume``.
+        resume: go on from the last checkpoint, or start where there is none.
+        device: auto, cpu or cuda.
+        progress: show a bar.
+
+    Raises:
+        UserError: the folder exists, or holds a run of another configuration.
+        RunError: training failed; what was written stays.
+    """
+    chosen_device = choose_device(device)
+    task = config.env.task()
+    _prepare_folder(config, folder, resume)
+    summary = {"status": "running", "config": config.model_dump(mode="json")} | _surroundings(
+        chosen_device
+    )
+    try:
+        evaluator = _make_evaluator(config, task)
+        if isinstance(config.agent, BaselineConfig):
+            return _examine_baseline(config, task, evaluator, folder, summary)
+        return _Run(config, task, evaluator, folder, summary, chosen_device, progress).carry_out()
+    except (UserError, RunError, OSError) as error:
+        _record_failure(folder, summary, error)
+        if isinstance(error, OSError):
+            raise RunError(f"{folder}: {error.strerror or error}; --resume goes on") from error
+        raise
+
+
+class _Run:
+    """A run in the making: puts trainer, evaluator, monitor and checkpoints together."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        task: Task[Any],
+        evaluator: Evaluator,
+        folder: Path,
+        summary: dict[str, Any],
+        device: torch.device,
+        progress: bool,
+    ) -> None:
+        self.config, self.task, self.evaluator = config, task, evaluator
+        self.folder, self.summary = folder, summary
+        self.trainer = make_trainer(config, task, device, self._log)
+        saved = checkpoints(folder / "checkpoints")
+        if saved:
+            self.trainer.load_state_dict(load_tensors(saved[-1])["trainer"])
+        self.monitor = Monitor(folder, resumed_at=self.trainer.step if saved else None)
+        self.every = config.evaluation.every or max(1, self.trainer.total // EVALUATIONS)
+        self.last_checked = self.trainer.step if saved else -1
+        if progress:
+            self.monitor.start_progress(config.name, self.trainer.total, self.trainer.step)
+
+    def carry_out(self) -> Evaluation:
+        accounts = account_networks(self.trainer.networks, self.task)
+        self.summary["accounts"] = {name: asdict(cost) for name, cost in accounts.items()}
+        write_json(self.folder / "summary.json", self.summary)
+        started, first_step = time.perf_counter(), self.trainer.step
+        try:
+            self.trainer.train(self._pause)
+            self.monitor.advance_progress(self.trainer.step)
+            evaluation = self._check()
+            self._finish(evaluation, time.perf_counter() - started, first_step)
+        finally:
+            self.monitor.close()
+        return evaluation
+
+    def _log(self, tag: str, value: float, step: int) -> None:
+        self.monitor.scalar(tag, value, step)
+
+    def _pause(self) -> None:
+        """Between two updates: evaluate and save if it is time."""
+        step = self.trainer.step
+        self.monitor.advance_progress(step)
+        if self.last_checked < 0 or step // self.every > self.last_checked // self.every:
+            self._check()
+
+    def _check(self) -> Evaluation:
+        """Evaluate, log, then save: a checkpoint stands only behind what was logged."""
+        step = self.trainer.step
+        evaluation = self.evaluator(self.trainer.agent)
+        self.monitor.evaluation(step, metrics_of(evaluation) | self.trainer.metrics)
+        save_checkpoint(self.folder / "checkpoints", step, {"trainer": self.trainer.state_dict()})
+        self.last_checked = step
+        return evaluation
+
+    def _finish(self, evaluation: Evaluation, seconds: float, first_step: int) -> None:
+        save_tensors(self.folder / "model.pt", {"model": self.trainer.model_state()})
+        agent, seed = self.trainer.agent, self.config.evaluation.seed
+        gif, size = animated_gif(watch_episode(agent, self.task, seed=seed))
+        self.monitor.animation("episode", gif, size, self.trainer.step)
+        flat = {k: v for k, v in _flatten(self.config.model_dump()).items() if v is not None}
+        metrics = metrics_of(evaluation)
+        self.monitor.finish(flat, metrics)
+        self.summary |= {
+            "status": "done",
+            "steps": self.trainer.step,
+            "seconds": seconds,
+            "steps_per_second": (self.trainer.step - first_step) / seconds,
+            "final": _final(evaluation),
+        }
+        write_json(self.folder / "summary.json", self.summary)
+
+
+def load_run(folder: Path, device: str = "auto") -> tuple[RunConfig, Agent]:
+    """The configuration and the trained agent of a finished run.
+
+    Raises:
+        UserError: the folder holds no run, or an unfinished or damaged one.
+    """
+    config, trainer = load_trainer(folder, device)
+    if isinstance(trainer, OptimalAgent | RandomAgent):
+        return config, trainer
+    if not (folder / "model.pt").exists():
+        raise UserError(f"{folder}: this run is not finished; rl-serial train --resume goes on")
+    _load_model(trainer, folder / "model.pt")
+    return config, trainer.agent
+
+
+def load_with_zip(
+    folder: Path, file: Path, trust: bool, device: str = "auto"
+) -> tuple[RunConfig, Agent]:
+    """A run's configuration with the policy of a zip that Stable-Baselines3 saved.
+
+    Raises:
+        UserError: not trusted, not such a zip, or a run of another kind of agent.
+    """
+    if not trust:
+        raise UserError(f"{file}: a Stable-Baselines3 zip runs code when loaded; --trust allows it")
+    config, trainer = load_trainer(folder, device)
+    if config.agent.kind not in ("ppo", "dqn", "qrdqn", "maskable_ppo"):
+        raise UserError(f"{folder}: --model needs a run of a Stable-Baselines3 agent")
+    trainer.load_zip(file)
+    return config, trainer.agent
+
+
+def load_trainer(folder: Path, device: str = "auto") -> tuple[RunConfig, Any]:
+    """The configuration of a run, and its trainer (or baseline agent) before any training."""
+    file = folder / "config.yaml"
+    if not file.exists():
+        raise UserError(f"{folder}: no run here (config.yaml is missing)")
+    config = parse_config(read_yaml(file), str(file))
+    task = config.env.task()
+    if isinstance(config.agent, BaselineConfig):
+        return config, _baseline(config, task)
+    return config, make_trainer(config, task, choose_device(device), lambda *_: None)
+
+
+def _load_model(trainer: Trainer, file: Path) -> None:
+    try:
+        trainer.load_model_state(load_tensors(file)["model"])
+    except (RuntimeError, KeyError, AttributeError):
+        raise UserError(f"{file}: does not fit the network that config.yaml describes") from None
+
+
+def _prepare_folder(config: RunConfig, folder: Path, resume: bool) -> None:
+    text = write_yaml(config)
+    file = folder / "config.yaml"
+    if folder.exists() and any(folder.iterdir()):
+        if not resume:
+            raise UserError(
+                f"{folder}: this folder exists; --resume goes on with the run in it, "
+                "name=... starts another"
+            )
+        if file.exists() and file.read_text() != text:
+            differing = _differences(read_yaml(file), config.model_dump(mode="json"))
+            raise UserError(
+                f"{folder}: holds a run of another configuration ({', '.join(differing)} differ); "
+                "name=... starts another"
+            )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(file, text)
+    except OSError as error:
+        raise UserError(f"{folder}: {error.strerror or error}") from None
+
+
+def is_finished(config: RunConfig, folder: Path) -> bool:
+    """Whether the folder holds this very run, done."""
+    file, summary = folder / "config.yaml", folder / "summary.json"
+    if not (file.exists() and summary.exists() and file.read_text() == write_yaml(config)):
+        return False
+    status: str = json.loads(summary.read_text())["status"]
+    return status == "done"
+
+
+def _make_evaluator(config: RunConfig, task: Task[Any]) -> Evaluator:
+    settings = config.evaluation
+    try:
+        return Evaluator(task, settings.instances, settings.per_remaining, settings.seed)
+    except ValueError as error:
+        raise UserError(f"env.decisions: {error}") from None
+
+
+def _baseline(config: RunConfig, task: Task[Any]) -> Agent:
+    # The random agent's dice differ from those of the evaluator's own random play.
+    random = config.agent.kind == "random"
+    return RandomAgent(task, config.seed + 1_000_003) if random else OptimalAgent(task)
+
+
+def _examine_baseline(
+    config: RunConfig, task: Task[Any], evaluator: Evaluator, folder: Path, summary: dict[str, Any]
+) -> Evaluation:
+    evaluation = evaluator(_baseline(config, task))
+    monitor = Monitor(folder)
+    monitor.evaluation(0, metrics_of(evaluation))
+    monitor.close()
+    write_json(folder / "summary.json", summary | {"status": "done", "final": _final(evaluation)})
+    return evaluation
+
+
+def _final(evaluation: Evaluation) -> dict[str, Any]:
+    """An evaluation for ``summary.json``."""
+    return metrics_of(evaluation) | {
+        "eval/score_interval": list(evaluation.score_interval),
+        "eval/instances": evaluation.instances,
+        "eval/random_return": evaluation.random_return,
+        "eval/optimal_return": evaluation.optimal_return,
+    }
+
+
+def _record_failure(folder: Path, summary: dict[str, Any], error: Exception) -> None:
+    with suppress(OSError):  # a full disk may be why the run failed
+        write_json(folder / "summary.json", summary | {"status": "failed", "error": str(error)})
+
+
+def _surroundings(device: torch.device) -> dict[str, Any]:
+    """What a reader needs to repeat the run."""
+    packages = ("rl_serial", "torch", "numpy", "gymnasium", "stable-baselines3", "sb3-contrib")
+    found = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
+    return {
+        "versions": {"python": platform.python_version()} | {p: version(p) for p in packages},
+        "commit": _commit(),
+        "device": device.type,
+        "device_name": found or platform.machine(),
+        "torch_threads": torch.get_num_threads(),
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that the package is run from, if it is one."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return result.stdout.strip()
+
+
+def _device_of(network: nn.Module) -> torch.device:
+    return next(network.parameters()).device
+
+
+def _flatten(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys as dotted ones, values as TensorBoard's hyperparameters take them."""
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            scalar = value is None or isinstance(value, bool | int | float | str)
+            flat[prefix + key] = value if scalar else str(value)
+    return flat
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    before, after = _flatten(old), _flatten(new)
+    return [key for key in after | before if before.get(key) != after.get(key)]

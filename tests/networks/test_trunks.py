@@ -1,0 +1,361 @@
+"""What each trunk computes, beside plain restatements of it and properties it must have."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rl_serial.envs.chain import TokenLayout
+from rl_serial.networks import (
+    TRUNKS,
+    ConvTrunk,
+    Network,
+    RecurrentTrunk,
+    ResidualTrunk,
+    TransformerTrunk,
+    build_trunk,
+)
+from rl_serial.networks.trunks import dense, fold
+
+torch.set_num_threads(1)
+
+LAYOUT = TokenLayout(tokens=5, features=3, globals=4)
+KINDS = list(TRUNKS)
+
+
+def observations(batch: int, layout: TokenLayout = LAYOUT, seed: int = 0) -> Tensor:
+    return torch.rand(batch, layout.size, generator=torch.Generator().manual_seed(seed))
+
+
+def tokens_first(tokens: Tensor, rest: Tensor) -> Tensor:
+    """The observation [B, size] made of tokens [B, tokens, features] and globals [B, globals]."""
+    return torch.cat([tokens.flatten(1), rest], dim=1)
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+# --- what all trunks have in common
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("loops", [1, 3])
+def test_features_have_the_announced_size(kind: str, loops: int) -> None:
+    trunk = build_trunk(kind, LAYOUT, depth=6, width=7, loops=loops)
+    features = trunk(observations(2))
+    assert features.shape == (2, trunk.features_dim)
+    assert features.dtype == torch.float32
+    assert Network(trunk, 3)(observations(2)).shape == (2, 3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_part_of_the_observation_is_read(kind: str) -> None:
+    trunk = build_trunk(kind, LAYOUT, depth=6, width=8)
+    observation = observations(1).requires_grad_()
+    trunk(observation).square().sum().backward()
+    assert observation.grad is not None
+    assert (observation.grad != 0).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("loops", [1, 2])
+def test_rows_of_a_batch_do_not_meet(kind: str, loops: int) -> None:
+    network = Network(build_trunk(kind, LAYOUT, depth=6, width=8, loops=loops), 3)
+    rows = observations(6)
+    order = torch.tensor([3, 0, 5, 1, 4, 2])
+    assert torch.allclose(network(rows)[order], network(rows[order]), atol=1e-6)
+    changed = rows.clone()
+    changed[0] = 1 - changed[0]
+    assert torch.allclose(network(rows)[1:], network(changed)[1:], atol=1e-6)
+    assert not torch.allclose(network(rows)[0], network(changed)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_loops_share_parameters_and_change_the_result(kind: str) -> None:
+    once, thrice = (build_trunk(kind, LAYOUT, depth=6, width=8, loops=n) for n in (1, 3))
+    thrice.load_state_dict(once.state_dict())  # the same names and shapes
+    assert not torch.allclose(once(observations(4)), thrice(observations(4)), atol=1e-3)
+
+
+class Recorder(nn.Module):
+    """Notes what it is given, and gives back zeros."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.given.append(x)
+        return torch.zeros_like(x)
+
+
+@pytest.mark.parametrize("kind", ["residual", "transformer", "conv"])
+def test_the_input_embedding_is_injected_again_before_each_loop(kind: str) -> None:
+    trunk = build_trunk(kind, LAYOUT, depth=6, width=8, loops=3)
+    trunk.stack = Recorder()  # forgets everything
+    trunk(observations(2))
+    first, second, third = trunk.stack.given
+    assert first.abs().sum() > 0
+    assert torch.equal(second, first)
+    assert torch.equal(third, first)
+
+
+@pytest.mark.parametrize("kind", ["residual", "transformer", "conv"])
+def test_a_loop_goes_on_from_what_the_last_one_left(kind: str) -> None:
+    trunk = build_trunk(kind, LAYOUT, depth=6, width=8, loops=3)
+    trunk.stack = nn.Identity()
+    seen: list[Tensor] = []
+    trunk.stack.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    trunk(observations(2))
+    assert torch.allclose(seen[1], 2 * seen[0])
+    assert torch.allclose(seen[2], 3 * seen[0])
+
+
+DEEP = {"residual": 64, "transformer": 60, "conv": 64, "recurrent": 16}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("loops", [1, 4])
+def test_gradient_reaches_every_parameter_of_a_deep_network(kind: str, loops: int) -> None:
+    network = Network(build_trunk(kind, LAYOUT, depth=DEEP[kind], width=16, loops=loops), 2)
+    network(observations(8)).square().mean().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.abs().max() > 0, name
+
+
+def gradient_norm(network: nn.Module, rows: Tensor) -> Tensor:
+    """The gradient's norm, of the mean over rows of the summed outputs."""
+    network(rows).sum(1).mean().backward()
+    return torch.stack([p.grad.norm() for p in network.parameters()]).norm()
+
+
+@pytest.mark.parametrize("kind", ["residual", "transformer", "conv"])
+def test_deep_networks_start_out_at_a_sane_size(kind: str) -> None:
+    depth = DEEP[kind]
+    shallow, deep = (Network(build_trunk(kind, LAYOUT, depth=d, width=64), 4) for d in (6, depth))
+    rows = observations(32)
+    for network in (shallow, deep):
+        assert 0.01 < network(rows).square().mean().sqrt() < 10
+        assert 0.1 < gradient_norm(network, rows) < 100
+    first, last = (
+        next(p for p in layers.parameters() if p.ndim > 1).grad.norm()
+        for layers in (deep.trunk.stack[0], deep.trunk.stack[-1])
+    )
+    assert 0.1 < first / last < 10  # the first block learns about as fast as the last
+
+
+@pytest.mark.parametrize("option", ["depth", "width", "loops"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("value", [0, -1, 2.5])
+def test_bad_numbers_are_refused(kind: str, option: str, value: float) -> None:
+    options = {"depth": 6, "width": 8, "loops": 1, option: value}
+    with pytest.raises(ValueError, match=rf"{option}={value}: must be an integer of 1 or more"):
+        build_trunk(kind, LAYOUT, **options)
+
+
+def test_an_unknown_kind_is_refused_with_those_there_are() -> None:
+    with pytest.raises(ValueError, match="one of residual, transformer, conv, recurrent"):
+        build_trunk("mlp", LAYOUT, depth=4, width=8)
+
+
+@pytest.mark.parametrize(
+    "layout", [TokenLayout(0, 3, 4), TokenLayout(5, 0, 4), TokenLayout(5, 3, 0)]
+)
+def test_a_layout_without_tokens_or_globals_is_refused(layout: TokenLayout) -> None:
+    with pytest.raises(ValueError, match="at least one token, one feature and one global"):
+        build_trunk("conv", layout, depth=4, width=8)
+
+
+def test_a_head_without_outputs_is_refused() -> None:
+    with pytest.raises(ValueError, match="num_outputs=0"):
+        Network(build_trunk("residual", LAYOUT, depth=4, width=8), 0)
+
+
+def test_dense_layers_start_uniform_with_variance_one_third_of_fan_in() -> None:
+    layer = dense(100, 400)
+    assert layer.weight.abs().max() <= 0.1  # sqrt(3 · (1/3) / 100)
+    assert layer.weight.var() == pytest.approx(1 / 300, rel=0.05)
+    assert (layer.bias == 0).all()
+
+
+def test_fold_takes_tokens_row_by_row_and_then_the_globals() -> None:
+    tokens, rest = fold(torch.arange(19.0)[None], LAYOUT)
+    assert tokens.tolist() == [[[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11], [12, 13, 14]]]
+    assert rest.tolist() == [[15, 16, 17, 18]]
+
+
+# --- residual
+
+
+@pytest.mark.parametrize(("depth", "length"), [(8, 4), (6, 2), (3, 1)])
+def test_residual_is_the_block_of_wang_et_al(depth: int, length: int) -> None:
+    trunk = ResidualTrunk(LAYOUT, depth=depth, width=8)
+    for parameter in trunk.parameters():  # norms and biases too
+        nn.init.normal_(parameter)
+    rest = list(trunk.parameters())
+
+    def layer(x: Tensor) -> Tensor:
+        weight, bias, gain, shift = (rest.pop(0) for _ in range(4))
+        x = x @ weight.T + bias
+        x = x - x.mean(-1, keepdim=True)
+        x = x / (x.square().mean(-1, keepdim=True) + 1e-5).sqrt() * gain + shift
+        return x / (1 + torch.exp(-x))
+
+    rows = observations(4)
+    h = layer(rows)
+    for _ in range(depth // length):
+        before = h
+        for _ in range(length):
+            h = layer(h)
+        h = h + before
+    assert rest == []
+    assert torch.allclose(trunk(rows), h, rtol=1e-4, atol=1e-4)
+
+
+# --- transformer
+
+
+@pytest.mark.parametrize(
+    ("depth", "nearest"), [(1, "6 and 12"), (7, "6 and 12"), (64, "60 and 66")]
+)
+def test_transformer_depths_that_are_no_whole_layers_are_refused(depth: int, nearest: str) -> None:
+    with pytest.raises(ValueError, match=rf"depth={depth}: .* the nearest are {nearest}"):
+        build_trunk("transformer", LAYOUT, depth=depth, width=8)
+
+
+def test_transformer_knows_tokens_apart_by_their_learned_positions_only() -> None:
+    trunk = TransformerTrunk(LAYOUT, depth=12, width=8)
+    tokens, rest = fold(observations(2), LAYOUT)
+    straight = tokens_first(tokens, rest)
+    swapped = tokens_first(tokens[:, [0, 3, 2, 1, 4]], rest)
+    assert not torch.allclose(trunk(straight), trunk(swapped), atol=1e-3)
+    nn.init.zeros_(trunk.positions)
+    assert torch.allclose(trunk(straight), trunk(swapped), atol=1e-5)
+
+
+def test_transformer_layer_is_that_of_torch() -> None:
+    trunk = TransformerTrunk(LAYOUT, depth=6, width=8)
+    for parameter in trunk.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    [ours] = trunk.stack
+    theirs = nn.TransformerEncoderLayer(
+        8, 4, 32, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+    )
+    # Both keep the rows of q, k and v in this order, each head's together.
+    names = ["self_attn.in_proj_weight", "self_attn.in_proj_bias", "self_attn.out_proj.weight"]
+    names += ["self_attn.out_proj.bias", "linear1.weight", "linear1.bias", "linear2.weight"]
+    names += ["linear2.bias", "norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias"]
+    layers = [ours.qkv, ours.out, ours.up, ours.down, ours.attention_norm, ours.mlp_norm]
+    values = [p for layer in layers for p in (layer.weight, layer.bias)]
+    theirs.load_state_dict(dict(zip(names, values, strict=True)))
+    x = torch.randn(3, 6, 8)
+    assert torch.allclose(ours(x), theirs(x), atol=1e-5)
+
+
+# --- conv
+
+
+def test_conv_keeps_positions_and_reaches_one_token_further_a_convolution() -> None:
+    layout = TokenLayout(tokens=9, features=3, globals=4)
+    tokens, rest = fold(observations(1, layout), layout)
+    changed = tokens.clone()
+    changed[:, 4] += 1
+    for depth in (1, 2, 3):
+        trunk = ConvTrunk(layout, depth=depth, width=8)
+        difference = trunk(tokens_first(changed, rest)) - trunk(tokens_first(tokens, rest))
+        moved = difference.view(9, 8).abs().amax(1) > 0
+        assert moved.nonzero().flatten().tolist() == list(range(4 - depth, 4 + depth + 1))
+
+
+def test_conv_gives_the_globals_to_every_token() -> None:
+    trunk = ConvTrunk(LAYOUT, depth=2, width=8)
+    tokens, rest = fold(observations(1), LAYOUT)
+    difference = trunk(tokens_first(tokens, rest + 1)) - trunk(tokens_first(tokens, rest))
+    assert (difference.view(5, 8).abs().amax(1) > 0).all()
+
+
+def test_conv_is_the_same_rule_at_every_token() -> None:
+    # Shifting the tokens by one shifts the features, away from the borders.
+    layout = TokenLayout(tokens=9, features=3, globals=4)
+    trunk = ConvTrunk(layout, depth=2, width=8)
+    tokens, rest = fold(observations(1, layout), layout)
+    here = trunk(tokens_first(tokens, rest)).view(9, 8)
+    there = trunk(tokens_first(tokens.roll(1, dims=1), rest)).view(9, 8)
+    assert torch.allclose(here[3:6], there[4:7], atol=1e-6)
+
+
+def test_conv_takes_a_single_token() -> None:
+    layout = TokenLayout(tokens=1, features=3, globals=4)
+    assert ConvTrunk(layout, depth=2, width=8)(observations(2, layout)).shape == (2, 8)
+
+
+# --- recurrent
+
+
+def plain_gru(trunk: RecurrentTrunk, observation: Tensor) -> list[float]:
+    """The last hidden state for one observation [size], with numbers and loops only (Cho 2014)."""
+    weights = {name: tensor.tolist() for name, tensor in trunk.state_dict().items()}
+    layout, width = trunk.layout, trunk.width
+    numbers = observation.tolist()
+    end = layout.tokens * layout.features
+    tokens = [
+        numbers[t * layout.features : (t + 1) * layout.features] for t in range(layout.tokens)
+    ]
+
+    def affine(weight: list[list[float]], bias: list[float], x: list[float]) -> list[float]:
+        return [
+            sum(w * v for w, v in zip(row, x, strict=True)) + b
+            for row, b in zip(weight, bias, strict=True)
+        ]
+
+    start = affine(weights["global_input.weight"], weights["global_input.bias"], numbers[end:])
+    hidden = [start[layer * width : (layer + 1) * width] for layer in range(trunk.depth)]
+    for _ in range(trunk.loops):
+        for token in tokens:
+            x = token
+            for layer in range(trunk.depth):
+                h = hidden[layer]
+                a = affine(weights[f"gru.weight_ih_l{layer}"], weights[f"gru.bias_ih_l{layer}"], x)
+                b = affine(weights[f"gru.weight_hh_l{layer}"], weights[f"gru.bias_hh_l{layer}"], h)
+                x = []
+                for i in range(width):
+                    reset = 1 / (1 + math.exp(-(a[i] + b[i])))
+                    update = 1 / (1 + math.exp(-(a[width + i] + b[width + i])))
+                    new = math.tanh(a[2 * width + i] + reset * b[2 * width + i])
+                    x.append((1 - update) * new + update * h[i])
+                hidden[layer] = x
+    return hidden[-1]
+
+
+@pytest.mark.parametrize(("depth", "loops"), [(1, 1), (3, 1), (2, 3)])
+def test_recurrent_equals_a_gru_in_plain_python(depth: int, loops: int) -> None:
+    trunk = RecurrentTrunk(LAYOUT, depth=depth, width=4, loops=loops)
+    for parameter in trunk.parameters():
+        nn.init.normal_(parameter)
+    for row in observations(3):
+        assert trunk(row[None])[0].tolist() == pytest.approx(plain_gru(trunk, row), abs=1e-5)
+
+
+def test_recurrent_reads_tokens_in_order_and_the_last_one_last() -> None:
+    trunk = RecurrentTrunk(LAYOUT, depth=1, width=3)
+    for parameter in trunk.parameters():
+        nn.init.zeros_(parameter)
+    gru = trunk.gru
+    gru.bias_ih_l0.data[3:6] = -50  # the update gate is shut: forget the past
+    gru.weight_ih_l0.data[6:] = torch.eye(3)  # and take the token
+    tokens, rest = fold(observations(2), LAYOUT)
+    assert torch.allclose(trunk(tokens_first(tokens, rest)), tokens[:, -1].tanh())
+
+
+def test_recurrent_loops_are_the_same_tokens_read_again() -> None:
+    twice = RecurrentTrunk(LAYOUT, depth=2, width=4, loops=2)
+    long = RecurrentTrunk(TokenLayout(10, 3, 4), depth=2, width=4)
+    long.load_state_dict(twice.state_dict())
+    tokens, rest = fold(observations(2), LAYOUT)
+    repeated = tokens_first(torch.cat([tokens, tokens], dim=1), rest)
+    assert torch.allclose(twice(tokens_first(tokens, rest)), long(repeated), atol=1e-6)
