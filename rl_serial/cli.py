@@ -27,7 +27,11 @@ from rl_serial.tables import markdown_table
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code is 0, 1 for a failed run, 2 for a request that is wrong."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options, further = parser.parse_known_args(arguments)
+    if options.command is _train and not any(word.startswith("-") for word in further):
+        options.overrides += further  # argparse takes no key=value behind an option
+    elif further:
+        parser.error(f"unrecognized arguments: {' '.join(further)}")
     try:
         options.command(options)
     except UserError as error:

@@ -7,6 +7,7 @@ products on the longest path that leads to it. Neither knows what kind of networ
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 aten = torch.ops.aten
+
+_OPEN_DEVICES = {"cpu", "meta"}  # where every product can be made to show
 
 
 @dataclass(frozen=True)
@@ -46,30 +49,21 @@ def account(network: nn.Module, example: Any) -> Account:
     every trainable parameter; the example's own gradient is part of it only where the example
     requires one. Parameters, gradients, buffers and the random state are left as they were.
 
-    Raises ValueError where the network is neither on the CPU nor on the meta device: fused kernels
-    of other devices hide their products.
+    On devices other than the CPU fused kernels hide their products; a copy is counted on the CPU.
     """
     arguments = example if isinstance(example, tuple) else (example,)
+    if {p.device.type for p in network.parameters()} - _OPEN_DEVICES:
+        network = copy.deepcopy(network).to("cpu")
+        arguments = tree_map_only(Tensor, lambda tensor: tensor.to("cpu"), arguments)
     inputs = _tensors(arguments)
-    for tensor in (*inputs, *network.parameters()):
-        if tensor.device.type not in ("cpu", "meta"):
-            raise ValueError(
-                f"network or example on {tensor.device}: accounts are counted on the CPU or the "
-                "meta device, where every matrix product can be seen; move a copy there first"
-            )
     samples = len(inputs[0])
     parameters = list(network.parameters())
-    with _left_as_found(network), _every_product_visible():
+    with _left_as_found(network, inputs), _every_product_visible():
         with torch.enable_grad(), _flop_counter() as flops:
             outputs = [t for t in _tensors(network(*arguments)) if t.requires_grad]
             forward = flops.get_total_flops()
             if outputs:
-                torch.autograd.grad(
-                    outputs,
-                    [t for t in (*parameters, *inputs) if t.requires_grad],
-                    [torch.ones_like(t) for t in outputs],
-                    allow_unused=True,
-                )
+                torch.autograd.backward(outputs, [torch.ones_like(t) for t in outputs])
             update = flops.get_total_flops()
         with torch.no_grad(), _PathCounter() as paths:
             longest = max(int(paths.to(t).max()) for t in _tensors(network(*arguments)))
@@ -182,13 +176,19 @@ def _every_product_visible() -> Iterator[None]:
 
 
 @contextmanager
-def _left_as_found(network: nn.Module) -> Iterator[None]:
-    """Buffers (batch norm's statistics) and the CPU's random state are put back."""
+def _left_as_found(network: nn.Module, inputs: list[Tensor]) -> Iterator[None]:
+    """Gradients, buffers (batch norm's statistics) and the CPU's random state are put back."""
+    leaves = [t for t in (*network.parameters(), *inputs) if t.is_leaf]
+    gradients = [leaf.grad for leaf in leaves]
     buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
+    for leaf in leaves:
+        leaf.grad = None
     try:
         with torch.random.fork_rng(devices=[]):
             yield
     finally:
+        for leaf, gradient in zip(leaves, gradients, strict=True):
+            leaf.grad = gradient
         with torch.no_grad():
             for buffer, before in buffers:
                 buffer.copy_(before)

@@ -37,9 +37,8 @@ def dense(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
 def fold(observation: Tensor, layout: TokenLayout) -> tuple[Tensor, Tensor]:
     """The tokens [B, tokens, features] and globals [B, globals] of ``observation`` [B, size]."""
     end = layout.tokens * layout.features
-    return observation[:, :end].unflatten(-1, (layout.tokens, layout.features)), observation[
-        :, end:
-    ]
+    tokens = observation[:, :end].reshape(-1, layout.tokens, layout.features)
+    return tokens, observation[:, end:]
 
 
 class Trunk(nn.Module):
@@ -249,10 +248,12 @@ class ConvTrunk(Trunk):
 
 
 class RecurrentTrunk(Trunk):
-    """A GRU over the tokens in their order; the features are the top layer's last hidden state.
+    """GRUs over the tokens in their order; the features are what the top has after the last token.
 
     ``depth`` is the number of stacked layers. The path is serial along the tokens besides: between
-    input layer and head lie ``depth + tokens * loops - 1`` sequential matrix products. The globals
+    input layer and head lie ``depth + tokens * loops - 1`` sequential matrix products. Every layer
+    above the first adds its outputs to those from below (residual stacking: Wu et al. 2016, arXiv
+    1609.08144, section 3.1); without it no gradient reaches the first of 64 layers. The globals
     give the hidden states to start from. A loop is a further pass over the same tokens with the
     hidden states carried on. Tokens behind the end of a chain are zero vectors, and are read too.
     """
@@ -261,15 +262,20 @@ class RecurrentTrunk(Trunk):
         super().__init__(layout, depth=depth, width=width, loops=loops)
         self.features_dim = width
         self.global_input = dense(layout.globals, depth * width)
-        self.gru = nn.GRU(layout.features, width, num_layers=depth, batch_first=True)
+        self.layers = nn.ModuleList(
+            nn.GRU(layout.features if layer == 0 else width, width, batch_first=True)
+            for layer in range(depth)
+        )
 
     def forward(self, observation: Tensor) -> Tensor:
         tokens, rest = fold(observation, self.layout)
-        hidden = self.global_input(rest).unflatten(-1, (self.depth, self.width))
-        hidden = hidden.transpose(0, 1).contiguous()  # [depth, B, width]
+        hidden = list(self.global_input(rest)[None].chunk(self.depth, dim=-1))  # [1, B, width] each
         for _ in range(self.loops):
-            _, hidden = self.gru(tokens, hidden)
-        return hidden[-1]  # type: ignore[no-any-return]
+            x = tokens
+            for layer, gru in enumerate(self.layers):
+                out, hidden[layer] = gru(x, hidden[layer].contiguous())
+                x = out if layer == 0 else x + out
+        return x[:, -1]
 
     def forward_flops(self) -> int:
         layout, width = self.layout, self.width

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from rl_serial.envs.chain import TokenLayout
-from rl_serial.networks import Account, Network, account, build_trunk
+from rl_serial.networks import Account, Network, account, accounting, build_trunk
 
 torch.set_num_threads(1)
 
@@ -264,14 +264,25 @@ def test_the_network_and_the_random_state_are_left_as_found() -> None:
     assert torch.backends.mkldnn.enabled == mkldnn
 
 
-def test_other_devices_are_refused() -> None:
-    class Elsewhere:
-        type = "cuda"
-
-    class Fake(nn.Linear):
-        def parameters(self, recurse: bool = True):  # type: ignore[no-untyped-def]
-            parameter = type("P", (), {"device": Elsewhere()})()
-            return iter([parameter])
-
-    with pytest.raises(ValueError, match="CPU or the meta device"):
-        account(Fake(3, 4), torch.zeros(1, 3))
+@pytest.mark.parametrize(
+    "device",
+    [
+        pytest.param(
+            "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+        ),
+        "cpu",
+    ],
+)
+def test_on_other_devices_a_copy_is_counted_on_the_cpu(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accounting, "_OPEN_DEVICES", {"meta"})
+    network = nn.GRU(3, 4, batch_first=True).to(device)
+    calls: list[str] = []
+    network.register_forward_pre_hook(lambda module, _: calls.append(str(module is network)))
+    # MACs of 5 tokens: 5·3·12 from the token, 5·4·12 from the hidden state; the tokens and the
+    # first hidden state need no gradient.
+    found = account(network, torch.zeros(1, 5, 3, device=device))
+    assert found == Account(36 + 48 + 24, 840, 3 * 840 - 360 - 96, 5)
+    assert calls == ["False", "False"]
+    assert {p.device.type for p in network.parameters()} == {device}

@@ -1,0 +1,50 @@
+# Everything from a machine with only Python 3.11 or newer (with venv) and make.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+# One thread a process: the tests and the small networks gain nothing from more.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: setup demo test check learning bench peers figures clean
+
+setup: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# The value of a word in s5 and in its parallel twin z5; a finished run is not repeated.
+demo: setup
+	$(BIN)/rl-serial train configs/train/demo_s5.yaml --resume
+	$(BIN)/rl-serial train configs/train/demo_z5.yaml --resume
+	$(BIN)/rl-serial evaluate runs/demo_s5 runs/demo_z5 --figure runs/demo.png
+	@echo "Watch the runs: $(BIN)/tensorboard --logdir runs"
+
+test: setup
+	$(BIN)/pytest --numprocesses 2
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest --numprocesses 2
+
+# What agents learn, for three seeds: half an hour on two cores.
+learning: setup
+	$(BIN)/pytest -m learning --numprocesses 2
+
+# Against other libraries; needs the extra `peers` in an environment that resolves it.
+peers: setup
+	$(BIN)/pytest -m peers
+
+bench: setup
+	$(BIN)/rl-serial bench envs
+	$(BIN)/rl-serial bench train
+
+# The README's figure, from the demo's runs.
+figures: demo
+	$(BIN)/rl-serial evaluate runs/demo_s5 runs/demo_z5 --figure docs/images/demo.png
+
+clean:
+	rm -rf .venv build *.egg-info

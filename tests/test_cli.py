@@ -1,0 +1,225 @@
+"""The command line: what it prints, its exit codes, and that no request ends in a traceback."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+from rl_serial.cli import main
+from rl_serial.envs import ENV_IDS
+
+TINY = {
+    "env": {"id": "rl_serial/PermutationAutomatonBet-v0", "serial_depth": 3, "start": "uniform"},
+    "network": {"kind": "residual", "depth": 2, "width": 8},
+    "agent": {"kind": "value", "updates": 20, "batch_size": 16},
+    "evaluation": {"instances": 32, "per_remaining": 8, "every": 10},
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with finished runs of a value agent, of DQN and of both baselines."""
+    folder = tmp_path_factory.mktemp("cli")
+    file = folder / "tiny.yaml"
+    file.write_text(yaml.safe_dump(TINY))
+    arguments = ["train", str(file), "--runs", str(folder), "--quiet"]
+    assert main(arguments) == 0
+    dqn = ["name=dqn", "agent.kind=dqn", "agent.timesteps=256", "agent.num_envs=8"]
+    assert main([*arguments, *dqn, "agent.arguments.learning_starts=64"]) == 0
+    for kind in ("optimal", "random"):
+        baseline = [f"agent.kind={kind}", f"name={kind}", "network=null"]
+        assert main([*arguments, *baseline]) == 0
+    return folder
+
+
+def test_envs_lists_every_environment(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["envs"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"`{id_}`" in out for id_ in ENV_IDS)
+
+
+def test_envs_lists_options(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["envs", "--options", "rl_serial/CircuitSteer-v0"]) == 0
+    out = capsys.readouterr().out
+    assert [line.split()[1] for line in out.splitlines()[2:]] == [
+        "wiring",
+        "serial_depth",
+        "wires",
+        "decisions",
+    ]
+
+
+def test_evaluate_prints_both_bounds_and_draws(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figure = tmp_path / "accuracy.png"
+    arguments = [str(runs / name) for name in ("optimal", "random", "tiny", "dqn")]
+    assert main(["evaluate", *arguments, "--instances", "4096", "--figure", str(figure)]) == 0
+    out = capsys.readouterr().out
+    scores = {}
+    for line in out.splitlines():
+        cells = [cell.strip() for cell in line.split("|")]
+        if len(cells) > 3 and cells[1] in ("optimal", "random"):
+            scores[cells[1]] = cells[2]
+    assert scores["optimal"] == "1.000 (1.000 to 1.000)"
+    low, high = scores["random"].split("(")[1].rstrip(")").split(" to ")
+    assert float(low) < 0 < float(high)
+    with Image.open(figure) as image:
+        assert image.size[0] > 600
+
+
+def test_watch_writes_a_gif_and_prints_exact_values(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gif = tmp_path / "episode.gif"
+    assert main(["watch", str(runs / "tiny"), "--instance", "2", "--gif", str(gif)]) == 0
+    out = capsys.readouterr().out
+    assert "exact" in out
+    assert "agent" in out
+    with Image.open(gif) as image:
+        assert image.n_frames == 2  # type: ignore[attr-defined]  # before the bet and after it
+        assert image.is_animated  # type: ignore[attr-defined]
+
+
+def test_finished_run_is_not_repeated(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (runs / "tiny/metrics.csv").stat().st_mtime_ns
+    arguments = ["train", str(runs / "tiny.yaml"), "--runs", str(runs), "--quiet"]
+    assert main([*arguments, "--resume"]) == 0
+    assert "finished before" in capsys.readouterr().out
+    assert (runs / "tiny/metrics.csv").stat().st_mtime_ns == before
+
+
+def test_zip_of_stable_baselines3_needs_trust(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from stable_baselines3 import DQN
+
+    from rl_serial.training.run import load_trainer
+
+    _, trainer = load_trainer(runs / "dqn", "cpu")
+    file = tmp_path / "model.zip"
+    trainer.model.save(file)
+    assert DQN.load(file).q_net is not None
+    assert main(["evaluate", str(runs / "dqn"), "--model", str(file)]) == 2
+    assert "--trust" in capsys.readouterr().err
+    assert main(["evaluate", str(runs / "dqn"), "--model", str(file), "--trust"]) == 0
+    assert main(["evaluate", str(runs / "tiny"), "--model", str(file), "--trust"]) == 2
+    (tmp_path / "no.zip").write_text("no zip")
+    no_zip = ["--model", str(tmp_path / "no.zip"), "--trust"]
+    assert main(["evaluate", str(runs / "dqn"), *no_zip]) == 2
+
+
+BAD_REQUESTS = {
+    "unknown key": (["network.depht=3", "name=x"], "network.depht"),
+    "wrong type": (["seed=one", "name=x"], "seed"),
+    "unknown id": (["env.id=rl_serial/X-v0", "name=x"], "env.id"),
+    "option out of range": (["env.serial_depth=0", "name=x"], "env.serial_depth"),
+    "unreachable budget": (["network.budget.parameters=7", "name=x"], "network: "),
+    "depth a transformer cannot have": (
+        ["network={kind: transformer, depth: 5, width: 8}", "name=x"],
+        "network: ",
+    ),
+    "run folder that exists": ([], "tiny: this folder exists; --resume"),
+    "unknown SB3 argument": (
+        ["agent.kind=dqn", "agent.arguments.gama=1", "name=x"],
+        "agent.arguments.gama",
+    ),
+    "SB3 argument that the run sets": (
+        ["agent.kind=ppo", "agent.arguments.device=cpu", "name=x"],
+        "agent.arguments.device",
+    ),
+    "SB3 argument of a wrong kind": (
+        ["agent.kind=ppo", "agent.arguments.n_steps=many", "name=x"],
+        "agent.arguments: ",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_REQUESTS)
+def test_bad_training_request_is_a_short_error(
+    case: str, runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides, named = BAD_REQUESTS[case]
+    before = sorted(path.name for path in runs.iterdir())
+    code = main(["train", str(runs / "tiny.yaml"), *overrides, "--runs", str(runs), "--quiet"])
+    error = capsys.readouterr().err
+    assert code == 2
+    assert named in error
+    assert len(error.strip().splitlines()) <= 2
+    assert "Traceback" not in error
+    after = [name for name in sorted(path.name for path in runs.iterdir()) if name != "x"]
+    assert after == [name for name in before if name != "x"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["evaluate", "nowhere"], "nowhere: no run here"),
+        (["watch", "nowhere"], "nowhere: no run here"),
+        (["envs", "--certify", "rl_serial/X-v0"], "rl_serial/X-v0: no such environment"),
+        (["bench", "nothing"], "bench nothing: no such benchmark; there are envs"),
+        (["train", "nowhere.yaml"], "nowhere.yaml: No such file"),
+    ],
+)
+def test_other_bad_requests(
+    arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert named in capsys.readouterr().err
+
+
+def test_unfinished_or_damaged_model_is_named(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    (folder / "config.yaml").write_text((runs / "tiny/config.yaml").read_text())
+    assert main(["evaluate", str(folder)]) == 2
+    assert "not finished" in capsys.readouterr().err
+    (folder / "model.pt").write_bytes((runs / "dqn/model.pt").read_bytes())
+    assert main(["evaluate", str(folder)]) == 2
+    assert "does not fit" in capsys.readouterr().err
+    (folder / "model.pt").write_bytes((runs / "tiny/model.pt").read_bytes()[:50])
+    assert main(["evaluate", str(folder)]) == 2
+    assert "model.pt: damaged" in capsys.readouterr().err
+
+
+def test_gpu_that_is_not_there_is_said(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    arguments = ["train", str(runs / "tiny.yaml"), "name=x", "--runs", str(runs)]
+    assert main([*arguments, "--device", "cuda"]) == 2
+    assert "--device cuda: torch sees no GPU" in capsys.readouterr().err
+
+
+def test_missing_library_names_its_extra(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *rest: None if name == "torch" else find(name, *rest),
+    )
+    assert main(["train", str(runs / "tiny.yaml")]) == 2
+    assert "pip install 'rl_serial[train]'" in capsys.readouterr().err
+
+
+def test_import_is_light() -> None:
+    """``import rl_serial`` registers the environments and loads nothing that training needs."""
+    code = (
+        "import sys, rl_serial, gymnasium;"
+        "gymnasium.make('rl_serial/CircuitBet-v0').reset(seed=0);"
+        "heavy = {'torch', 'stable_baselines3', 'mujoco', 'pydantic', 'matplotlib', 'numba'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.strip() == "[]", result.stderr

@@ -1,0 +1,137 @@
+"""Configurations: overrides, and errors that name the key and what would be right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rl_serial.config import RunConfig, load_config, parse_config, write_yaml
+from rl_serial.errors import UserError
+from rl_serial.networks import Network, build_trunk
+from rl_serial.training.run import trunk_settings
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs/train").glob("*.yaml"))
+ENV = {"id": "rl_serial/PermutationAutomatonBet-v0"}
+VALUE = {"env": ENV, "network": {"depth": 2, "width": 8}, "agent": {"kind": "value"}}
+DQN = {"env": ENV, "network": {"depth": 2, "width": 8}, "agent": {"kind": "dqn"}}
+
+
+def parse(*overrides: str, data: dict = VALUE) -> RunConfig:  # type: ignore[type-arg]
+    return parse_config(yaml.safe_load(yaml.safe_dump(data)), "file.yaml", list(overrides))
+
+
+def test_overrides_reach_their_keys() -> None:
+    config = parse("network.depth=8", "env.group=z5", "agent.learning_rate=3e-4", "seed=7")
+    assert config.network is not None
+    assert config.network.depth == 8
+    assert config.env.options == {"group": "z5"}
+    assert config.agent.learning_rate == 3e-4  # type: ignore[union-attr]
+    assert config.seed == 7
+
+
+def test_a_new_kind_drops_the_keys_of_the_old_one() -> None:
+    assert parse("agent.updates=5", "agent.kind=dqn").agent.kind == "dqn"
+
+
+def test_budget_takes_the_place_of_width_and_back() -> None:
+    config = parse("network.budget.parameters=9000", data=VALUE | {"network": {"depth": 2}})
+    assert config.network is not None
+    assert config.network.budget is not None
+    assert parse("network.budget={parameters: 9000}").network.width is None  # type: ignore[union-attr]
+
+
+def test_resolved_configuration_round_trips() -> None:
+    config = parse("env.serial_depth=4", "agent.targets=td0")
+    assert parse_config(yaml.safe_load(write_yaml(config)), "again") == config
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("network.depht=3", r"network\.depht: unknown key; there are kind, depth, loops, width"),
+        ("netwrok.depth=3", r"netwrok: unknown key; there are name, env, network"),
+        ("agent.gama=1", r"agent\.gama: unknown key; there are kind, targets"),
+        ("network.depth=eight", r"network\.depth: .*valid integer.*'eight'"),
+        ("network.depth=0", r"network\.depth: .*greater than 0, not 0"),
+        ("network.kind=mlp", r"network\.kind: .*'residual'.*'recurrent'.*not 'mlp'"),
+        ("agent.kind=sarsa", r"agent: .*'sarsa'.*'value'|agent: .*'value'.*'sarsa'"),
+        ("agent.learning_rate=-1", r"agent\.learning_rate: .*greater than 0"),
+        ("env.id=rl_serial/Nothing-v0", r"env\.id: rl_serial/Nothing-v0: no such environment"),
+        ("env.gruop=z5", r"env\.gruop: PermutationAutomatonBet has no such option; there are group"),
+        ("env.group=z7", r"env\.group='z7': must be one of z5, d5, f20, a5, s5"),
+        ("env.serial_depth=deep", r"env\.serial_depth='deep': must be int, not str"),
+        ("env.serial_depth=0", r"env\.serial_depth=0: must be at least 1"),
+        ("evaluation.instances=none", r"evaluation\.instances: .*integer"),
+        ("name=a/b", r"name: .*pattern"),
+        ("seed=-1", r"seed: .*greater than or equal to 0"),
+        ("network={depth: 2}", r"network: give either width or budget"),
+        ("network={depth: 2, budget: {}}", r"network\.budget: give either parameters or flops"),
+        ("network=null", r"network: missing; the agent value needs one"),
+        ("agent.kind=optimal", r"network: the agent optimal has no network"),
+        ("policy_network={width: 8}", r"policy_network: the agent value has no policy"),
+        ("depth", r"'depth': an override is key\.path=value"),
+        ("seed.x=1", r"seed\.x: seed holds 0"),
+        (
+            "env={id: rl_serial/CircuitSteer-v0, decisions: 8}",
+            r"env\.decisions: exact action values would enumerate 9\*\*8 .*the limit is 65536",
+        ),
+    ],
+)
+def test_wrong_key_is_named_in_a_line(override: str, message: str) -> None:
+    data = VALUE | {"seed": 0}
+    with pytest.raises(UserError, match=message) as caught:
+        parse(override, data=data)
+    assert len(str(caught.value).splitlines()) <= 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [1", r"line 1: not YAML"),
+        ("- a\n- b", "holds no keys with values"),
+        ("", "holds no keys with values"),
+        ("\x00", "not YAML"),
+    ],
+)
+def test_what_is_no_configuration_is_said(text: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=message) as caught:
+        load_config(file)
+    assert str(file) in str(caught.value)
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere\.yaml: No such file"):
+        load_config(tmp_path / "nowhere.yaml")
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+def test_shipped_configuration_loads_and_meets_its_budget(file: Path) -> None:
+    config = load_config(file)
+    assert config.name == file.stem
+    assert config.network is not None
+    task = config.env.task()
+    network = Network(build_trunk(**trunk_settings(config.network, task)), len(task.action_names))
+    if config.network.budget is not None:
+        assert config.network.budget.parameters is not None
+        parameters = sum(parameter.numel() for parameter in network.parameters())
+        assert parameters == pytest.approx(config.network.budget.parameters, rel=0.02)
+
+
+def test_shipped_configurations_pair_settings_and_shapes() -> None:
+    """Each serial configuration has its twin, and each deep one its shallow one, alike else."""
+    names = {file.stem for file in CONFIGS}
+    swaps = (("s5", "z5"), ("_110_", "_170_"), ("layered", "flat"), ("deep", "shallow"))
+    for name in names - {"automaton_s5_value_recurrent"}:
+        for one, other in swaps:
+            if one not in name:
+                continue
+            partner = name.replace(one, other)
+            assert partner in names
+            pair = [load_config(CONFIGS[0].parent / f"{n}.yaml") for n in (name, partner)]
+            assert pair[0].agent == pair[1].agent
+            assert pair[0].env.id == pair[1].env.id
+            assert pair[0].network.budget == pair[1].network.budget  # type: ignore[union-attr]
