@@ -101,6 +101,8 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where networks run"
     )
+    # Small networks lose by more, and the number of threads is part of what repeats a run exactly.
+    parser.add_argument("--threads", type=int, default=1, help="torch's CPU threads; default 1")
 
 
 def _envs(options: argparse.Namespace) -> None:
@@ -163,8 +165,8 @@ def certificate_table(id_: str) -> str:
     )
 
 
-def _require_training(command: str) -> None:
-    """Name the extra if a library of the training commands is missing."""
+def _require_training(command: str, threads: int) -> None:
+    """Name the extra if a library of the training commands is missing; else set the threads."""
     for module, package in (
         ("torch", "torch"),
         ("pydantic", "pydantic"),
@@ -177,10 +179,15 @@ def _require_training(command: str) -> None:
     ):
         if importlib.util.find_spec(module) is None:
             raise missing_extra(package, f"rl-serial {command}", "train")
+    if threads < 1:
+        raise UserError(f"--threads {threads}: must be at least 1")
+    import torch
+
+    torch.set_num_threads(threads)
 
 
 def _train(options: argparse.Namespace) -> None:
-    _require_training("train")
+    _require_training("train", options.threads)
     from rl_serial.config import load_config
     from rl_serial.training.run import is_finished, train
 
@@ -205,7 +212,7 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    _require_training("evaluate")
+    _require_training("evaluate", options.threads)
     from rl_serial.training.reporting import evaluate_runs
 
     evaluate_runs(
@@ -221,7 +228,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _watch(options: argparse.Namespace) -> None:
-    _require_training("watch")
+    _require_training("watch", options.threads)
     from rl_serial.envs.rendering import ansi
     from rl_serial.training.files import write_atomically
     from rl_serial.training.run import load_run

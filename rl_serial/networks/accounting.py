@@ -82,7 +82,7 @@ _ROW_BY_COLUMN = {aten.mm, aten.addmm, aten.bmm, aten.baddbmm}
 _OTHER_PRODUCTS = {aten.convolution, aten.mv, aten.addmv, aten.dot}
 
 # Apart from views, what moves entries about without changing them.
-_MOVES = {aten.cat, aten.stack, aten.copy_, aten.unsafe_split, aten._unsafe_view}
+_MOVES = {aten.cat, aten.stack, aten.copy_, aten._unsafe_view}
 
 
 def _flop_counter() -> FlopCounterMode:
@@ -120,7 +120,7 @@ class _PathCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             extent = 1 + sum(
                 (n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True)
             )
-            zeros = torch.zeros(max(extent, 1), dtype=torch.int32)
+            zeros = torch.zeros(max(extent, 1), dtype=torch.int32, device="cpu")
             self._paths[tensor] = zeros.as_strided(tensor.shape, tensor.stride())
         return self._paths[tensor]  # type: ignore[no-any-return]
 
@@ -142,10 +142,12 @@ class _PathCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             path = torch.maximum(a.amax(-1, keepdim=True), b.amax(-2, keepdim=True)) + 1
             path = functools.reduce(torch.maximum, added, path)
         elif torch.Tag.pointwise in func.tags:
-            path = functools.reduce(torch.maximum, paths, torch.tensor(0, dtype=torch.int32))
+            nothing = torch.zeros((), dtype=torch.int32, device="cpu")
+            path = functools.reduce(torch.maximum, paths, nothing)
         else:
             longest = max((int(p.max()) for p in paths if p.numel()), default=0)
-            path = torch.tensor(longest + (func.overloadpacket in _OTHER_PRODUCTS))
+            longest += func.overloadpacket in _OTHER_PRODUCTS
+            path = torch.tensor(longest, device="cpu")
         for tensor in _tensors(out):
             self.to(tensor).copy_(path)
         return out

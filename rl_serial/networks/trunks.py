@@ -2,8 +2,9 @@
 
 ``depth`` counts sequential matrix products between the input layer and the head. With ``loops`` the
 same stack runs several times with the same weights, and the input embedding is added again before
-each further run ("recall": Bansal et al. 2022, arXiv 2202.05826), so ``depth * loops`` products lie
-between input layer and head. The recurrent trunk is the exception: see :class:`RecurrentTrunk`.
+each further run, so ``depth * loops`` products lie between input layer and head. (That a looped
+network must see its input again is from Bansal et al. 2022, arXiv 2202.05826, who concatenate it.)
+The recurrent trunk is the exception: see :class:`RecurrentTrunk`.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualTrunk(Trunk):
-    """A residual MLP on the flat observation, after Wang et al. 2025 (arXiv 2503.14858, section 3).
+    """A residual MLP on the flat observation, after Wang et al. 2025 (arXiv 2503.14858).
 
     Input layer swish(LN(dense)); blocks of four dense layers (of two or one where 4 does not divide
     the depth), the residual added after the last activation, no norm at the end.

@@ -154,7 +154,7 @@ class InPlace(Branches):
         return self.short(buffer.transpose(0, 1)[:, 0])
 
 
-class SquareInPlace(Branches):
+class OtherInPlace(Branches):
     """As above, but the row read has met no layer: 0 + 1."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -162,6 +162,34 @@ class SquareInPlace(Branches):
         buffer[0].copy_(self.long(x))
         buffer[1].add_(x)
         return self.short(buffer.transpose(0, 1)[:, 1])
+
+
+class Overwritten(Branches):
+    """What the long branch wrote is written over before it is read: 0 + 1."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.short(self.long(x).copy_(x))
+
+
+class SecondFactor(Branches):
+    """One row of the second factor is late, and every product of a column waits for it: 3 + 1."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x @ torch.stack([self.long(x)[0], x[1], x[2]])
+
+
+class FirstFactor(Branches):
+    """One column of the first factor is late, and every product of a row waits for it: 3 + 1."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.stack([x[0], self.long(x)[0], x[2]], dim=1) @ x
+
+
+class Added(Branches):
+    """What is only added to a product has been through 3, and the product through 1."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.addmm(self.long(x), x, x)
 
 
 class Products(nn.Module):
@@ -177,7 +205,17 @@ class Products(nn.Module):
 
 @pytest.mark.parametrize(
     ("network", "path"),
-    [(Branches(), 3), (Separate(), 2), (InPlace(), 4), (SquareInPlace(), 1), (Products(), 6)],
+    [
+        (Branches(), 3),
+        (Separate(), 2),
+        (InPlace(), 4),
+        (OtherInPlace(), 1),
+        (Overwritten(), 1),
+        (SecondFactor(), 4),
+        (FirstFactor(), 4),
+        (Added(), 3),
+        (Products(), 6),
+    ],
 )
 def test_critical_path_of_unusual_networks(network: nn.Module, path: int) -> None:
     assert account(network, torch.ones(3, 3)).critical_path == path
@@ -253,15 +291,19 @@ def test_dictionaries_and_several_arguments() -> None:
 
 def test_the_network_and_the_random_state_are_left_as_found() -> None:
     network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(), nn.Linear(4, 2))
+    network[0].weight.grad = torch.ones(4, 3)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     state = torch.get_rng_state()
-    mkldnn = torch.backends.mkldnn.enabled
+    torch.backends.mkldnn.enabled = True
+    torch.backends.mha.set_fastpath_enabled(True)
     account(network, torch.rand(8, 3, generator=torch.Generator().manual_seed(0)))
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
-    assert all(p.grad is None for p in network.parameters())
+    assert [p.grad for p in network.parameters()][1:] == [None] * 5
+    assert torch.equal(network[0].weight.grad, torch.ones(4, 3))
     assert network.training
-    assert torch.backends.mkldnn.enabled == mkldnn
+    assert torch.backends.mkldnn.enabled
+    assert torch.backends.mha.get_fastpath_enabled()
 
 
 @pytest.mark.parametrize(

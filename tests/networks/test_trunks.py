@@ -257,7 +257,53 @@ def test_transformer_layer_is_that_of_torch() -> None:
     assert torch.allclose(ours(x), theirs(x), atol=1e-5)
 
 
+def test_transformer_reads_out_the_token_of_the_globals_after_a_layer_norm() -> None:
+    trunk = TransformerTrunk(LAYOUT, depth=6, width=8)
+    trunk.stack = nn.Identity()
+    rows = observations(2)
+    h = rows[:, 15:] @ trunk.global_input.weight.T
+    h = h - h.mean(-1, keepdim=True)
+    assert torch.allclose(trunk(rows), h / (h.square().mean(-1, keepdim=True) + 1e-5).sqrt())
+
+
 # --- conv
+
+
+@pytest.mark.parametrize(("depth", "length", "loops"), [(4, 2, 1), (3, 1, 1), (2, 2, 3)])
+def test_conv_is_a_scaled_pre_norm_residual_stack(depth: int, length: int, loops: int) -> None:
+    trunk = ConvTrunk(LAYOUT, depth=depth, width=8, loops=loops)
+    for parameter in trunk.parameters():
+        nn.init.normal_(parameter)
+    weights = trunk.state_dict()
+
+    def norm(x: Tensor, name: str) -> Tensor:
+        x = x - x.mean(-1, keepdim=True)
+        x = x / (x.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+        return x * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+
+    def layer(x: Tensor, block: int, place: int) -> Tensor:
+        x = norm(x, f"stack.{block}.norms.{place}")
+        x = x / (1 + torch.exp(-x))
+        kernel = weights[f"stack.{block}.convolutions.{place}.weight"]  # [out, in, 3]
+        x = torch.cat([torch.zeros(2, 1, 8), x, torch.zeros(2, 1, 8)], dim=1)
+        taps = sum(x[:, i : i + 5] @ kernel[:, :, i].T for i in range(3))
+        return taps + weights[f"stack.{block}.convolutions.{place}.bias"]
+
+    rows = observations(2)
+    tokens, rest = rows[:, :15].view(2, 5, 3), rows[:, 15:]
+    embedding = tokens @ weights["token_input.weight"].T + weights["token_input.bias"]
+    embedding = embedding + (rest @ weights["global_input.weight"].T)[:, None]
+    blocks = depth // length
+    h = torch.zeros_like(embedding)
+    for _ in range(loops):
+        h = h + embedding
+        for block in range(blocks):
+            change = h
+            for place in range(length):
+                change = layer(change, block, place)
+            h = h + change / math.sqrt(blocks * loops)
+    expected = norm(h, "norm").flatten(1)
+    assert torch.allclose(trunk(rows), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_conv_keeps_positions_and_reaches_one_token_further_a_convolution() -> None:

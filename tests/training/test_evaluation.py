@@ -1,0 +1,140 @@
+"""Score, serial horizon and serial reach: by hand, and for agents with a known answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rl_serial.agents.agent import Judgement
+from rl_serial.agents.baselines import OptimalAgent, RandomAgent
+from rl_serial.envs import ENV_IDS, task_of
+from rl_serial.training.evaluation import (
+    Evaluator,
+    play,
+    score_with_interval,
+    serial_horizon,
+    serial_reach,
+)
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "horizon"),
+    [
+        ([1.0, 0.9, 0.89, 1.0], 2),
+        ([0.5, 1.0, 1.0], 0),
+        ([1.0, 1.0, 1.0], 3),
+        ([NAN, NAN, 0.95, 0.91], 4),  # nothing to decide close to the end
+        ([NAN, 0.95, NAN, 0.8], 2),
+        ([NAN, NAN], 0),
+    ],
+)
+def test_serial_horizon_by_hand(accuracy: list[float], horizon: int) -> None:
+    assert serial_horizon(np.array(accuracy)) == horizon
+
+
+def test_serial_reach_by_hand() -> None:
+    # (1 - .5) / .5 + (.75 - .5) / .5 + (.4 - .6) / .4 + nothing + nothing = 1 + .5 - .5
+    accuracy = np.array([1.0, 0.75, 0.4, NAN, 1.0])
+    expected = np.array([0.5, 0.5, 0.6, NAN, 1.0])
+    assert serial_reach(accuracy, expected) == pytest.approx(1.0)
+
+
+def test_score_interval_by_hand() -> None:
+    # Optimal 1 and random 0 everywhere: the score is the mean return and its interval the mean's.
+    returns = np.array([0.0, 0.0, 1.0, 1.0])
+    score, (low, high) = score_with_interval(returns, np.zeros(4), np.ones(4))
+    assert score == 0.5
+    half = 1.96 * np.sqrt(1 / 3) / 2  # standard deviation sqrt(4 * .25 / 3), four instances
+    assert (low, high) == pytest.approx((0.5 - half, 0.5 + half))
+
+
+def test_score_interval_covers_in_19_of_20() -> None:
+    """Repeated draws of a noisy agent: the interval holds the true score about 95 times in 100."""
+    generator = np.random.default_rng(0)
+    hits = 0
+    for _ in range(400):
+        optimal = generator.choice([0.0, 1.0], 200)
+        random = generator.choice([-1.0, 0.0, 1.0], 200)
+        returns = np.where(generator.random(200) < 0.7, optimal, -1.0)
+        low, high = score_with_interval(returns, random, optimal)[1]
+        hits += low < (0.7 * 0.5 - 0.3) / 0.5 < high
+    assert abs(hits / 400 - 0.95) < 5 * np.sqrt(0.95 * 0.05 / 400)
+
+
+@pytest.mark.parametrize("id_", ENV_IDS)
+@pytest.mark.parametrize("options", [{}, {"serial_depth": 3}])
+def test_optimal_scores_one_and_random_zero(id_: str, options: dict[str, Any]) -> None:
+    task = task_of(id_, **options)
+    evaluator = Evaluator(task, instances=2048, per_remaining=64)
+    optimal = evaluator(OptimalAgent(task))
+    assert optimal.score == 1.0
+    assert optimal.score_interval == (1.0, 1.0)
+    # With decisions left to mend it, a first kick of a short chain may be of no consequence at all.
+    assert optimal.serial_horizon == 1 + np.flatnonzero(~np.isnan(optimal.accuracy)).max()
+    assert optimal.value_rmse == 0.0
+    random = evaluator(RandomAgent(task, seed=12345))
+    low, high = random.score_interval
+    # Eight environments and two options: 95 % intervals would fail now and then, 99.9 % do not.
+    margin = (3.3 / 1.96 - 1) * (high - low) / 2
+    assert low - margin < 0 < high + margin
+    # Cohen's kappa of blind play has mean 0 and a standard error below 1.2 / sqrt(64) a step.
+    assert abs(random.serial_reach) < 5 * 1.2 * np.sqrt(task.chain.serial_depth / 64)
+
+
+class _Blind:
+    """Takes the same action whatever it sees."""
+
+    preference = "action value"
+
+    def __init__(self, task: Any, action: int) -> None:
+        self.task, self.action = task, action
+
+    def judge(self, state: Any) -> Judgement:
+        batch = self.task.remaining(state).shape[0]
+        preferences = np.zeros((batch, len(self.task.action_names)), dtype=np.float32)
+        preferences[:, self.action] = 1
+        return Judgement(preferences, None)
+
+
+def test_blind_agents_reach_nothing() -> None:
+    task = task_of("rl_serial/PermutationAutomatonBet-v0")
+    evaluator = Evaluator(task, instances=256, per_remaining=256)
+    for action in (0, 1):
+        evaluation = evaluator(_Blind(task, action))
+        assert evaluation.serial_reach == 0
+        assert evaluation.serial_horizon == 0
+        assert np.isnan(evaluation.value_rmse)
+    # PASS is right where the last point is 2, 3 or 4.
+    assert evaluator(_Blind(task, 0)).accuracy.mean() == pytest.approx(0.6, abs=0.04)
+    assert evaluator(_Blind(task, 0)).mean_return == 0
+
+
+def test_an_agent_that_knows_the_last_five_steps_has_horizon_five() -> None:
+    task = task_of("rl_serial/PermutationAutomatonBet-v0", serial_depth=8)
+
+    class Knows5(OptimalAgent):
+        def judge(self, state: Any) -> Judgement:
+            exact = super().judge(state).preferences.copy()
+            exact[task.remaining(state) > 5] = 0
+            return Judgement(exact, exact.max(axis=1))
+
+    evaluation = Evaluator(task, instances=256, per_remaining=512)(Knows5(task))
+    assert evaluation.serial_horizon == 5
+    assert evaluation.serial_reach == pytest.approx(5)
+
+
+def test_evaluation_instances_are_not_training_instances() -> None:
+    task = task_of("rl_serial/PermutationAutomatonBet-v0")
+    assert Evaluator(task, instances=16, per_remaining=4).seeds.min() >= 2**62
+
+
+def test_play_adds_the_rewards_of_an_episode() -> None:
+    """THINK, THINK and then PASS by force: the budget's cost and nothing else."""
+    options = {"think_budget": 2, "think_cost": 0.25}
+    task = task_of("rl_serial/PermutationAutomatonBet-v0", **options)
+    returns = play(_Blind(task, 2), task, np.arange(10))
+    np.testing.assert_allclose(returns, -0.5)

@@ -1,0 +1,134 @@
+"""TensorBoard itself, started on a run folder, shows every tag that is promised."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from rl_serial.config import parse_config
+from rl_serial.training.run import train
+
+DEPTH = 3
+PROMISED = {
+    "eval/return",
+    "eval/score",
+    "eval/serial_horizon",
+    "eval/serial_reach",
+    "value/rmse",
+    *(f"value/accuracy/remaining_{k}" for k in range(1, DEPTH + 1)),
+}
+STABLE_BASELINES = {"rollout/ep_rew_mean", "rollout/ep_len_mean", "time/fps", "train/loss"}
+RUNS: dict[str, dict[str, Any]] = {
+    "value": {"kind": "value", "updates": 50, "batch_size": 16},
+    "ppo": {
+        "kind": "ppo",
+        "timesteps": 512,
+        "num_envs": 8,
+        "arguments": {"n_steps": 8, "batch_size": 32},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def tensorboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a TensorBoard that serves a value run and a PPO run."""
+    folder = tmp_path_factory.mktemp("tensorboard")
+    for name, agent in RUNS.items():
+        config = parse_config(
+            {
+                "name": name,
+                "env": {"id": "rl_serial/PermutationAutomatonBet-v0", "serial_depth": DEPTH},
+                "network": {"depth": 2, "width": 8},
+                "agent": agent,
+                "evaluation": {"instances": 32, "per_remaining": 8},
+            },
+            "test",
+        )
+        train(config, folder / name, device="cpu", progress=False)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--port", str(port)]
+        + ["--host", "127.0.0.1", "--reload_multifile", "true"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                if len(get(address, "/data/plugin/scalars/tags")) == len(RUNS):
+                    break
+            except OSError:
+                pass
+            assert time.monotonic() < deadline, "TensorBoard did not come up"
+            time.sleep(0.2)
+        yield address
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def get(address: str, path: str) -> Any:
+    with urllib.request.urlopen(address + path, timeout=10) as response:
+        return json.loads(response.read())
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_every_promised_scalar_is_there(run: str, tensorboard: str) -> None:
+    tags = set(get(tensorboard, "/data/plugin/scalars/tags")[run])
+    promised = PROMISED | (STABLE_BASELINES if run == "ppo" else {"train/loss"})
+    assert promised <= tags
+    points = get(tensorboard, f"/data/plugin/scalars/scalars?run={run}&tag=eval/score")
+    assert len(points) >= 5
+    assert points[-1][1] == (512 if run == "ppo" else 50)
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_heat_map_and_animated_episode_are_there(run: str, tensorboard: str) -> None:
+    tags = get(tensorboard, "/data/plugin/images/tags")[run]
+    assert {"value/accuracy", "episode"} <= set(tags)
+    found = get(tensorboard, f"/data/plugin/images/images?run={run}&tag=episode&sample=0")[0]
+    url = f"{tensorboard}/data/plugin/images/individualImage?{found['query']}"
+    with urllib.request.urlopen(url, timeout=10) as response, Image.open(
+        io.BytesIO(response.read())
+    ) as image:
+        assert image.format == "GIF"
+        assert image.is_animated  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_hyperparameters_and_final_metrics_are_there(run: str, tensorboard: str) -> None:
+    request = urllib.request.Request(
+        tensorboard + "/data/plugin/hparams/experiment",
+        data=json.dumps({"experimentName": ""}).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as response:
+        experiment = json.loads(response.read())
+    names = {info["name"] for info in experiment["hparamInfos"]}
+    assert {"env.id", "network.depth", "agent.kind", "seed"} <= names
+    metrics = {info["name"]["tag"] for info in experiment["metricInfos"]}
+    assert "final/eval/score" in metrics
+
+
+def test_custom_scalars_page_is_there(tensorboard: str) -> None:
+    layout = get(tensorboard, "/data/plugin/custom_scalars/layout")
+    titles = {chart["title"] for category in layout["category"] for chart in category["chart"]}
+    assert "serial horizon and reach" in titles
+    pattern = "value/accuracy/remaining_.*"
+    assert all(re.match(pattern, f"value/accuracy/remaining_{k}") for k in (1, 16))
