@@ -59,14 +59,14 @@ ARGUMENTS = {
 AGENTS = list(ARGUMENTS)
 
 
-def config(agent: str, **changes: object) -> RunConfig:
-    kind = "value" if agent == "td0" else agent
-    total = ARGUMENTS[agent].get("updates", ARGUMENTS[agent].get("timesteps"))
+def config(name: str, **changes: object) -> RunConfig:
+    kind = "value" if name == "td0" else name
+    total = ARGUMENTS[name].get("updates", ARGUMENTS[name].get("timesteps"))
     data = {
-        "name": agent,
+        "name": name,
         "env": ENV,
         "network": NETWORK,
-        "agent": {"kind": kind} | ARGUMENTS[agent],
+        "agent": {"kind": kind} | ARGUMENTS[name],
         "evaluation": EVALUATION | {"every": total // 5},
     }
     return parse_config(data | changes, "test")
