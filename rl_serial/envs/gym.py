@@ -18,7 +18,6 @@ from rl_serial.envs.tasks import Task, num_actions
 
 Observation = NDArray[np.float32]
 RENDER_MODES = ("ansi", "rgb_array", "human")
-FRAMES_PER_SECOND = 4
 
 
 def observation_space(task: Task[Any]) -> gymnasium.Space[Observation]:
@@ -55,7 +54,7 @@ class SerialEnv(gymnasium.Env[Observation, np.int64]):
 
     metadata = {  # noqa: RUF012
         "render_modes": list(RENDER_MODES),
-        "render_fps": FRAMES_PER_SECOND,
+        "render_fps": rendering.FRAMES_PER_SECOND,
     }
 
     def __init__(
@@ -198,7 +197,7 @@ class SerialVectorEnv(VectorEnv[Observation, NDArray[np.int64], Any]):
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
         self.metadata = {
             "render_modes": list(RENDER_MODES[:2]),
-            "render_fps": FRAMES_PER_SECOND,
+            "render_fps": rendering.FRAMES_PER_SECOND,
             "autoreset_mode": self.autoreset_mode,
         }
         self.state: Any = None

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from rl_serial.agents.agent import Agent, decide
-from rl_serial.envs.gym import FRAMES_PER_SECOND
 from rl_serial.envs.random import evaluation_seeds
-from rl_serial.envs.rendering import Scene, rgb_array
+from rl_serial.envs.rendering import FRAMES_PER_SECOND, Scene, rgb_array
 from rl_serial.envs.tasks import Task
 
 
