@@ -425,7 +425,13 @@ class SB3Trainer:
         return {
             "torch": torch.get_rng_state(),
             "cuda": [t.cpu() for t in torch.cuda.get_rng_state_all()],
-            "numpy": (kind, torch.as_tensor(np.asarray(keys, dtype=np.int64)), position, has_gauss, gauss),
+            "numpy": (
+                kind,
+                torch.as_tensor(np.asarray(keys, dtype=np.int64)),
+                position,
+                has_gauss,
+                gauss,
+            ),
             "python": json.dumps(random.getstate()),
             "action_space": json.dumps(self.model.action_space.np_random.bit_generator.state),
         }

@@ -116,7 +116,7 @@ def map_state(function: Callable[..., Any], *states: S) -> S:
     A field that is itself a state is mapped in its turn.
     """
     first = states[0]
-    arrays = (zip(*(vars(state).values() for state in states), strict=True))
+    arrays = zip(*(vars(state).values() for state in states), strict=True)
     return type(first)(
         *(
             map_state(function, *fields) if is_dataclass(fields[0]) else function(*fields)

@@ -41,7 +41,7 @@ class Scene:
 def ansi(scene: Scene) -> str:
     """The scene as text, at most 100 columns wide (a wide ring or circuit is drawn folded)."""
     diagram = _diagram(scene)
-    lines = [_title(scene), _status(scene), "", "space and time (past above, present marked)"]
+    lines = [*_title(scene), _status(scene), "", "space and time (past above, present marked)"]
     for step, row in enumerate(diagram):
         if row is None:
             cells = "·" * min(scene.task.chain.working_size, TEXT_WIDTH - 8)
@@ -67,7 +67,7 @@ def rgb_array(scene: Scene) -> NDArray[np.uint8]:
     height = 92 + diagram_height + 16 + 18 * (len(names) + 1) + 12
     image = Image.new("RGB", (width, height), _PAPER)
     draw = ImageDraw.Draw(image)
-    title, settings = _title(scene).split(": ", 1)
+    title, settings = _title(scene)
     draw.text((20, 12), title, _TEXT, _font(16))
     draw.text((20, 34), settings, _FAINT, _font(12))
     draw.text((20, 50), _status(scene), _TEXT, _font(12))
@@ -135,12 +135,12 @@ class Window:
         self._pygame.display.quit()
 
 
-def _title(scene: Scene) -> str:
-    """The family and the task, then every option with its value."""
+def _title(scene: Scene) -> tuple[str, str]:
+    """The family and the task, and every option with its value."""
     chain, task = scene.task.chain, scene.task
     options = [f"{f.name}={getattr(chain, f.name)}" for f in fields(chain)]  # type: ignore[arg-type]
     options += [f"{f.name}={getattr(task, f.name)}" for f in fields(task) if f.name != "chain"]  # type: ignore[arg-type]
-    return f"{type(chain).__name__}, {type(task).__name__}: {', '.join(options)}"
+    return f"{type(chain).__name__}, {type(task).__name__}", ", ".join(options)
 
 
 def _status(scene: Scene) -> str:

@@ -128,7 +128,10 @@ def test_td0_of_the_random_policy_averages_over_legal_actions() -> None:
     task = TASKS["think"]
     state = task.initial(SEEDS[:50])
     targets = td0_targets(
-        task, state, "random", lambda observations: np.tile([[0.0, 3.0, 6.0]], (len(observations), 1))
+        task,
+        state,
+        "random",
+        lambda observations: np.tile([[0.0, 3.0, 6.0]], (len(observations), 1)),
     )
     np.testing.assert_allclose(targets[:, 2], -0.25 + 3.0)  # one THINK left: all three are legal
 

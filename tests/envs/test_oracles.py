@@ -52,7 +52,7 @@ class PermutationOracle:
         point = self.generators[s["tape"][0]][s["point"]]
         return {
             "point": point,
-            "tape": s["tape"][1:] + [-1],
+            "tape": [*s["tape"][1:], -1],
             "remaining": s["remaining"] - 1,
         }
 
@@ -106,7 +106,7 @@ class CellularOracle:
             row.append(1.0 if i == len(s["cells"]) // 2 else 0.0)
             for j in range(5):
                 row.append(1.0 if i == self.site(s, j) else 0.0)
-        return row + [float(s["bit"])] + one_hot(s["remaining"], self.serial_depth + 1)
+        return [*row, float(s["bit"]), *one_hot(s["remaining"], self.serial_depth + 1)]
 
 
 class CircuitOracle:
@@ -130,7 +130,7 @@ class CircuitOracle:
         nothing = [[-1, -1, -1] for _ in range(self.wires)]
         return {
             "wires": out,
-            "gates": s["gates"][1:] + [nothing],
+            "gates": [*s["gates"][1:], nothing],
             "bit": s["bit"],
             "remaining": s["remaining"] - 1,
         }
@@ -150,7 +150,7 @@ class CircuitOracle:
                 row += one_hot(a, self.wires)
                 row += [1.0 if i in (b, c) else 0.0 for i in range(self.wires)]
         row += [float(w) for w in s["wires"]]
-        return row + [float(s["bit"])] + one_hot(s["remaining"], self.serial_depth + 1)
+        return [*row, float(s["bit"]), *one_hot(s["remaining"], self.serial_depth + 1)]
 
 
 class PointerOracle:

@@ -59,7 +59,10 @@ def test_resolved_configuration_round_trips() -> None:
         ("agent.kind=sarsa", r"agent: .*'sarsa'.*'value'|agent: .*'value'.*'sarsa'"),
         ("agent.learning_rate=-1", r"agent\.learning_rate: .*greater than 0"),
         ("env.id=rl_serial/Nothing-v0", r"env\.id: rl_serial/Nothing-v0: no such environment"),
-        ("env.gruop=z5", r"env\.gruop: PermutationAutomatonBet has no such option; there are group"),
+        (
+            "env.gruop=z5",
+            r"env\.gruop: PermutationAutomatonBet has no such option; there are group",
+        ),
         ("env.group=z7", r"env\.group='z7': must be one of z5, d5, f20, a5, s5"),
         ("env.serial_depth=deep", r"env\.serial_depth='deep': must be int, not str"),
         ("env.serial_depth=0", r"env\.serial_depth=0: must be at least 1"),

@@ -216,9 +216,7 @@ def test_full_disk_leaves_the_last_checkpoint_whole(
 def test_nan_in_the_loss_fails_the_run_and_keeps_what_was_written(tmp_path: Path) -> None:
     settings = {"kind": "value", "learning_rate": 1e30, "schedule": "constant", "updates": 200}
     with pytest.raises(RunError, match=r"train/loss is (nan|inf) at update .* agent.learning_rate"):
-        run.train(
-            config("value", agent=settings), tmp_path / "run", device="cpu", progress=False
-        )
+        run.train(config("value", agent=settings), tmp_path / "run", device="cpu", progress=False)
     summary = json.loads((tmp_path / "run/summary.json").read_text())
     assert summary["status"] == "failed"
     assert "train/loss" in summary["error"]

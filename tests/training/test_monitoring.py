@@ -104,9 +104,10 @@ def test_heat_map_and_animated_episode_are_there(run: str, tensorboard: str) -> 
     assert {"value/accuracy", "episode"} <= set(tags)
     found = get(tensorboard, f"/data/plugin/images/images?run={run}&tag=episode&sample=0")[0]
     url = f"{tensorboard}/data/plugin/images/individualImage?{found['query']}"
-    with urllib.request.urlopen(url, timeout=10) as response, Image.open(
-        io.BytesIO(response.read())
-    ) as image:
+    with (
+        urllib.request.urlopen(url, timeout=10) as response,
+        Image.open(io.BytesIO(response.read())) as image,
+    ):
         assert image.format == "GIF"
         assert image.is_animated  # type: ignore[attr-defined]
 
