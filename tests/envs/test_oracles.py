@@ -193,9 +193,11 @@ class BetOracle:
             return node, 0.0, True
         s = node["chain"]
         if action == 1:
-            while s["remaining"] > 0:
-                s = self.chain.advance(s)
-            return {"chain": s, "budget": node["budget"], "ended": True}, self.chain.payoff(s), True
+            end = s
+            while end["remaining"] > 0:
+                end = self.chain.advance(end)
+            # The bet is paid at the chain's end; what is shown stays where the agent left it.
+            return {**node, "ended": True}, self.chain.payoff(end), True
         if action == 2 and node["budget"] > 0:
             after = {"chain": self.chain.advance(s), "budget": node["budget"] - 1, "ended": False}
             return after, -self.think_cost, False
@@ -224,6 +226,10 @@ class SteerOracle:
 
 def action_values(task: BetOracle | SteerOracle, node: dict[str, Any]) -> list[float]:
     """Q* by walking the whole decision tree."""
+    if node.get("left") == 0:  # every action counts as 0: one path instead of actions**steps
+        after, reward, ended = task.step(node, 0)
+        value = reward if ended else reward + max(action_values(task, after))
+        return [value] * task.num_actions
     values = []
     for action in range(task.num_actions):
         after, reward, ended = task.step(node, action)
