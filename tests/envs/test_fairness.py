@@ -1,0 +1,107 @@
+"""Payoffs are fair, and a twin has the shapes, horizon and reward marginal of its serial setting."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rl_serial.agents.baselines import RandomAgent
+from rl_serial.envs import FAMILIES, Family
+from rl_serial.envs.chain import map_state
+from rl_serial.envs.random import evaluation_seeds
+from rl_serial.envs.registry import make_task
+from rl_serial.training.evaluation import play
+
+INSTANCES = 100_000
+CHUNK = 20_000
+
+
+def payoffs_at_end(family: Family, value: Any) -> Any:
+    chain = family.chain(**{family.option: value, "serial_depth": 8})
+    parts = []
+    for seeds in np.split(evaluation_seeds(3, INSTANCES, np), INSTANCES // CHUNK):
+        state = chain.initial(seeds)
+        for _ in range(8):
+            state = chain.advance(state)
+        parts.append(chain.payoff(state))
+    return np.concatenate(parts)
+
+
+def test_mean_payoff_is_zero(family: Family, value: Any) -> None:
+    payoffs = payoffs_at_end(family, value).astype(np.float64)
+    assert abs(payoffs.mean()) < 5 * payoffs.std() / np.sqrt(INSTANCES)
+
+
+def test_twins_have_the_same_payoff_marginal(family: Family) -> None:
+    settings = (*family.serial, *family.between, *family.twins)
+    samples = [payoffs_at_end(family, value) for value in settings]
+    for sample in samples[1:]:
+        for level in np.unique(samples[0]):
+            shares = (samples[0] == level).mean(), (sample == level).mean()
+            # Two binomial shares of at most 1/4 variance each, five standard errors.
+            assert abs(shares[0] - shares[1]) < 5 * np.sqrt(0.5 / INSTANCES)
+        np.testing.assert_array_equal(np.unique(sample), np.unique(samples[0]))
+
+
+@pytest.mark.parametrize("task_name", ["Bet", "Steer"])
+def test_twins_have_the_same_spaces_horizon_and_random_return(
+    family: Family, task_name: str
+) -> None:
+    seen = []
+    for value in (*family.serial, *family.between, *family.twins):
+        task = make_task(family.name, task_name, **{family.option: value, "serial_depth": 5})
+        seeds = evaluation_seeds(4, CHUNK, np)
+        state = task.initial(seeds)
+        length = 0
+        terminated = np.zeros(CHUNK, dtype=bool)
+        while not terminated.all():
+            transition = task.step(state, np.zeros(CHUNK, dtype=np.int64))
+            state, terminated = transition.state, transition.terminated
+            length += 1
+        returns = play(RandomAgent(task, 0), task, seeds)
+        seen.append((task.layout, task.action_names, length, returns))
+    for layout, names, length, returns in seen[1:]:
+        assert (layout, names, length) == seen[0][:3]
+        error = np.sqrt((returns.var() + seen[0][3].var()) / CHUNK)
+        assert abs(returns.mean() - seen[0][3].mean()) < 5 * error
+
+
+def uniform(draws: Any, values: int) -> bool:
+    """Whether each column of ``draws`` [N, M] is uniform over ``values`` (five standard errors)."""
+    shares = np.stack([(draws == value).mean(axis=0) for value in range(values)])
+    error = np.sqrt((1 / values) * (1 - 1 / values) / draws.shape[0])
+    return bool(np.abs(shares - 1 / values).max() < 5 * error)
+
+
+def test_instances_are_uniform() -> None:
+    seeds = evaluation_seeds(5, CHUNK, np)
+    automaton = FAMILIES["PermutationAutomaton"].chain().initial(seeds)
+    assert uniform(automaton.point[:, None], 5)
+    assert uniform(automaton.tape, 4)
+    cellular = FAMILIES["CellularAutomaton"].chain().initial(seeds)
+    assert uniform(cellular.cells, 2)
+    assert uniform(cellular.bit[:, None], 2)
+    pointer = FAMILIES["PointerChase"].chain().initial(seeds)
+    assert uniform(pointer.pointer[:, None], 16)
+    assert uniform(pointer.successor, 16)
+    circuit = FAMILIES["Circuit"].chain().initial(seeds)
+    assert uniform(circuit.wires, 2)
+    gates = circuit.gates.reshape(CHUNK, -1)
+    a, b, c = gates // 64, gates // 8 % 8, gates % 8
+    assert all(uniform(wire, 8) for wire in (a, b, c))
+    assert not ((a == b) | (b == c) | (a == c)).any()
+
+
+def test_parts_of_a_state_do_not_depend_on_each_other() -> None:
+    """A letter tells nothing of the point: the mean payoff is zero given any first letter."""
+    chain = FAMILIES["PermutationAutomaton"].chain(serial_depth=3)
+    start = chain.initial(evaluation_seeds(6, INSTANCES, np))
+    end = map_state(lambda array: array, start)
+    for _ in range(3):
+        end = chain.advance(end)
+    payoffs = chain.payoff(end)
+    for letter in range(4):
+        chosen = payoffs[start.tape[:, 0] == letter]
+        assert abs(chosen.mean()) < 5 * chosen.std() / np.sqrt(chosen.size)
