@@ -41,7 +41,7 @@ def test_imports_follow_the_layers(file: Path) -> None:
         else:
             continue
         for name in names:
-            part = (name.split(".") + ["__init__"])[1]
+            part = ([*name.split("."), "__init__"])[1]
             assert part == own or part in ALLOWED[own], f"{own} imports {name}"
 
 

@@ -177,7 +177,7 @@ def _ahead(scene: Scene) -> NDArray[np.float32]:
 
 
 def _action_table(scene: Scene) -> list[tuple[str, list[str], bool]]:
-    """A header, then for each action its name, its values (the best starred), whether it is legal."""
+    """A header, then each action: name, values (the best starred), whether it is legal."""
     legal = scene.task.legal_actions(scene.states[-1])[0]
     rows = [("action", list(scene.values), True)]
     for action, name in enumerate(scene.task.action_names):

@@ -248,7 +248,8 @@ def test_resets_go_from_instance_to_instance_and_can_name_one() -> None:
     task = task_of("rl_serial/PermutationAutomatonBet-v0")
     np.testing.assert_array_equal(named, task.observe(task.initial(np.array([2**62 + 17])))[0])
     np.testing.assert_array_equal(
-        env.reset(seed=None)[0], single_trace(env.spec.id, 1, [0, 0])[4][0]  # type: ignore[union-attr]
+        env.reset(seed=None)[0],
+        single_trace(env.spec.id, 1, [0, 0])[4][0],  # type: ignore[union-attr]
     )
 
 

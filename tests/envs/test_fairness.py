@@ -1,4 +1,4 @@
-"""Payoffs are fair, and a twin has the shapes, horizon and reward marginal of its serial setting."""
+"""Payoffs are fair; a twin has the shapes, horizon and reward marginal of its serial setting."""
 
 from __future__ import annotations
 

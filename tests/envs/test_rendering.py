@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import itertools
 import warnings
 from typing import Any
 
@@ -28,7 +29,7 @@ def test_frames_keep_their_size_and_show_every_step(id_: str) -> None:
     for frame in frames:
         assert frame.dtype == np.uint8  # type: ignore[union-attr]
         assert frame.shape == frames[0].shape  # type: ignore[union-attr]
-    for one, other in zip(frames, frames[1:], strict=False):
+    for one, other in itertools.pairwise(frames):
         assert (np.asarray(one) != np.asarray(other)).any()
 
 
