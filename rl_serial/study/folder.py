@@ -28,7 +28,7 @@ from typing import IO, Any, Literal, get_args
 from rl_serial.config import read_yaml
 from rl_serial.errors import UserError
 from rl_serial.study.design import PlannedRun, Study, StudyConfig, write_study
-from rl_serial.study.table import Record, read_table, write_table
+from rl_serial.study.table import Record, read_table, table_text
 from rl_serial.training.files import write_json, write_text
 
 Status = Literal["done", "failed", "running", "missing"]
@@ -182,17 +182,14 @@ class StudyFolder:
         measured = dict.fromkeys(key for record in records for key in record)
         header = list(dict.fromkeys(["id", "status", *columns, *measured]))
         header = [*(key for key in header if key != "error"), "error"]
-        write_table(self.results, header, records)
+        write_text(self.results, table_text(header, records))
         timed = ("seconds", "steps_per_second", "device_name", "torch_threads", "commit")
-        write_table(
-            self.timings,
-            ["id", *timed],
-            (
-                {"id": row.run.id} | {key: row.summary.get(key) for key in timed}
-                for row in rows
-                if row.status == "done"
-            ),
-        )
+        records = [
+            {"id": row.run.id} | {key: row.summary.get(key) for key in timed}
+            for row in rows
+            if row.status == "done"
+        ]
+        write_text(self.timings, table_text(["id", *timed], records))
 
     def write_curves(self, rows: Sequence[Row]) -> None:
         """Derive ``curves.csv`` from the runs' ``metrics.csv``."""
@@ -202,7 +199,7 @@ class StudyFolder:
             if row.status == "done" and file.exists():
                 records += [{"id": row.run.id} | record for record in read_table(file)]
         header = list(dict.fromkeys(["id", "step", *(key for record in records for key in record)]))
-        write_table(self.curves, header, records)
+        write_text(self.curves, table_text(header, records))
 
     def read_results(self) -> list[Record]:
         """The rows of ``results.csv``."""

@@ -9,19 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from rl_serial.errors import UserError
-from rl_serial.training.files import write_text
 
 Record = dict[str, Any]
 """A row: text, numbers, and None where a cell is empty."""
 
 
-def write_table(file: Path, header: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write a table atomically; None is an empty cell."""
+def table_text(header: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """A table as CSV; None is an empty cell."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, header, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_text(file, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def read_table(file: Path, texts: Sequence[str] = ()) -> list[Record]:
