@@ -217,10 +217,11 @@ def _slopes(
     strata: Sequence[Stratum], generator: np.random.Generator, scale: str, resamples: int
 ) -> tuple[float, Array, list[Array]]:
     """The slope, that of each resample [resamples], and the scores."""
+    strata = [stratum for stratum in strata if np.size(stratum.scores)]
     scores = _strata([stratum.scores for stratum in strata])
     if scale == "log2" and any(stratum.x <= 0 for stratum in strata):
         raise ValueError("a place on a log2 axis must be greater than 0")
-    places = [math.log2(stratum.x) if scale == "log2" else stratum.x for stratum in strata]
+    places = [math.log2(s.x) if scale == "log2" else float(s.x) for s in strata]
     x = np.concatenate([np.full(s.size, place) for s, place in zip(scores, places, strict=True)])
     groups = np.concatenate(
         [np.full(s.size, stratum.group) for s, stratum in zip(scores, strata, strict=True)]
