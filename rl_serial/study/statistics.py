@@ -92,6 +92,8 @@ def aggregate(
     scores = _strata(strata)
     function = AGGREGATES[statistic]
     estimate = float(function(np.concatenate(scores)))
+    if min(stratum.size for stratum in scores) < 2:
+        return _unknown(estimate, scores)
     drawn = np.concatenate([resampled(s, generator, resamples) for s in scores], axis=1)
     return _interval(estimate, function(drawn), scores, confidence)
 
@@ -256,9 +258,12 @@ def _interval(
     estimate: float, drawn: Array, scores: Sequence[Array], confidence: float
 ) -> Interval:
     """The percentile interval of a bootstrap."""
-    runs = sum(stratum.size for stratum in scores)
     if min(stratum.size for stratum in scores) < 2:
-        return Interval(estimate, math.nan, math.nan, runs)
+        return _unknown(estimate, scores)
     tail = (1 - confidence) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])
-    return Interval(estimate, float(low), float(high), runs)
+    return Interval(estimate, float(low), float(high), sum(stratum.size for stratum in scores))
+
+
+def _unknown(estimate: float, scores: Sequence[Array]) -> Interval:
+    return Interval(estimate, math.nan, math.nan, sum(stratum.size for stratum in scores))

@@ -268,7 +268,7 @@ def test_bad_study_is_refused_by_path(
     [
         (
             axis(**{"network.budget": [{"parameters": 9000}, {"parameters": 7}]}),
-            r"grid\.network\.budget: parameters=7 .* no width meets it.*\n\(in the run with network",
+            r"grid\.network\.budget: parameters=7 .* no width meets it.*\n\(in the run",
         ),
         (
             axis(network=[{"kind": "transformer", "depth": 5, "width": 8}]),
