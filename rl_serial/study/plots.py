@@ -123,9 +123,7 @@ def _tied(study: Study, column: str, other: str) -> bool:
 
 def _against_axis(study: Study, records: Sequence[Record], layout: Layout) -> list[Drawing]:
     """A metric over x: the interquartile mean with its interval, and every seed."""
-    levels = study.levels(layout.x)
     number = _is_number(study, layout.x)
-    places = {level: float(level) if number else float(i) for i, level in enumerate(levels)}
     column = layout.series or ""
     series = study.levels(column) if column else [None]
     panels = _panels(study, records, layout.panels)
@@ -133,6 +131,8 @@ def _against_axis(study: Study, records: Sequence[Record], layout: Layout) -> li
         return []
     figure, axes = _grid(len(panels), share_y=True)
     for axis, (title, rows) in zip(axes, panels, strict=False):
+        levels = _present(study, rows, layout.x)
+        places = {level: float(level) if number else float(i) for i, level in enumerate(levels)}
         for i, name in enumerate(series):
             mine = [r for r in rows if name is None or r[column] == name]
             _line_with_seeds(axis, mine, layout, study.columns, places, i, len(series), name)
@@ -225,8 +225,8 @@ def _accuracy(study: Study, records: Sequence[Record], layout: Layout) -> list[D
     remaining = np.array([int(tag.rpartition("_")[2]) for tag in tags])
     panels = _panels(study, records, _rest(layout))
     figure, axes = _grid(len(panels), share_y=True)
-    lines = _spread(study.levels(layout.x))
     for axis, (title, rows) in zip(axes, panels, strict=False):
+        lines = _present(study, rows, layout.x, MOST_LINES)
         for i, level in enumerate(lines):
             table = [[r.get(tag) for tag in tags] for r in rows if r[layout.x] == level]
             if table:
@@ -242,7 +242,7 @@ def _accuracy(study: Study, records: Sequence[Record], layout: Layout) -> list[D
         f"({_seeds(records)}); dotted: 0.9, which the serial horizon asks for."
     )
     title = "Accuracy of decisions by remaining serial steps"
-    return [Drawing("accuracy_by_remaining", title, caption + _left_out(study, layout), figure)]
+    return [Drawing("accuracy_by_remaining", title, caption + _left_out(panels, layout), figure)]
 
 
 def _learning_curves(
@@ -258,8 +258,8 @@ def _learning_curves(
     if not panels or max(len(points) for points in by_run.values()) < 2:
         return []
     figure, axes = _grid(len(panels), share_y=True)
-    lines = _spread(study.levels(layout.x))
     for axis, (title, rows) in zip(axes, panels, strict=False):
+        lines = _present(study, rows, layout.x, MOST_LINES)
         for i, level in enumerate(lines):
             seeds = [np.array(by_run[r["id"]]) for r in rows if r[layout.x] == level]
             if not seeds:
@@ -275,7 +275,7 @@ def _learning_curves(
         f"Lines: mean over seeds; bands: from the lowest seed to the highest ({_seeds(records)})."
     )
     title = f"{_label(metric)} during training"
-    return [Drawing("learning_curves", title, caption + _left_out(study, layout), figure)]
+    return [Drawing("learning_curves", title, caption + _left_out(panels, layout), figure)]
 
 
 def _profile(study: Study, records: Sequence[Record], layout: Layout) -> list[Drawing]:
@@ -348,8 +348,13 @@ def _rest(layout: Layout) -> list[str]:
     return [*layout.panels, *([layout.series] if layout.series else [])]
 
 
-def _spread(levels: list[Scalar]) -> list[Scalar]:
-    return [levels[i] for i in _evenly(len(levels), MOST_LINES)]
+def _present(
+    study: Study, records: Sequence[Record], column: str, most: int | None = None
+) -> list[Scalar]:
+    """The levels of a column that the records have, in the grid's order; evenly chosen ones."""
+    there = {record[column] for record in records}
+    levels = [level for level in study.levels(column) if level in there]
+    return [levels[i] for i in _evenly(len(levels), most or len(levels))]
 
 
 def _evenly(count: int, most: int) -> list[int]:
@@ -358,9 +363,9 @@ def _evenly(count: int, most: int) -> list[int]:
     return [int(i) for i in np.linspace(0, count - 1, most).round()]
 
 
-def _left_out(study: Study, layout: Layout) -> str:
-    levels = len(study.levels(layout.x))
-    return f" {MOST_LINES} of {levels} levels of {layout.x}." if levels > MOST_LINES else ""
+def _left_out(panels: Sequence[tuple[str, list[Record]]], layout: Layout) -> str:
+    most = max(len({record[layout.x] for record in rows}) for _, rows in panels)
+    return f" At most {MOST_LINES} levels of {layout.x} a panel." if most > MOST_LINES else ""
 
 
 def _grid(count: int, share_y: bool) -> tuple[Figure, list[Axes]]:
@@ -392,16 +397,18 @@ def _finish(
         axis.tick_params(labelsize=7)
     figure.supxlabel(x, fontsize=9)
     figure.supylabel(y, fontsize=9)
-    labels: dict[str, Any] = {}
-    for axis in axes:
-        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
-            labels.setdefault(label, handle)
-    if legend and labels:
+    if not legend:
+        return
+    entries = [dict(zip(*reversed(a.get_legend_handles_labels()), strict=True)) for a in axes]
+    if any(list(entry) != list(entries[0]) for entry in entries):
+        for axis in axes:  # each panel has lines of its own
+            axis.legend(frameon=False, fontsize=6.5, title=title, title_fontsize=6.5)
+    elif entries[0]:
         figure.legend(
-            labels.values(),
-            labels.keys(),
+            entries[0].values(),
+            entries[0].keys(),
             loc="outside upper center",
-            ncols=min(len(labels), 6),
+            ncols=min(len(entries[0]), 6),
             frameon=False,
             fontsize=8,
             title=title,
