@@ -26,7 +26,7 @@ from rl_serial.study.findings import cells, tune
 from rl_serial.study.statistics import aggregate, performance_profile
 from rl_serial.study.table import Record
 
-MOST_PANELS, MOST_LINES = 12, 8
+MOST_PANELS, MOST_LINES = 16, 8
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _LINES = ("-", "--", "-.", ":")
 _GRID = "0.9"
@@ -126,7 +126,7 @@ def _against_axis(study: Study, records: Sequence[Record], layout: Layout) -> li
     number = _is_number(study, layout.x)
     column = layout.series or ""
     series = study.levels(column) if column else [None]
-    panels = _panels(study, records, layout.panels)
+    panels, left_out = _panels(study, records, layout.panels)
     if not panels:
         return []
     figure, axes = _grid(len(panels), share_y=True)
@@ -140,7 +140,8 @@ def _against_axis(study: Study, records: Sequence[Record], layout: Layout) -> li
         if layout.scale == "log2":
             axis.set_xscale("log", base=2)
         if number:
-            axis.set_xticks(list(places.values()), [str(level) for level in levels], fontsize=7)
+            ticks = _apart(places, layout.scale)
+            axis.set_xticks([places[t] for t in ticks], [str(t) for t in ticks], fontsize=7)
             axis.minorticks_off()
         else:
             few = max(len(str(level)) for level in levels) * len(levels) < 40
@@ -155,7 +156,7 @@ def _against_axis(study: Study, records: Sequence[Record], layout: Layout) -> li
     _finish(figure, axes, layout.x, _label(layout.metric), len(series) > 1, layout.series)
     caption = (
         f"Large marks: interquartile mean over seeds with its 95 % bootstrap interval; "
-        f"small marks: single seeds ({_seeds(records)})."
+        f"small marks: single seeds ({_seeds(records)}).{left_out}"
     )
     title = f"{_label(layout.metric)} over {layout.x}"
     return [
@@ -223,7 +224,7 @@ def _accuracy(study: Study, records: Sequence[Record], layout: Layout) -> list[D
     if not tags:
         return []
     remaining = np.array([int(tag.rpartition("_")[2]) for tag in tags])
-    panels = _panels(study, records, _rest(layout))
+    panels, left_out = _panels(study, records, _rest(layout))
     figure, axes = _grid(len(panels), share_y=True)
     for axis, (title, rows) in zip(axes, panels, strict=False):
         lines = _present(study, rows, layout.x, MOST_LINES)
@@ -242,7 +243,11 @@ def _accuracy(study: Study, records: Sequence[Record], layout: Layout) -> list[D
         f"({_seeds(records)}); dotted: 0.9, which the serial horizon asks for."
     )
     title = "Accuracy of decisions by remaining serial steps"
-    return [Drawing("accuracy_by_remaining", title, caption + _left_out(panels, layout), figure)]
+    return [
+        Drawing(
+            "accuracy_by_remaining", title, caption + _left_out(panels, layout) + left_out, figure
+        )
+    ]
 
 
 def _learning_curves(
@@ -254,7 +259,7 @@ def _learning_curves(
     for point in curves:
         if point.get(metric) is not None:
             by_run.setdefault(point["id"], []).append((point["step"], point[metric]))
-    panels = _panels(study, [r for r in records if r["id"] in by_run], _rest(layout))
+    panels, left_out = _panels(study, [r for r in records if r["id"] in by_run], _rest(layout))
     if not panels or max(len(points) for points in by_run.values()) < 2:
         return []
     figure, axes = _grid(len(panels), share_y=True)
@@ -275,7 +280,9 @@ def _learning_curves(
         f"Lines: mean over seeds; bands: from the lowest seed to the highest ({_seeds(records)})."
     )
     title = f"{_label(metric)} during training"
-    return [Drawing("learning_curves", title, caption + _left_out(panels, layout), figure)]
+    return [
+        Drawing("learning_curves", title, caption + _left_out(panels, layout) + left_out, figure)
+    ]
 
 
 def _profile(study: Study, records: Sequence[Record], layout: Layout) -> list[Drawing]:
@@ -333,15 +340,20 @@ def _line_with_band(
 
 def _panels(
     study: Study, records: Sequence[Record], columns: Sequence[str]
-) -> list[tuple[str, list[Record]]]:
-    """The records of each level of the columns that has any, with its title; at most 12."""
+) -> tuple[list[tuple[str, list[Record]]], str]:
+    """The records of each level of the columns that has any, with its title; at most 16.
+
+    And what the caption must say if there are more.
+    """
     panels = []
     for levels in itertools.product(*(study.levels(column) for column in columns)):
         mine = [r for r in records if all(r[c] == v for c, v in zip(columns, levels, strict=True))]
         if mine:
             title = ", ".join(f"{c} {v}" for c, v in zip(columns, levels, strict=True))
             panels.append((title, mine))
-    return [panels[i] for i in _evenly(len(panels), MOST_PANELS)]
+    chosen = [panels[i] for i in _evenly(len(panels), MOST_PANELS)]
+    left_out = f" {MOST_PANELS} of {len(panels)} panels are shown."
+    return chosen, left_out if len(panels) > MOST_PANELS else ""
 
 
 def _rest(layout: Layout) -> list[str]:
@@ -432,6 +444,18 @@ def _dodged(place: float, index: int, total: int, places: list[float], scale: st
         return float(place * 2 ** (0.25 * step))
     gaps = np.diff(sorted(set(places)))
     return place + 0.15 * step * (float(gaps.min()) if gaps.size else 1.0)
+
+
+def _apart(places: dict[Scalar, float], scale: str) -> list[Scalar]:
+    """The levels that have room for a tick's label."""
+    height = np.log2 if scale == "log2" else np.float64
+    at = {level: float(height(place)) for level, place in places.items()}
+    room = 0.05 * (max(at.values()) - min(at.values()))
+    chosen: list[Scalar] = []
+    for level in sorted(at, key=lambda level: at[level]):
+        if not chosen or at[level] - at[chosen[-1]] >= room:
+            chosen.append(level)
+    return chosen
 
 
 def _seeds(records: Sequence[Record]) -> str:
