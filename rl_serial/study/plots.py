@@ -7,6 +7,7 @@ Where a line stands for several seeds the seeds are shown too.
 from __future__ import annotations
 
 import itertools
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -350,7 +351,7 @@ def _panels(
         mine = [r for r in records if all(r[c] == v for c, v in zip(columns, levels, strict=True))]
         if mine:
             title = ", ".join(f"{c} {v}" for c, v in zip(columns, levels, strict=True))
-            panels.append((title, mine))
+            panels.append((textwrap.fill(title, 34), mine))
     chosen = [panels[i] for i in _evenly(len(panels), MOST_PANELS)]
     left_out = f" {MOST_PANELS} of {len(panels)} panels are shown."
     return chosen, left_out if len(panels) > MOST_PANELS else ""

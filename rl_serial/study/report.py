@@ -381,7 +381,7 @@ th button { font: inherit; font-weight: 600; background: none; border: 0; paddin
 th[aria-sort=ascending] button::after { content: " ↑"; }
 th[aria-sort=descending] button::after { content: " ↓"; }
 td { padding: .25rem .6rem; border-top: 1px solid #eee; vertical-align: top; }
-#table-cells td, #table-runs td { white-space: nowrap; }
+#table-cells td, #table-runs td, #table-hypotheses td:nth-child(5) { white-space: nowrap; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .verdict { padding: .05rem .45rem; border: 1px solid #222; white-space: nowrap; }
 .supported { background: #222; color: #fff; } .refuted { background: #fff; font-weight: 600; }
