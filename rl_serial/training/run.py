@@ -39,6 +39,7 @@ from rl_serial.networks import Account, Network, account, build_trunk, solve_wid
 from rl_serial.training.evaluation import Evaluation, Evaluator
 from rl_serial.training.files import (
     checkpoints,
+    is_partial,
     load_tensors,
     save_checkpoint,
     save_tensors,
@@ -184,20 +185,49 @@ def train(
     """
     chosen_device = choose_device(device)
     task = config.env.task()
-    _prepare_folder(config, folder, resume)
+    _check_folder(config, folder, resume)
     summary = {"status": "running", "config": config.model_dump(mode="json")} | _surroundings(
         chosen_device
     )
+    # What the configuration cannot have is refused before the folder is made.
+    evaluator = _make_evaluator(config, task)
+    run: _BaselineRun | _Run
+    if isinstance(config.agent, BaselineConfig):
+        run = _BaselineRun(config, task, evaluator, folder, summary)
+    else:
+        run = _Run(config, task, evaluator, folder, summary, chosen_device, progress)
+    _make_folder(config, folder)
     try:
-        evaluator = _make_evaluator(config, task)
-        if isinstance(config.agent, BaselineConfig):
-            return _examine_baseline(config, task, evaluator, folder, summary)
-        return _Run(config, task, evaluator, folder, summary, chosen_device, progress).carry_out()
-    except (UserError, RunError, OSError) as error:
+        return run.carry_out()
+    except (RunError, OSError) as error:
         _record_failure(folder, summary, error)
         if isinstance(error, OSError):
             raise RunError(f"{folder}: {error.strerror or error}; --resume goes on") from error
         raise
+
+
+class _BaselineRun:
+    """The examination of an agent that needs no training."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        task: Task[Any],
+        evaluator: Evaluator,
+        folder: Path,
+        summary: dict[str, Any],
+    ) -> None:
+        self.agent, self.evaluator = _baseline(config, task), evaluator
+        self.folder, self.summary = folder, summary
+
+    def carry_out(self) -> Evaluation:
+        evaluation = self.evaluator(self.agent)
+        monitor = Monitor(self.folder)
+        monitor.evaluation(0, metrics_of(evaluation))
+        monitor.close()
+        self.summary |= {"status": "done", "final": _final(evaluation)}
+        write_json(self.folder / "summary.json", self.summary)
+        return evaluation
 
 
 class _Run:
@@ -215,28 +245,33 @@ class _Run:
     ) -> None:
         self.config, self.task, self.evaluator = config, task, evaluator
         self.folder, self.summary = folder, summary
+        self.progress = progress
         self.trainer = make_trainer(config, task, device, self._log)
         saved = checkpoints(folder / "checkpoints")
         if saved:
             self.trainer.load_state_dict(load_tensors(saved[-1])["trainer"])
-        self.monitor = Monitor(folder, resumed_at=self.trainer.step if saved else None)
         self.every = config.evaluation.every or max(1, self.trainer.total // EVALUATIONS)
         self.last_checked = self.trainer.step if saved else -1
-        if progress:
-            self.monitor.start_progress(config.name, self.trainer.total, self.trainer.step)
 
     def carry_out(self) -> Evaluation:
+        resumed_at = self.trainer.step if self.last_checked >= 0 else None
+        self.monitor = Monitor(self.folder, resumed_at)
+        try:
+            return self._train()
+        finally:
+            self.monitor.close()
+
+    def _train(self) -> Evaluation:
         accounts = account_networks(self.trainer.networks, self.task)
         self.summary["accounts"] = {name: asdict(cost) for name, cost in accounts.items()}
         write_json(self.folder / "summary.json", self.summary)
+        if self.progress:
+            self.monitor.start_progress(self.config.name, self.trainer.total, self.trainer.step)
         started, first_step = time.perf_counter(), self.trainer.step
-        try:
-            self.trainer.train(self._pause)
-            self.monitor.advance_progress(self.trainer.step)
-            evaluation = self._check()
-            self._finish(evaluation, time.perf_counter() - started, first_step)
-        finally:
-            self.monitor.close()
+        self.trainer.train(self._pause)
+        self.monitor.advance_progress(self.trainer.step)
+        evaluation = self._check()
+        self._finish(evaluation, time.perf_counter() - started, first_step)
         return evaluation
 
     def _log(self, tag: str, value: float, step: int) -> None:
@@ -327,24 +362,36 @@ def _load_model(trainer: Trainer, file: Path) -> None:
         raise UserError(f"{file}: does not fit the network that config.yaml describes") from None
 
 
-def _prepare_folder(config: RunConfig, folder: Path, resume: bool) -> None:
-    text = write_yaml(config)
+def _check_folder(config: RunConfig, folder: Path, resume: bool) -> None:
+    """Refuse a folder in which something else is; one without a whole file is as good as none."""
+    try:
+        holds_something = folder.exists() and any(not is_partial(path) for path in folder.iterdir())
+    except OSError as error:
+        raise UserError(f"{folder}: {error.strerror or error}") from None
+    if not holds_something:
+        return
+    if not resume:
+        raise UserError(
+            f"{folder}: this folder exists; --resume goes on with the run in it, "
+            "name=... starts another"
+        )
     file = folder / "config.yaml"
-    if folder.exists() and any(folder.iterdir()):
-        if not resume:
-            raise UserError(
-                f"{folder}: this folder exists; --resume goes on with the run in it, "
-                "name=... starts another"
-            )
-        if file.exists() and file.read_text() != text:
-            differing = _differences(read_yaml(file), config.model_dump(mode="json"))
-            raise UserError(
-                f"{folder}: holds a run of another configuration ({', '.join(differing)} differ); "
-                "name=... starts another"
-            )
+    if not file.exists():
+        raise UserError(
+            f"{folder}: holds no run (config.yaml is missing); name=... starts one elsewhere"
+        )
+    if file.read_text() != write_yaml(config):
+        differing = _differences(read_yaml(file), config.model_dump(mode="json"))
+        raise UserError(
+            f"{folder}: holds a run of another configuration ({', '.join(differing)} differ); "
+            "name=... starts another"
+        )
+
+
+def _make_folder(config: RunConfig, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(file, text)
+        write_text(folder / "config.yaml", write_yaml(config))
     except OSError as error:
         raise UserError(f"{folder}: {error.strerror or error}") from None
 
@@ -370,17 +417,6 @@ def _baseline(config: RunConfig, task: Task[Any]) -> Agent:
     # The random agent's dice differ from those of the evaluator's own random play.
     random = config.agent.kind == "random"
     return RandomAgent(task, config.seed + 1_000_003) if random else OptimalAgent(task)
-
-
-def _examine_baseline(
-    config: RunConfig, task: Task[Any], evaluator: Evaluator, folder: Path, summary: dict[str, Any]
-) -> Evaluation:
-    evaluation = evaluator(_baseline(config, task))
-    monitor = Monitor(folder)
-    monitor.evaluation(0, metrics_of(evaluation))
-    monitor.close()
-    write_json(folder / "summary.json", summary | {"status": "done", "final": _final(evaluation)})
-    return evaluation
 
 
 def _final(evaluation: Evaluation) -> dict[str, Any]:
