@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from array_api_compat import array_namespace
 from torch import nn
 
 from rl_serial.agents.agent import Judgement
 from rl_serial.config import ValueAgentConfig
-from rl_serial.envs.chain import Array, map_state, select
+from rl_serial.envs.chain import Array, array_namespace, map_state, select
 from rl_serial.envs.random import fold_in, random_words
 from rl_serial.envs.tasks import Task, num_actions
 from rl_serial.errors import RunError
