@@ -24,10 +24,10 @@ def check_root(root: Root) -> Root:
     batch, num_actions = root.prior_logits.shape
     like = root.prior_logits
     checked = Root(
-        prior_logits=_numbers(root.prior_logits, "root.prior_logits", (batch, num_actions), like),
-        value=_numbers(root.value, "root.value", (batch,), like),
+        prior_logits=as_numbers(root.prior_logits, "root.prior_logits", (batch, num_actions), like),
+        value=as_numbers(root.value, "root.value", (batch,), like),
         embedding=root.embedding,
-        legal=_mask(root.legal, "root.legal", (batch, num_actions), like),
+        legal=as_mask(root.legal, "root.legal", (batch, num_actions), like),
     )
     for number, leaf in enumerate(leaves(root.embedding)):
         if len(leaf.shape) == 0 or leaf.shape[0] != batch:
@@ -76,11 +76,11 @@ def check_output(output: RecurrentOutput, root: Root) -> RecurrentOutput:
     xp = array_namespace(like)
     batch, num_actions = like.shape
     row, table = (batch,), (batch, num_actions)
-    reward = _numbers(output.reward, "reward", row, like)
-    discount = _numbers(output.discount, "discount", row, like)
-    prior_logits = _numbers(output.prior_logits, "prior_logits", table, like)
-    value = _numbers(output.value, "value", row, like)
-    legal = _mask(output.legal, "legal", table, like)
+    reward = as_numbers(output.reward, "reward", row, like)
+    discount = as_numbers(output.discount, "discount", row, like)
+    prior_logits = as_numbers(output.prior_logits, "prior_logits", table, like)
+    value = as_numbers(output.value, "value", row, like)
+    legal = as_mask(output.legal, "legal", table, like)
     # One answer from the device for all of them; which it was is asked only then.
     numbers = xp.isfinite(reward + discount + value)
     logits = xp.isfinite(prior_logits)
@@ -103,23 +103,28 @@ def refuse_output(output: RecurrentOutput) -> None:
     _refuse_logits(output.prior_logits, output.legal, output.discount, "the model")
 
 
-def check_embedding(new: Embedding, stored: list[Array]) -> list[Array]:
-    """The arrays of ``new``, which must look like those of the root, ``stored`` [B, N, ...].
+def check_embedding(new: Embedding, like: list[Array]) -> list[Array]:
+    """The arrays of ``new``, which must look like those of the root, ``like``.
 
     Raises:
-        ValueError: another number of arrays, or another shape.
+        ValueError: another number of arrays, another shape, or another kind of numbers (a float64
+            is taken for a float32, but not for an integer).
     """
     arrays = leaves(new)
-    if len(arrays) != len(stored):
-        raise ValueError(f"next embedding has {len(arrays)} arrays, the root's has {len(stored)}")
-    for number, (array, room) in enumerate(zip(arrays, stored, strict=True)):
-        expected = (room.shape[0], *room.shape[2:])
-        if tuple(array.shape) != expected:
+    if len(arrays) != len(like):
+        raise ValueError(f"next embedding has {len(arrays)} arrays, the root's has {len(like)}")
+    for number, (array, own) in enumerate(zip(arrays, like, strict=True)):
+        same_kind = array.dtype == own.dtype or _is_float(array) == _is_float(own)
+        if array.shape != own.shape or not same_kind:
             raise ValueError(
-                f"next embedding: array {number} has shape {_shape(array)}, the root's has "
-                f"{expected}"
+                f"next embedding: array {number} is {array.dtype} {_shape(array)}, the root's is "
+                f"{own.dtype} {_shape(own)}"
             )
     return arrays
+
+
+def _is_float(array: Array) -> bool:
+    return bool(array_namespace(array).isdtype(array.dtype, "real floating"))
 
 
 def _shape(array: Array) -> tuple[int, ...]:
@@ -132,13 +137,23 @@ def _as(array: Any, like: Array, dtype: Any) -> Array:
     return array_namespace(like).asarray(array, dtype=dtype, device=device(like))
 
 
-def _numbers(array: Any, name: str, shape: tuple[int, ...], like: Array) -> Array:
+def as_numbers(array: Any, name: str, shape: tuple[int, ...], like: Array) -> Array:
+    """``array`` as float32 where ``like`` is.
+
+    Raises:
+        ValueError: it has another shape.
+    """
     if tuple(array.shape) != shape:
         raise ValueError(f"{name} has shape {_shape(array)}, expected {_shape_of(shape)}")
     return _as(array, like, array_namespace(like).float32)
 
 
-def _mask(array: Any, name: str, shape: tuple[int, ...], like: Array) -> Array | None:
+def as_mask(array: Any, name: str, shape: tuple[int, ...], like: Array) -> Array | None:
+    """``array`` as bool where ``like`` is.
+
+    Raises:
+        ValueError: it has another shape or is not of type bool.
+    """
     if array is None:
         return None
     if tuple(array.shape) != shape:

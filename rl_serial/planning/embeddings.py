@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
+import numpy as np
 from array_api_compat import is_array_api_obj
 
 from rl_serial.planning.types import Array, Embedding
@@ -18,8 +19,27 @@ def leaves(embedding: Embedding) -> list[Array]:
         ValueError: it holds something that is neither an array nor a container.
     """
     found: list[Array] = []
-    map_arrays(lambda array: found.append(array), embedding)
+    _collect(embedding, found)
     return found
+
+
+def _collect(embedding: Embedding, found: list[Array]) -> None:
+    if isinstance(embedding, np.ndarray) or is_array_api_obj(embedding):
+        found.append(embedding)
+    elif isinstance(embedding, tuple | list):
+        for part in embedding:
+            _collect(part, found)
+    elif isinstance(embedding, dict):
+        for part in embedding.values():
+            _collect(part, found)
+    elif is_dataclass(embedding) and not isinstance(embedding, type):
+        for field in fields(embedding):
+            _collect(getattr(embedding, field.name), found)
+    else:
+        raise ValueError(
+            f"embedding holds a {type(embedding).__name__}; it may hold NumPy or torch arrays "
+            "in tuples, lists, dicts and dataclasses"
+        )
 
 
 def rebuild(like: Embedding, arrays: list[Array]) -> Embedding:
@@ -30,7 +50,7 @@ def rebuild(like: Embedding, arrays: list[Array]) -> Embedding:
 
 def map_arrays(function: Callable[[Array], Any], embedding: Embedding) -> Embedding:
     """The same embedding with ``function`` applied to each array."""
-    if is_array_api_obj(embedding):
+    if isinstance(embedding, np.ndarray) or is_array_api_obj(embedding):
         return function(embedding)
     if isinstance(embedding, tuple | list):
         parts = [map_arrays(function, part) for part in embedding]
@@ -43,7 +63,4 @@ def map_arrays(function: Callable[[Array], Any], embedding: Embedding) -> Embedd
             f.name: map_arrays(function, getattr(embedding, f.name)) for f in fields(embedding)
         }
         return replace(embedding, **parts_by_name)
-    raise ValueError(
-        f"embedding holds a {type(embedding).__name__}; it may hold NumPy or torch arrays "
-        "in tuples, lists, dicts and dataclasses"
-    )
+    raise TypeError(f"embedding holds a {type(embedding).__name__}")

@@ -6,12 +6,14 @@ given. Nothing is read from global state.
 
 from __future__ import annotations
 
+import importlib.util
 import math
 
 import numpy as np
 from array_api_compat import array_namespace, device, to_device
 
 from rl_serial.planning.checks import check_reused, check_root
+from rl_serial.planning.embeddings import leaves
 from rl_serial.planning.qtransforms import (
     ByParentAndSiblings,
     MinMax,
@@ -25,7 +27,7 @@ from rl_serial.planning.randomness import (
     gumbel_noise,
     numpy_generator,
 )
-from rl_serial.planning.search import search
+from rl_serial.planning.search import Search, search
 from rl_serial.planning.selection import Gumbel, Puct, best_legal, visits_table
 from rl_serial.planning.tree import check_memory, root_statistics
 from rl_serial.planning.types import (
@@ -104,7 +106,8 @@ def gumbel_muzero_policy(
         table=xp.asarray(table, dtype=xp.int64, device=device(like)),
         earlier=earlier,
     )
-    tree = search(root, recurrent_fn, num_simulations, rule, max_depth, reused)
+    run = _choose(backend, root)
+    tree = run(root, recurrent_fn, num_simulations, rule, max_depth, reused)
     node = root_statistics(tree)
     most = xp.max(node.child_visits - earlier, axis=-1)
     action = best_legal(rule.scores_with_visits(node, most), node)
@@ -181,7 +184,8 @@ def muzero_policy(
         pb_c_init=pb_c_init,
         pb_c_base=pb_c_base,
     )
-    tree = search(noisy, recurrent_fn, num_simulations, rule, max_depth, reused)
+    run = _choose(backend, root)
+    tree = run(noisy, recurrent_fn, num_simulations, rule, max_depth, reused)
     node = root_statistics(tree)
     xp = array_namespace(node.qvalues)
     visits = xp.astype(node.child_visits, xp.float32)
@@ -205,6 +209,22 @@ def _check_numbers(num_simulations: int, max_depth: int | None, backend: str) ->
     if backend not in BACKENDS:
         raise ValueError(f"backend={backend!r}: must be one of {', '.join(BACKENDS)}")
     return 2**31 - 1 if max_depth is None else max_depth
+
+
+def _choose(backend: str, root: Root) -> Search:
+    """The compiled search or the plain one."""
+    arrays = [root.prior_logits, *leaves(root.embedding)]
+    on_host = all(str(device(array)) == "cpu" for array in arrays)
+    has_numba = importlib.util.find_spec("numba") is not None
+    if backend == "compiled" and not on_host:
+        raise ValueError("backend='compiled' works on the CPU; the root is on another device")
+    if backend == "compiled" and not has_numba:
+        raise ValueError("backend='compiled' needs Numba: pip install 'rl_serial[train]'")
+    if backend == "plain" or not on_host or not has_numba:
+        return search
+    from rl_serial.planning.compiled import compiled_search
+
+    return compiled_search
 
 
 def _shape(array: Array) -> tuple[int, int]:

@@ -36,6 +36,21 @@ class Rule(Protocol):
         """[B, A] at any other node."""
 
 
+class Search(Protocol):
+    """:func:`search`, or another that makes the same trees."""
+
+    def __call__(
+        self,
+        root: Root,
+        recurrent_fn: RecurrentFn,
+        num_simulations: int,
+        rule: Any,
+        max_depth: int,
+        reused: Tree | None = None,
+    ) -> Tree:
+        """The trees after the simulations."""
+
+
 def search(
     root: Root,
     recurrent_fn: RecurrentFn,
@@ -47,12 +62,14 @@ def search(
     """The trees after ``num_simulations`` further simulations."""
     tree = plant(root, num_simulations, reused)
     child = children(tree)
+    room, like = leaves(tree.embedding), leaves(root.embedding)
     first = tree.visits.shape[1] - num_simulations
     for index in range(first, first + num_simulations):
         parent, action = simulate(tree, child, rule, max_depth)
         output, embedding = recurrent_fn(action, embedding_at(tree, parent))
         output = check_output(output, root)
-        store(tree, index, embedding)
+        for stored, new in zip(room, check_embedding(embedding, like), strict=True):
+            stored[:, index] = new
         leaf = expand(tree, child, index, parent, action, output)
         backward(tree, leaf, output.value)
     return tree
@@ -85,26 +102,29 @@ def expand(
     """Enter what the model said about ``action`` at ``parent``: the leaves [B] int64.
 
     A leaf is the node ``index`` or, where the action had been visited, the node that exists.
+    The model is taken to be deterministic: an existing node keeps what was said at first.
     """
     xp = array_namespace(child)
     rows = rows_of(child)
     existing = xp.astype(child[rows, parent, action], xp.int64)
     is_new = existing < 0
     leaf = xp.where(is_new, xp.full_like(existing, index), existing)
-    visits = tree.visits[rows, leaf] + 1
-    # The mean of the evaluations: they differ only if the model is random or the network changed.
-    mean = tree.value[rows, leaf]
-    mean = mean + (output.value - mean) / xp.astype(visits, mean.dtype)
     child[rows, parent, action] = xp.astype(leaf, child.dtype)
+    # The place at ``index`` is written in every row; where the action had been visited, its node
+    # stays what it is but for the mean of its evaluations, and that place counts as empty.
+    tree.raw_value[:, index] = output.value
+    tree.reward[:, index] = output.reward
+    tree.discount[:, index] = output.discount
+    tree.prior_logits[:, index] = masked_logits(output.prior_logits, output.legal)
+    none = xp.full_like(tree.parent[:, index], -1)
+    tree.parent[:, index] = xp.where(is_new, xp.astype(parent, none.dtype), none)
+    tree.action[:, index] = xp.where(is_new, xp.astype(action, none.dtype), none)
+    depth = tree.depth[rows, parent] + 1
+    tree.depth[:, index] = xp.where(is_new, depth, xp.zeros_like(depth))
+    visits = tree.visits[rows, leaf] + 1
     tree.visits[rows, leaf] = visits
-    tree.value[rows, leaf] = mean
-    tree.raw_value[rows, leaf] = output.value
-    tree.reward[rows, leaf] = output.reward
-    tree.discount[rows, leaf] = output.discount
-    tree.parent[rows, leaf] = xp.astype(parent, tree.parent.dtype)
-    tree.action[rows, leaf] = xp.astype(action, tree.action.dtype)
-    tree.depth[rows, leaf] = tree.depth[rows, parent] + 1
-    tree.prior_logits[rows, leaf] = masked_logits(output.prior_logits, output.legal)
+    mean = tree.value[rows, leaf]
+    tree.value[rows, leaf] = mean + (output.value - mean) / xp.astype(visits, mean.dtype)
     return leaf
 
 
@@ -134,10 +154,3 @@ def embedding_at(tree: Tree, node: Array) -> Embedding:
         return leaf[rows, node]
 
     return map_arrays(gather, tree.embedding)
-
-
-def store(tree: Tree, index: int, embedding: Embedding) -> None:
-    """Enter the embeddings [B, ...] of the nodes ``index``."""
-    room = leaves(tree.embedding)
-    for stored, new in zip(room, check_embedding(embedding, room), strict=True):
-        stored[:, index] = new

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -87,61 +87,65 @@ def masked_logits(prior_logits: Array, legal: Array | None) -> Array:
 
 
 def plant(root: Root, num_simulations: int, reused: Tree | None = None) -> Tree:
-    """The tree before the first simulation: the root alone, or what is left of an earlier tree.
+    """The tree before the first simulation: the root alone, or what is left of an earlier tree."""
+    like = root.prior_logits
+    xp = array_namespace(like)
+    batch, num_actions = like.shape
+    num_nodes = num_simulations + (1 if reused is None else reused.visits.shape[1])
+
+    def blank(dtype: Any, value: int, *more: int) -> Array:
+        return xp.full((batch, num_nodes, *more), value, dtype=dtype, device=device(like))
+
+    tree = Tree(
+        visits=blank(xp.int32, 0),
+        value=blank(xp.float32, 0),
+        raw_value=blank(xp.float32, 0),
+        reward=blank(xp.float32, 0),
+        discount=blank(xp.float32, 0),
+        parent=blank(xp.int32, -1),
+        action=blank(xp.int32, -1),
+        depth=blank(xp.int32, 0),
+        prior_logits=blank(xp.float32, 0, num_actions),
+        embedding=room_for_embeddings(root.embedding, num_nodes),
+    )
+    return fill(tree, root, reused)
+
+
+def fill(tree: Tree, root: Root, reused: Tree | None) -> Tree:
+    """Write root and reused nodes into a blank ``tree``, which has room for them.
 
     ``root`` says prior, value and embedding of the root also where a tree is reused; then its
     visits and mean value go on from those of the earlier search.
     """
-    like = root.prior_logits
-    xp = array_namespace(like)
-    batch, num_actions = like.shape
-    kept = reused.visits.shape[1] if reused else 1
-    shape = (batch, kept + num_simulations)
-
-    def blank(old: Array | None, dtype: Any, fill: float, *more: int) -> Array:
-        new = xp.full((*shape, *more), fill, dtype=dtype, device=device(like))
-        if old is not None:
-            new[:, :kept] = old
-        return new
-
-    f32, i32 = xp.float32, xp.int32
-    tree = Tree(
-        visits=blank(reused and reused.visits, i32, 0),
-        value=blank(reused and reused.value, f32, 0.0),
-        raw_value=blank(reused and reused.raw_value, f32, 0.0),
-        reward=blank(reused and reused.reward, f32, 0.0),
-        discount=blank(reused and reused.discount, f32, 0.0),
-        parent=blank(reused and reused.parent, i32, -1),
-        action=blank(reused and reused.action, i32, -1),
-        depth=blank(reused and reused.depth, i32, 0),
-        prior_logits=blank(reused and reused.prior_logits, f32, 0.0, num_actions),
-        embedding=store_embeddings(root.embedding, reused, shape[1]),
-    )
+    xp = array_namespace(tree.visits)
+    if reused is not None:
+        kept = reused.visits.shape[1]
+        for field in fields(Tree):
+            if field.name != "embedding":
+                getattr(tree, field.name)[:, :kept] = getattr(reused, field.name)
+        for stored, old in zip(leaves(tree.embedding), leaves(reused.embedding), strict=True):
+            stored[:, :kept] = old
+    for stored, own in zip(leaves(tree.embedding), leaves(root.embedding), strict=True):
+        stored[:, 0] = own
     fresh = tree.visits[:, 0] == 0
     tree.visits[:, 0] = xp.where(fresh, xp.ones_like(tree.visits[:, 0]), tree.visits[:, 0])
     tree.value[:, 0] = xp.where(fresh, root.value, tree.value[:, 0])
     tree.raw_value[:, 0] = root.value
     tree.discount[:, 0] = 1.0
-    tree.prior_logits[:, 0] = masked_logits(like, root.legal)
+    tree.prior_logits[:, 0] = masked_logits(root.prior_logits, root.legal)
     return tree
 
 
-def store_embeddings(root: Embedding, reused: Tree | None, num_nodes: int) -> Embedding:
+def room_for_embeddings(root: Embedding, num_nodes: int) -> Embedding:
     """Room for the embeddings of all nodes, as views [B, N, ...] of arrays [N, B, ...].
 
     Nodes come first in memory because a simulation writes one node of every row at once.
     """
-    earlier = iter(leaves(reused.embedding) if reused else [])
 
     def room(leaf: Array) -> Array:
         xp = array_namespace(leaf)
         stored = xp.zeros((num_nodes, *leaf.shape), dtype=leaf.dtype, device=device(leaf))
-        stored = stored.swapaxes(0, 1)
-        if reused:
-            old = next(earlier)
-            stored[:, : old.shape[1]] = old
-        stored[:, 0] = leaf
-        return stored
+        return stored.swapaxes(0, 1)
 
     return map_arrays(room, root)
 
