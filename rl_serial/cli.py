@@ -76,6 +76,11 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--per-remaining", type=int, help="states at each remaining step")
     evaluate.add_argument("--seed", type=int, help="chooses the evaluation instances")
     evaluate.add_argument("--figure", type=Path, help="draw accuracy by remaining steps (PNG, SVG)")
+    evaluate.add_argument(
+        "--simulations", type=_counts, metavar="0,1,2,…", help="scores with a search on top instead"
+    )
+    _add_search(evaluate)
+    evaluate.add_argument("--table", type=Path, help="write the scores of --simulations as CSV")
     evaluate.add_argument("--model", type=Path, help="a Stable-Baselines3 zip in place of model.pt")
     evaluate.add_argument("--trust", action="store_true", help="unpickle --model: runs its code")
     _add_device(evaluate)
@@ -86,6 +91,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     watch.add_argument("run", type=Path, metavar="RUN", help="a run folder")
     watch.add_argument("--instance", type=int, default=0, help="which evaluation instance")
+    watch.add_argument(
+        "--simulations", type=int, help="search on top, with its trees; default: as trained"
+    )
+    _add_search(watch)
     watch.add_argument("--gif", type=Path, help="where to write it; default RUN/episode_N.gif")
     _add_device(watch)
     watch.set_defaults(command=_watch)
@@ -95,6 +104,23 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("rest", nargs=argparse.REMAINDER, help="its own options")
     bench.set_defaults(command=_bench)
     return parser
+
+
+def _counts(text: str) -> list[int]:
+    """Numbers of simulations behind commas."""
+    counts = [int(word) for word in text.split(",")]
+    if min(counts) < 0:
+        raise ValueError("negative")
+    return counts
+
+
+def _add_search(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dynamics", choices=("true", "learned"), default="true", help="what is searched in"
+    )
+    parser.add_argument(
+        "--algorithm", choices=("gumbel", "puct"), default="gumbel", help="Gumbel MuZero or PUCT"
+    )
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:
@@ -213,8 +239,23 @@ def _train(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     _require_training("evaluate", options.threads)
-    from rl_serial.training.reporting import evaluate_runs
+    from rl_serial.training.reporting import evaluate_runs, search_runs
 
+    if options.simulations is not None:
+        search_runs(
+            options.runs,
+            options.simulations,
+            dynamics=options.dynamics,
+            algorithm=options.algorithm,
+            instances=options.instances,
+            seed=options.seed,
+            table=options.table,
+            figure=options.figure,
+            device=options.device,
+        )
+        return
+    if options.table is not None:
+        raise UserError("--table: goes with --simulations")
     evaluate_runs(
         options.runs,
         instances=options.instances,

@@ -22,16 +22,26 @@ from torch import nn
 
 from rl_serial.agents.agent import Agent
 from rl_serial.agents.baselines import OptimalAgent, RandomAgent
+from rl_serial.agents.dynamics import (
+    Dynamics,
+    DynamicsNetwork,
+    LearnedDynamics,
+    TrueDynamics,
+    rollout_error,
+)
+from rl_serial.agents.search import SearchAgent, SearchTrainer
 from rl_serial.agents.value import ValueTrainer
 from rl_serial.config import (
     BaselineConfig,
     NetworkConfig,
     RunConfig,
+    SearchAgentConfig,
     ValueAgentConfig,
     parse_config,
     read_yaml,
     write_yaml,
 )
+from rl_serial.envs.chain import TokenLayout
 from rl_serial.envs.registry import ENV_IDS
 from rl_serial.envs.tasks import Task, num_actions
 from rl_serial.errors import RunError, UserError
@@ -47,6 +57,7 @@ from rl_serial.training.files import (
     write_text,
 )
 from rl_serial.training.monitoring import Monitor, metrics_of
+from rl_serial.training.simulations import search_scores
 from rl_serial.training.watching import animated_gif, watch_episode
 
 EVALUATIONS = 10
@@ -100,7 +111,9 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def trunk_settings(network: NetworkConfig, task: Task[Any], key: str = "network") -> dict[str, Any]:
+def trunk_settings(
+    network: NetworkConfig, layout: TokenLayout, num_outputs: int, key: str = "network"
+) -> dict[str, Any]:
     """The settings of a trunk, its width solved from the budget where one is given.
 
     Raises:
@@ -108,7 +121,7 @@ def trunk_settings(network: NetworkConfig, task: Task[Any], key: str = "network"
     """
     settings: dict[str, Any] = {
         "kind": network.kind,
-        "layout": task.layout,
+        "layout": layout,
         "depth": network.depth,
         "loops": network.loops,
     }
@@ -117,7 +130,7 @@ def trunk_settings(network: NetworkConfig, task: Task[Any], key: str = "network"
             settings["width"] = network.width
         else:
             budget = network.budget.model_dump(exclude_none=True)
-            settings["width"] = solve_width(num_outputs=num_actions(task), **settings, **budget)
+            settings["width"] = solve_width(num_outputs=num_outputs, **settings, **budget)
         with torch.device("meta"):
             build_trunk(**settings)
     except ValueError as error:
@@ -135,13 +148,28 @@ def make_trainer(
     """
     assert config.network is not None
     torch.manual_seed(config.seed)
-    value_trunk = trunk_settings(config.network, task)
+    layout, actions = task.layout, num_actions(task)
+    value_trunk = trunk_settings(config.network, layout, actions)
     policy_trunk = value_trunk
     if config.policy_network is not None:
-        policy_trunk = trunk_settings(config.policy_network, task, "policy_network")
+        policy_trunk = trunk_settings(config.policy_network, layout, actions, "policy_network")
     if isinstance(config.agent, ValueAgentConfig):
-        network = Network(build_trunk(**value_trunk), num_actions(task))
+        network = Network(build_trunk(**value_trunk), actions)
         return ValueTrainer(task, config.agent, network.to(device), config.seed, device)
+    if isinstance(config.agent, SearchAgentConfig):
+        model = None
+        if config.model_network is not None:
+            model = _dynamics_network(config.model_network, task).to(device)
+        return SearchTrainer(
+            task,
+            config.agent,
+            Network(build_trunk(**policy_trunk), actions).to(device),
+            Network(build_trunk(**value_trunk), 1).to(device),
+            model,
+            config.seed,
+            device,
+            log,
+        )
     from rl_serial.agents.sb3 import SB3Trainer, check_arguments
     from rl_serial.envs.gym import SerialVectorEnv
 
@@ -154,12 +182,21 @@ def make_trainer(
     return SB3Trainer(env, config.agent, value_trunk, policy_trunk, config.seed, device, log)
 
 
+def _dynamics_network(network: NetworkConfig, task: Task[Any]) -> DynamicsNetwork:
+    """The network of learned dynamics; a budget is that of its trunk with a head of one output."""
+    actions = num_actions(task)
+    layout = DynamicsNetwork.input_layout(task.layout, actions)
+    trunk = build_trunk(**trunk_settings(network, layout, 1, "model_network"))
+    return DynamicsNetwork(trunk, task.layout, actions)
+
+
 def account_networks(networks: dict[str, nn.Module], task: Task[Any]) -> dict[str, Account]:
     """What each network costs."""
-    return {
-        name: account(network, torch.zeros(1, task.layout.size, device=_device_of(network)))
-        for name, network in networks.items()
-    }
+    accounts = {}
+    for name, network in networks.items():
+        size = network.input_size if isinstance(network, DynamicsNetwork) else task.layout.size
+        accounts[name] = account(network, torch.zeros(1, size, device=_device_of(network)))
+    return accounts
 
 
 def train(
@@ -299,16 +336,50 @@ class _Run:
         gif, size = animated_gif(watch_episode(agent, self.task, seed=seed))
         self.monitor.animation("episode", gif, size, self.trainer.step)
         flat = {k: v for k, v in _flatten(self.config.model_dump()).items() if v is not None}
-        metrics = metrics_of(evaluation)
-        self.monitor.finish(flat, metrics)
+        extra = self._search_metrics() | self._model_metrics()
+        for tag, number in extra.items():
+            self.monitor.scalar(tag, number, self.trainer.step)
+        self.monitor.finish(flat, metrics_of(evaluation) | extra)
         self.summary |= {
             "status": "done",
             "steps": self.trainer.step,
             "seconds": seconds,
             "steps_per_second": (self.trainer.step - first_step) / seconds,
-            "final": _final(evaluation),
+            "final": _final(evaluation) | extra,
         }
         write_json(self.folder / "summary.json", self.summary)
+
+    def _search_metrics(self) -> dict[str, float]:
+        """Scores of searches on top of the trained agent, where the configuration asks for them."""
+        counts = self.config.evaluation.simulations
+        metrics = {}
+        for name, dynamics in searchable(self.trainer, self.task).items() if counts else ():
+            agent = without_search(self.trainer)
+            for found in search_scores(self.task, agent, dynamics, self.evaluator, counts):
+                metrics[f"search/{name}/{found.tag}"] = found.score
+        return metrics
+
+    def _model_metrics(self) -> dict[str, float]:
+        """How the error of learned dynamics compounds, where there are any."""
+        learned = searchable(self.trainer, self.task).get("learned")
+        if learned is None:
+            return {}
+        steps = self.task.chain.serial_depth
+        error = rollout_error(learned, self.task, self.evaluator.seeds, steps)
+        return {f"model/exact/step_{k}": float(e) for k, e in enumerate(error.exact, start=1)}
+
+
+def without_search(trainer: Trainer) -> Agent:
+    """The agent of a trainer as its networks alone make it."""
+    return trainer.raw_agent if isinstance(trainer, SearchTrainer) else trainer.agent
+
+
+def searchable(trainer: Trainer, task: Task[Any]) -> dict[str, Dynamics]:
+    """The models that a trained agent can be searched in: true, and learned where it has one."""
+    dynamics: dict[str, Dynamics] = {"true": TrueDynamics(task)}
+    if isinstance(trainer, SearchTrainer) and isinstance(trainer.dynamics, LearnedDynamics):
+        dynamics["learned"] = trainer.dynamics
+    return dynamics
 
 
 def load_run(folder: Path, device: str = "auto") -> tuple[RunConfig, Agent]:
@@ -317,13 +388,58 @@ def load_run(folder: Path, device: str = "auto") -> tuple[RunConfig, Agent]:
     Raises:
         UserError: the folder holds no run, or an unfinished or damaged one.
     """
+    config, trainer = load_trained(folder, device)
+    return config, trainer if isinstance(trainer, OptimalAgent | RandomAgent) else trainer.agent
+
+
+def load_searcher(
+    folder: Path,
+    simulations: int,
+    dynamics: str = "true",
+    algorithm: str = "gumbel",
+    device: str = "auto",
+) -> tuple[RunConfig, Agent, SearchAgent]:
+    """The configuration of a finished run, its agent without search, and with one on top.
+
+    Args:
+        folder: of any agent with values.
+        simulations: of a decision.
+        dynamics: true, or learned where the run has learned them.
+        algorithm: gumbel or puct.
+        device: where the networks run.
+
+    Raises:
+        UserError: as :func:`load_run`; an agent without values; dynamics that were not learned.
+    """
+    config, trainer = load_trained(folder, device)
+    if isinstance(trainer, RandomAgent):
+        raise UserError(f"{folder}: the agent random has no values to search with")
+    task = config.env.task()
+    agent: Agent = trainer
+    models: dict[str, Dynamics] = {"true": TrueDynamics(task)}
+    if not isinstance(trainer, OptimalAgent):
+        agent, models = without_search(trainer), searchable(trainer, task)
+    if dynamics not in models:
+        raise UserError(
+            f"{folder}: has no {dynamics} dynamics; there are {', '.join(models)} "
+            "(agent.kind search with agent.dynamics learned trains its own)"
+        )
+    searcher = SearchAgent(task, agent, models[dynamics], simulations, algorithm)
+    return config, agent, searcher
+
+
+def load_trained(folder: Path, device: str = "auto") -> tuple[RunConfig, Any]:
+    """The configuration of a finished run, and its trained trainer or its baseline agent.
+
+    Raises:
+        UserError: the folder holds no run, or an unfinished or damaged one.
+    """
     config, trainer = load_trainer(folder, device)
-    if isinstance(trainer, OptimalAgent | RandomAgent):
-        return config, trainer
-    if not (folder / "model.pt").exists():
-        raise UserError(f"{folder}: this run is not finished; rl-serial train --resume goes on")
-    _load_model(trainer, folder / "model.pt")
-    return config, trainer.agent
+    if not isinstance(trainer, OptimalAgent | RandomAgent):
+        if not (folder / "model.pt").exists():
+            raise UserError(f"{folder}: this run is not finished; rl-serial train --resume goes on")
+        _load_model(trainer, folder / "model.pt")
+    return config, trainer
 
 
 def load_with_zip(

@@ -13,15 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from rl_serial.planning import ByParentAndSiblings, MinMax, MixValue, reuse
+from rl_serial.planning import ByParentAndSiblings, MinMax, MixValue
 from rl_serial.planning.checks import check_root
 from rl_serial.planning.compiled import compiled_search
 from rl_serial.planning.search import search
 from rl_serial.planning.selection import Gumbel, Puct, is_legal, visits_table
-from rl_serial.planning.tree import root_statistics
-from rl_serial.planning.types import NodeStatistics, Root, Tree
+from rl_serial.planning.types import NodeStatistics, Tree
 
 TIE = 1e-5
 """Scores closer than this count as a tie; they are of the order of 1."""
@@ -88,9 +86,7 @@ CASES = [
 ]
 
 
-def make_rule(
-    case: Case, generator: np.random.Generator, earlier: Any = None
-) -> Gumbel | Puct:
+def make_rule(case: Case, generator: np.random.Generator, earlier: Any = None) -> Gumbel | Puct:
     if not isinstance(case.transform, MixValue):
         return Puct(case.transform)
     shape = (case.batch, case.num_actions)
@@ -103,7 +99,7 @@ def make_rule(
 
 def assert_same(plain: Tree, compiled: Tree, gap: Any, allowed: float) -> None:
     clear = np.broadcast_to(gap > TIE, len(plain.visits))
-    print(1-clear.mean())
+    print(1 - clear.mean())
     assert clear.mean() >= 1 - allowed
     for name in ("visits", "parent", "action", "depth", "discount", "prior_logits"):
         ours, theirs = np.asarray(getattr(compiled, name)), np.asarray(getattr(plain, name))
