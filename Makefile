@@ -5,7 +5,7 @@ INSTALLED := .venv/installed
 # One thread a process: the tests and the small networks gain nothing from more.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test check learning bench peers figures clean
+.PHONY: setup demo test check learning study-chaos bench peers figures clean
 
 setup: $(INSTALLED)
 
@@ -33,6 +33,10 @@ check: setup
 # What agents learn, for three seeds: half an hour on two cores.
 learning: setup
 	$(BIN)/pytest -m learning --numprocesses 2
+
+# Workers and runner of a small study killed twenty times; minutes.
+study-chaos: setup
+	$(BIN)/pytest -m chaos
 
 # Against other libraries; needs the extra `peers` in an environment that resolves it.
 peers: setup

@@ -1,4 +1,4 @@
-"""The command ``rl-serial``: envs, train, evaluate, watch, bench.
+"""The command ``rl-serial``: envs, train, evaluate, watch, study, bench.
 
 Libraries load inside the commands that use them, so that the base install has ``envs`` and an
 error names the extra that a command lacks.
@@ -21,6 +21,7 @@ from rl_serial.envs.registry import (
     task_of,
 )
 from rl_serial.errors import RunError, UserError, missing_extra
+from rl_serial.study.commands import add_parsers as add_study_parsers
 from rl_serial.tables import markdown_table
 
 
@@ -40,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RunError as error:
         print(f"rl-serial: run failed: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("rl-serial: interrupted; --resume goes on", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"rl-serial: interrupted; {stop or '--resume goes on'}", file=sys.stderr)
         return 1
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone
@@ -98,6 +99,8 @@ def _parser() -> argparse.ArgumentParser:
     watch.add_argument("--gif", type=Path, help="where to write it; default RUN/episode_N.gif")
     _add_device(watch)
     watch.set_defaults(command=_watch)
+
+    add_study_parsers(commands, _require_libraries)
 
     bench = commands.add_parser("bench", help="side-by-side measurements, in a checkout")
     bench.add_argument("name", help="a file of benchmarks/: envs, train, …")
@@ -191,8 +194,8 @@ def certificate_table(id_: str) -> str:
     )
 
 
-def _require_training(command: str, threads: int) -> None:
-    """Name the extra if a library of the training commands is missing; else set the threads."""
+def _require_libraries(command: str) -> None:
+    """Name the extra if a library of the training commands is missing."""
     for module, package in (
         ("torch", "torch"),
         ("pydantic", "pydantic"),
@@ -202,9 +205,15 @@ def _require_training(command: str, threads: int) -> None:
         ("tensorboard", "tensorboard"),
         ("stable_baselines3", "stable-baselines3"),
         ("sb3_contrib", "sb3-contrib"),
+        ("scipy", "scipy"),
     ):
         if importlib.util.find_spec(module) is None:
             raise missing_extra(package, f"rl-serial {command}", "train")
+
+
+def _require_training(command: str, threads: int) -> None:
+    """Name the extra if a library of the training commands is missing; else set the threads."""
+    _require_libraries(command)
     if threads < 1:
         raise UserError(f"--threads {threads}: must be at least 1")
     import torch

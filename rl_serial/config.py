@@ -5,6 +5,7 @@ A configuration is frozen once it is loaded, and an unknown key is an error that
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -178,7 +179,7 @@ def parse_config(
     try:
         config = RunConfig.model_validate({"name": default_name} | data)
     except ValidationError as error:
-        raise UserError(_readable(error, source)) from None
+        raise UserError(readable_errors(error, source, _keys_at)) from None
     try:
         task = config.env.task()
     except ValueError as error:
@@ -223,6 +224,17 @@ def _override(data: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         raise UserError(f"{path}: {text!r} is not a YAML value") from None
+    set_key(data, path, value)
+
+
+def set_key(data: dict[str, Any], path: str, value: Any) -> None:
+    """Set a dotted key of a run's plain data, in place.
+
+    Another ``kind`` drops the keys of the old one; ``width`` and ``budget`` replace each other.
+
+    Raises:
+        UserError: the path leads through something that holds no keys.
+    """
     *parents, key = path.split(".")
     for parent in parents:
         child = data.setdefault(parent, {})
@@ -269,8 +281,13 @@ def _check_exact_values(task: Task[Any], source: str) -> None:
         raise UserError(f"{source}: env.decisions: {error}") from None
 
 
-def _readable(error: ValidationError, source: str) -> str:
-    """Each error of pydantic as ``source: path: what is wrong``."""
+def readable_errors(
+    error: ValidationError, source: str, keys_at: Callable[[tuple[int | str, ...]], list[str]]
+) -> str:
+    """Each error of pydantic as ``source: path: what is wrong``.
+
+    ``keys_at`` gives the keys that there are at a place, for an unknown one.
+    """
     lines = []
     for item in error.errors():
         # A union adds the name of the member it tried to the path; keys are what a reader knows.
@@ -280,7 +297,7 @@ def _readable(error: ValidationError, source: str) -> str:
         )
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
-            message = f"unknown key; there are {', '.join(_keys_at(item['loc'][:-1]))}"
+            message = f"unknown key; there are {', '.join(keys_at(item['loc'][:-1]))}"
         elif item["type"] == "missing":
             message = "missing"
         elif item["type"] != "value_error":

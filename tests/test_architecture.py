@@ -18,7 +18,8 @@ ALLOWED = {
     "config": {"envs", "errors"},
     "agents": {"envs", "errors", "config", "networks", "planning"},
     "training": {"envs", "errors", "config", "networks", "planning", "agents", "tables"},
-    "cli": {"envs", "errors", "config", "training", "tables", "__init__"},
+    "study": {"envs", "errors", "config", "agents", "training", "tables"},
+    "cli": {"envs", "errors", "config", "training", "tables", "study", "__init__"},
     "__init__": {"envs"},
 }
 

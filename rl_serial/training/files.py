@@ -11,8 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-import torch
-
 from rl_serial.errors import UserError
 
 FORMAT = "rl_serial 1"
@@ -50,6 +48,8 @@ def write_json(file: Path, data: dict[str, Any]) -> None:
 
 def save_tensors(file: Path, state: dict[str, Any]) -> None:
     """Save nested dicts and lists of tensors and plain values atomically."""
+    import torch  # here, so that what reads and writes tables need not load it
+
     write_atomically(file, lambda stream: torch.save({"format": FORMAT, "state": state}, stream))
 
 
@@ -59,6 +59,8 @@ def load_tensors(file: Path) -> dict[str, Any]:
     Raises:
         UserError: the file is missing, damaged, or not this package's.
     """
+    import torch
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # on pickles that are refused right after

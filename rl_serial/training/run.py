@@ -546,8 +546,10 @@ def _final(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _record_failure(folder: Path, summary: dict[str, Any], error: Exception) -> None:
-    with suppress(OSError):  # a full disk may be why the run failed
-        write_json(folder / "summary.json", summary | {"status": "failed", "error": str(error)})
+    # The machine's trouble (a full disk) is no finding about the run, which can go on after it.
+    status = "interrupted" if isinstance(error, OSError) else "failed"
+    with suppress(OSError):
+        write_json(folder / "summary.json", summary | {"status": status, "error": str(error)})
 
 
 def _surroundings(device: torch.device) -> dict[str, Any]:

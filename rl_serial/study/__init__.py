@@ -1,0 +1,1 @@
+"""Grids of runs with a question: design, engines, statistics, report."""

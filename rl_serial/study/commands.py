@@ -1,0 +1,202 @@
+"""The commands ``rl-serial study plan | run | status | report``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rl_serial.errors import RunError, UserError
+from rl_serial.tables import markdown_table
+
+SHOWN_CELLS = 60
+SHOWN_FAILURES = 10
+
+
+def add_parsers(commands: Any, require: Callable[[str], None]) -> None:
+    """Add the command group to the subparsers of ``rl-serial``.
+
+    ``require`` raises an error that names the extra which a command lacks.
+    """
+
+    def command(action: Callable[[argparse.Namespace], None]) -> Callable[..., None]:
+        def carry_out(options: argparse.Namespace) -> None:
+            require("study")
+            action(options)
+
+        return carry_out
+
+    study = commands.add_parser("study", help="grids of runs with a question: run, status, report")
+    actions = study.add_subparsers(required=True, metavar="ACTION")
+
+    plan = actions.add_parser("plan", help="check a study and list its rows, running nothing")
+    _add_study(plan)
+    plan.add_argument("--rows", action="store_true", help="every row with its id")
+    plan.set_defaults(command=command(_plan))
+
+    run = actions.add_parser("run", help="carry out the runs of a study that are missing")
+    _add_study(run)
+    run.add_argument("--engine", choices=("local", "ray"), default="local", help="default local")
+    run.add_argument("--workers", type=int, metavar="N", help="runs at a time; default one a CPU")
+    run.add_argument("--address", help="of a Ray cluster, as in ray://host:10001 or auto")
+    run.add_argument("--gpus", type=float, default=0.0, help="share of a GPU a run takes (ray)")
+    run.add_argument("--out", type=Path, metavar="FOLDER", help="default runs/study/<name>")
+    run.add_argument(
+        "--retries", type=int, default=3, help="for a run whose worker died; default 3"
+    )
+    run.add_argument("--retry-failed", action="store_true", help="failed runs too")
+    run.add_argument("--quiet", action="store_true", help="no progress bar")
+    run.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    run.set_defaults(command=command(_run))
+
+    status = actions.add_parser("status", help="how the rows of a study stand")
+    status.add_argument("folder", type=Path, metavar="FOLDER")
+    status.add_argument("--rows", action="store_true", help="every row with its status")
+    status.set_defaults(command=command(_status))
+
+    report = actions.add_parser("report", help="figures and one HTML page of a study")
+    report.add_argument("folder", type=Path, metavar="FOLDER")
+    report.add_argument(
+        "--episodes", type=int, default=4, help="episodes that are drawn; default 4"
+    )
+    report.set_defaults(command=command(_report))
+
+
+def _add_study(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="a YAML file, see configs/study")
+    parser.add_argument("--smoke", action="store_true", help="the small size that the file gives")
+
+
+def _plan(options: argparse.Namespace) -> None:
+    from rl_serial.study.design import load_study
+    from rl_serial.study.runner import check_networks
+
+    study = load_study(options.file, options.smoke)
+    check_networks(study, str(options.file))
+    print(study.config.question)
+    if options.rows:
+        header = ("id", *study.runs[0].columns)
+        print(markdown_table(header, [(run.id, *run.columns.values()) for run in study.runs]))
+    else:
+        rows = [(c, ", ".join(str(v) for v in study.levels(c))) for c in study.runs[0].columns]
+        print(markdown_table(("column", "levels"), rows))
+    print(f"{len(study.runs)} runs")
+
+
+def _run(options: argparse.Namespace) -> None:
+    from rl_serial.study.design import load_study
+    from rl_serial.study.engines import Engine, LocalEngine, RayEngine
+    from rl_serial.study.folder import StudyFolder
+    from rl_serial.study.runner import default_folder, run_study
+
+    if options.workers is not None and options.workers < 1:
+        raise UserError(f"--workers {options.workers}: must be at least 1")
+    if options.retries < 0:
+        raise UserError(f"--retries {options.retries}: must be at least 0")
+    if options.engine == "local" and (options.address or options.gpus):
+        raise UserError(
+            "--address and --gpus are Ray's: --engine ray; locally --device cuda takes the GPU"
+        )
+    study = load_study(options.file, options.smoke)
+    engine: Engine
+    if options.engine == "ray":
+        engine = RayEngine(options.workers, options.retries, options.address, options.gpus)
+    else:
+        engine = LocalEngine(options.workers, options.retries)
+    folder = StudyFolder(options.out or default_folder(options.file, options.smoke))
+    try:
+        rows = run_study(
+            study,
+            folder,
+            engine,
+            retry_failed=options.retry_failed,
+            device=options.device,
+            progress=not options.quiet,
+            command=_command(options),
+            source=str(options.file),
+        )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the same command goes on") from None
+    print(_summary(folder))
+    failed = [row for row in rows if row.status == "failed"]
+    if failed:
+        raise RunError(
+            f"{len(failed)} of {len(rows)} runs, the first with: {failed[0].error} "
+            f"({folder.log(failed[0].run.id)}); --retry-failed tries again"
+        )
+
+
+def _command(options: argparse.Namespace) -> list[str]:
+    """The command that repeats this, without what does not change the result."""
+    command = ["rl-serial", "study", "run", str(options.file)]
+    command += ["--smoke"] if options.smoke else []
+    command += ["--engine", options.engine] if options.engine != "local" else []
+    return command + (["--device", options.device] if options.device != "auto" else [])
+
+
+def _status(options: argparse.Namespace) -> None:
+    from rl_serial.study.folder import StudyFolder
+
+    folder = StudyFolder(options.folder)
+    if options.rows:
+        rows = folder.rows()
+        header = ("id", "status", *rows[0].run.columns, "error")
+        table = [(r.run.id, r.status, *r.run.columns.values(), r.error) for r in rows]
+        print(markdown_table(header, table))
+    else:
+        print(_summary(folder))
+
+
+def _report(options: argparse.Namespace) -> None:
+    from rl_serial.study.folder import StudyFolder
+    from rl_serial.study.report import write_report
+
+    folder = StudyFolder(options.folder)
+    if options.episodes < 0:
+        raise UserError(f"--episodes {options.episodes}: must be 0 or more")
+    file = write_report(folder, options.episodes)
+    print(_summary(folder))
+    print(f"\n{file}")
+
+
+def _summary(folder: Any) -> str:
+    """Where a study stands: counts, failures, verdicts, cells."""
+    from rl_serial.study.findings import cell_intervals, judge, shown
+    from rl_serial.study.folder import counts, result_of
+
+    study = folder.read_study()
+    rows = [folder.row(run) for run in study.runs]
+    found = counts(rows)
+    parts = [
+        f"{folder.path}: {len(rows)} runs: "
+        + ", ".join(f"{found[status]} {status}" for status in found)
+    ]
+    failed = [row for row in rows if row.status == "failed"]
+    if failed:
+        lines = [f"- {row.run.id}: {row.error} ({folder.log(row.run.id)})" for row in failed]
+        more = [f"- and {len(lines) - SHOWN_FAILURES} more"] if len(lines) > SHOWN_FAILURES else []
+        parts.append("\n".join(["failed:", *lines[:SHOWN_FAILURES], *more]))
+    records = [result_of(row) for row in rows]
+    findings = judge(study, records)
+    if findings:
+        table = [
+            (f.hypothesis.id, f.verdict, f.quantity, shown(f.interval), f.note) for f in findings
+        ]
+        parts.append(markdown_table(("hypothesis", "verdict", "measured", "value", "note"), table))
+    measured = [(c, i) for c, i in cell_intervals(study, records) if i]
+    if measured:
+        metrics = study.config.metric
+        header = (*study.columns, "runs", *metrics)
+        cells = [
+            (
+                *columns.values(),
+                max(interval.runs for interval in intervals.values()),
+                *(shown(intervals.get(metric)) for metric in metrics),
+            )
+            for columns, intervals in measured[:SHOWN_CELLS]
+        ]
+        parts.append(markdown_table(header, cells))
+        if len(measured) > SHOWN_CELLS:
+            parts.append(f"and {len(measured) - SHOWN_CELLS} cells more in {folder.results}")
+    return "\n\n".join(parts)

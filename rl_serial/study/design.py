@@ -1,0 +1,586 @@
+"""A study as data: a question, hypotheses, a base run and a grid, and the runs that they plan.
+
+A planned run is a row. Its id is a hash of its resolved configuration, so the same run has the same
+id in every study, and a grid that grows keeps the rows that it had.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import itertools
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from rl_serial.config import EnvConfig, RunConfig, parse_config, read_yaml, readable_errors, set_key
+from rl_serial.errors import UserError
+
+Scalar = str | int | float | bool
+"""What a cell of a column holds."""
+
+METRICS = ("eval/return", "eval/score", "eval/serial_horizon", "eval/serial_reach", "value/rmse")
+"""What every finished run logs beside the accuracies; ``value/rmse`` if the agent has values."""
+ACCURACY = re.compile(r"value/accuracy/remaining_(\d+)")
+SEED = "seed"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _listed(seeds: Any) -> Any:
+    if isinstance(seeds, int) and not isinstance(seeds, bool):
+        if seeds < 1:
+            raise ValueError(f"at least one, not {seeds}")
+        return list(range(seeds))
+    return seeds
+
+
+Seeds = Annotated[list[NonNegativeInt], Field(min_length=1), BeforeValidator(_listed)]
+"""A list of seeds, or how many (counted from 0)."""
+
+
+class Expectation(_Model):
+    """On which side of a number the measured quantity is expected."""
+
+    above: float | None = None
+    below: float | None = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Expectation:
+        if (self.above is None) == (self.below is None):
+            raise ValueError("give either above or below")
+        return self
+
+
+class Comparison(_Model):
+    """What a hypothesis says in numbers; see docs/studies.md.
+
+    Without ``difference`` and ``slope`` the metric itself is tested; with one of them a difference
+    between two levels of a column or a slope over a column; with both a difference of slopes.
+    """
+
+    metric: str | None = None  # None: the study's first
+    where: dict[str, Scalar | list[Scalar]] = {}
+    difference: dict[str, tuple[Scalar, Scalar]] | None = None  # {column: [first, second]}
+    slope: str | None = None
+    scale: Literal["linear", "log2"] = "linear"
+    aggregate: Literal["iqm", "mean", "median"] = "iqm"
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    expect: Expectation
+
+    @field_validator("difference")
+    @classmethod
+    def _one_column(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if value is not None and len(value) != 1:
+            raise ValueError("give one column with two of its levels, as in {group: [z5, s5]}")
+        return value
+
+
+class Hypothesis(_Model):
+    """A statement made before the runs."""
+
+    id: Annotated[str, Field(pattern=r"^[\w.\-]+$")]
+    statement: str
+    test: Comparison | None = None
+
+
+class FigureConfig(_Model):
+    """A figure of a metric against a column."""
+
+    x: str
+    series: str | None = None
+    panels: list[str] = []
+    metric: str | None = None  # None: the study's first
+    scale: Literal["linear", "log2"] = "linear"
+
+
+class SmokeConfig(_Model):
+    """What makes a study finish in well under a minute."""
+
+    base: dict[str, Any] = {}  # dotted keys set in the base run
+    grid: dict[str, Any] = {}  # axes of the grid with fewer levels
+    seeds: Seeds | None = None
+
+
+class StudyConfig(_Model):
+    """Everything that determines a study."""
+
+    question: str
+    hypotheses: list[Hypothesis] = []
+    base: dict[str, Any]
+    grid: dict[str, Any]
+    seeds: Seeds
+    metric: list[str]
+    tuned: list[str] = []  # columns of which each cell takes its best level
+    figures: list[FigureConfig] = []
+    smoke: SmokeConfig | None = None
+
+    @field_validator("metric", "tuned", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+
+@dataclass(frozen=True)
+class Level:
+    """A place on an axis: what its columns hold, and the keys of the run that it sets."""
+
+    columns: dict[str, Scalar]
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A dimension of the grid."""
+
+    name: str
+    levels: tuple[Level, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that the axis gives the table."""
+        return tuple(self.levels[0].columns)
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A row of the study."""
+
+    id: str
+    columns: dict[str, Scalar]  # the grid's columns, then the seed
+    config: dict[str, Any]  # resolved, as plain data; its name is the id
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study that was found right, and its rows."""
+
+    name: str
+    config: StudyConfig
+    runs: tuple[PlannedRun, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The grid's columns, without the seed."""
+        return tuple(column for column in self.runs[0].columns if column != SEED)
+
+    def levels(self, column: str) -> list[Scalar]:
+        """The levels of a column, in the order of the grid."""
+        return list(dict.fromkeys(run.columns[column] for run in self.runs))
+
+
+def load_study(file: Path, smoke: bool = False) -> Study:
+    """Read a study's YAML file and plan its runs.
+
+    Args:
+        file: see docs/studies.md for its keys.
+        smoke: plan the small size that the key ``smoke`` gives.
+
+    Raises:
+        UserError: every key that is wrong, with its path.
+    """
+    data = read_yaml(file)
+    if isinstance(data.get("base"), str):
+        path = file.parent / data["base"]
+        try:
+            data["base"] = read_yaml(path)
+        except UserError as error:
+            raise UserError(f"{file}: base: {error}") from None
+    return plan(data, str(file), file.stem, smoke=smoke)
+
+
+def plan(data: Mapping[str, Any], source: str, name: str, *, smoke: bool = False) -> Study:
+    """The study that plain data describes; ``source`` is what errors call it."""
+    try:
+        config = StudyConfig.model_validate(dict(data))
+    except ValidationError as error:
+        raise UserError(readable_errors(error, source, _keys_at)) from None
+    if smoke:
+        config = _smoke_size(config, source)
+    axes = _axes(config.grid, source)
+    _check_clashes(axes, source)
+    runs = tuple(_planned(config, axes, source))
+    study = Study(name, config, runs)
+    _check_distinct(runs, source)
+    _check_metrics(study, source)
+    _check_columns(study, source, smoke)
+    return study
+
+
+def content_id(config: Mapping[str, Any]) -> str:
+    """12 hexadecimal digits of the SHA-256 of a resolved run configuration without its name."""
+    return hashlib.sha256(_canonical({**config, "name": None}).encode()).hexdigest()[:12]
+
+
+def write_study(config: StudyConfig) -> str:
+    """The study as YAML; planning it again gives the same rows."""
+    text: str = yaml.safe_dump(config.model_dump(mode="json", exclude_none=True), sort_keys=False)
+    return text
+
+
+def describe(columns: Mapping[str, Scalar]) -> str:
+    """The columns of a row in a line."""
+    return ", ".join(f"{column}={value}" for column, value in columns.items())
+
+
+def _smoke_size(config: StudyConfig, source: str) -> StudyConfig:
+    if config.smoke is None:
+        raise UserError(f"{source}: smoke: missing; it gives the size that --smoke runs")
+    for axis in config.smoke.grid:
+        if axis not in config.grid:
+            raise UserError(
+                f"{source}: smoke.grid.{axis}: no axis of the grid; there are "
+                f"{', '.join(config.grid)}"
+            )
+    base = copy.deepcopy(config.base)
+    for key, value in config.smoke.base.items():
+        try:
+            set_key(base, key, copy.deepcopy(value))
+        except UserError as error:
+            raise UserError(f"{source}: smoke.base.{error}") from None
+    changes = {
+        "base": base,
+        "grid": config.grid | config.smoke.grid,
+        "seeds": config.smoke.seeds or config.seeds,
+        "smoke": None,
+    }
+    return config.model_copy(update=changes)
+
+
+def _axes(grid: dict[str, Any], source: str) -> list[Axis]:
+    if not grid:
+        raise UserError(
+            f"{source}: grid: empty; a study needs an axis, as in network.depth: [2, 8]"
+        )
+    return [_axis(name, value, f"{source}: grid.{name}") for name, value in grid.items()]
+
+
+def _axis(name: str, value: Any, where: str) -> Axis:
+    if name in (SEED, "name") or name.startswith(f"{SEED}."):
+        right = "the key seeds says how many" if name == SEED else "rows are named by their ids"
+        raise UserError(f"{where}: no axis of a grid; {right}")
+    values = _range(value, where) if isinstance(value, dict) else value
+    if not isinstance(values, list):
+        raise UserError(
+            f"{where}: must be a list or {{start, stop, step or factor}}, not {value!r}"
+        )
+    if not values:
+        raise UserError(f"{where}: empty")
+    if name.partition(".")[0] in RunConfig.model_fields:
+        levels = [Level({name: _cell(item)}, {name: item}) for item in values]
+    else:
+        levels = [_paired(name, item, f"{where}.{i}") for i, item in enumerate(values)]
+    axis = Axis(name, tuple(levels))
+    for i, level in enumerate(axis.levels):
+        if tuple(level.columns) != axis.columns:
+            raise UserError(
+                f"{where}.{i}.label: has the columns {', '.join(level.columns)}, but the first "
+                f"level has {', '.join(axis.columns)}"
+            )
+        if level.columns in [other.columns for other in axis.levels[:i]]:
+            raise UserError(f"{where}.{i}: {describe(level.columns)} is there twice")
+    return axis
+
+
+def _paired(name: str, item: Any, where: str) -> Level:
+    """A level that sets several keys: ``{label: …, key: value, …}``."""
+    if not isinstance(item, dict):
+        raise UserError(
+            f"{where.rpartition('.')[0]}: no key of a run; there are "
+            f"{', '.join(RunConfig.model_fields)}; paired keys are {{label: …, key: value}}"
+        )
+    settings = dict(item)
+    label = settings.pop("label", None)
+    columns = label if isinstance(label, dict) else {name: label}
+    if label is None or not columns:
+        raise UserError(f"{where}.label: missing; it names the level in tables and figures")
+    for column, cell in columns.items():
+        if not isinstance(column, str) or not isinstance(cell, Scalar):
+            raise UserError(f"{where}.label: must be a text, a number or columns with them")
+        if column == SEED:
+            raise UserError(f"{where}.label.{SEED}: the column of that name is the run's seed")
+    for key in settings:
+        if key in (SEED, "name") or str(key).partition(".")[0] not in RunConfig.model_fields:
+            raise UserError(
+                f"{where}.{key}: no key of a run that a level can set; there are "
+                f"{', '.join(k for k in RunConfig.model_fields if k not in (SEED, 'name'))}"
+            )
+    return Level(dict(columns), settings)
+
+
+def _range(value: dict[str, Any], where: str) -> list[Any]:
+    """``{start, stop, step}`` or ``{start, stop, factor}``; the stop belongs to it."""
+    grows = [key for key in ("step", "factor") if key in value]
+    if set(value) != {"start", "stop", *grows} or len(grows) != 1:
+        raise UserError(f"{where}: a range has start, stop and either step or factor")
+    for key, number in value.items():
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            raise UserError(f"{where}.{key}: must be a number, not {number!r}")
+    start, stop, by = value["start"], value["stop"], value[grows[0]]
+    if stop < start:
+        return []
+    if grows == ["step"]:
+        if by <= 0:
+            raise UserError(f"{where}.step: must be greater than 0, not {by!r}")
+        count = math.floor((stop - start) / by + 1e-9) + 1
+        return [start + by * i for i in range(count)]
+    if by <= 1 or start <= 0:
+        raise UserError(f"{where}.factor: must be greater than 1, and start greater than 0")
+    count = math.floor(math.log(stop / start, by) + 1e-9) + 1
+    return [start * by**i for i in range(count)]
+
+
+def _cell(value: Any) -> Scalar:
+    """A level as a table shows it."""
+    if isinstance(value, dict):
+        return " ".join(f"{key}={_cell(item)}" for key, item in value.items())
+    return value if isinstance(value, Scalar) else str(value)
+
+
+def _check_clashes(axes: Sequence[Axis], source: str) -> None:
+    """No key is set twice, and a whole is set before its parts."""
+    owner: dict[str, str] = {}
+    columns: dict[str, str] = {}
+    for axis in axes:
+        for column in axis.columns:
+            if column in columns:
+                raise UserError(
+                    f"{source}: grid.{axis.name}: clashes with grid.{columns[column]}, which has "
+                    f"the column {column} too"
+                )
+            columns[column] = axis.name
+        keys = {key for level in axis.levels for key in level.settings}
+        for key in sorted(keys):
+            for earlier, other in owner.items():
+                if key == earlier or earlier.startswith(f"{key}."):
+                    path = axis.name if key == axis.name else f"{axis.name}: {key}"
+                    raise UserError(
+                        f"{source}: grid.{path}: clashes with grid.{other}, which sets {earlier}"
+                    )
+        owner |= dict.fromkeys(keys, axis.name)
+
+
+def _planned(config: StudyConfig, axes: Sequence[Axis], source: str) -> Iterator[PlannedRun]:
+    """The rows, the last axis changing fastest and the seeds before all."""
+    seeds = config.seeds
+    if len(set(seeds)) < len(seeds):
+        raise UserError(f"{source}: seeds: the same seed twice in {seeds}")
+    seen: set[str] = set()
+    cells = []
+    for levels in itertools.product(*(axis.levels for axis in axes)):
+        columns = {column: cell for level in levels for column, cell in level.columns.items()}
+        cells.append((columns, _resolved(config, levels, columns, source, seen)))
+    # Seed by seed: a study that is stopped has whole grids, not a few cells with all their seeds.
+    for seed in seeds:
+        for columns, resolved in cells:
+            row = resolved | {SEED: seed}
+            id_ = content_id(row)
+            yield PlannedRun(id_, columns | {SEED: seed}, row | {"name": id_})
+
+
+def _resolved(
+    config: StudyConfig,
+    levels: Sequence[Level],
+    columns: Mapping[str, Scalar],
+    source: str,
+    seen: set[str],
+) -> dict[str, Any]:
+    """The run of a cell of the grid as plain data, checked."""
+    data = {"name": "run", **copy.deepcopy(config.base)}
+    try:
+        for level in levels:
+            for key, value in level.settings.items():
+                set_key(data, key, copy.deepcopy(value))
+        run = RunConfig.model_validate(data)
+        # What parts of a run ask of each other is the same for all that are alike in these.
+        networks = [run.network is None, run.policy_network is None]
+        policy = getattr(run.agent, "policy", None)
+        alike = _canonical([data["env"], run.agent.kind, policy, networks])
+        if alike not in seen:
+            parse_config(copy.deepcopy(data), "")
+            seen.add(alike)
+    except ValidationError:
+        raise blamed(_error_of(lambda: parse_config(data, "")), config, columns, source) from None
+    except UserError as error:
+        raise blamed(error, config, columns, source) from None
+    return run.model_dump(mode="json")
+
+
+def _error_of(action: Callable[[], object]) -> UserError:
+    try:
+        action()
+    except UserError as error:
+        return error
+    raise AssertionError("an invalid run was found right")
+
+
+def blamed(
+    error: UserError, config: StudyConfig, columns: Mapping[str, Scalar], source: str
+) -> UserError:
+    """An error of a run's key, told by the key of the study that set it."""
+    lines = []
+    for line in str(error).splitlines():
+        message = line.removeprefix(": ")
+        match = re.match(r"[\w.]+", message)
+        path = match.group() if match else ""
+        lines.append(f"{source}: {_setter(path, config)}{message}")
+    lines.append(f"(in the run with {describe(columns)})")
+    return UserError("\n".join(lines))
+
+
+def _setter(path: str, config: StudyConfig) -> str:
+    """Where the study sets a run's key: a prefix that makes the path whole."""
+    for axis, values in reversed(config.grid.items()):
+        if axis.partition(".")[0] in RunConfig.model_fields:
+            if _touches(axis, path):
+                return "grid."
+        else:
+            keys = {key for item in values for key in item if key != "label"}
+            if any(_touches(key, path) for key in keys):
+                return f"grid.{axis}: "
+    return "base."
+
+
+def _touches(key: str, path: str) -> bool:
+    return key == path or path.startswith(f"{key}.") or key.startswith(f"{path}.")
+
+
+def _check_distinct(runs: Sequence[PlannedRun], source: str) -> None:
+    first: dict[str, PlannedRun] = {}
+    for run in runs:
+        other = first.setdefault(run.id, run)
+        if other is not run:
+            raise UserError(
+                f"{source}: grid: two rows are the same run: {describe(other.columns)} and "
+                f"{describe(run.columns)}"
+            )
+
+
+def _check_metrics(study: Study, source: str) -> None:
+    if not study.config.metric:
+        raise UserError(f"{source}: metric: empty")
+    for metric in study.config.metric:
+        for run in study.runs:
+            _check_metric(metric, run, f"{source}: metric")
+
+
+def _check_metric(metric: str, run: PlannedRun, where: str) -> None:
+    accuracy = ACCURACY.fullmatch(metric)
+    if not accuracy and metric not in METRICS:
+        raise UserError(
+            f"{where}: {metric!r} is never logged; there are {', '.join(METRICS)}, "
+            "value/accuracy/remaining_1, …"
+        )
+    if metric == "value/rmse" and run.config["agent"]["kind"] == "random":
+        raise UserError(f"{where}: {metric!r} is never logged by the agent random")
+    if accuracy:
+        depth = _serial_depth(_canonical(run.config["env"]))
+        if not 1 <= int(accuracy.group(1)) <= depth:
+            raise UserError(
+                f"{where}: {metric!r} is never logged at serial depth {depth} "
+                f"(in the run with {describe(run.columns)})"
+            )
+
+
+def _check_columns(study: Study, source: str, smoke: bool) -> None:
+    """Hypotheses, figures and tuned columns name what the grid has."""
+    columns = study.columns
+    levels = {column: study.levels(column) for column in (*columns, SEED)}
+
+    def check(column: str, path: str) -> None:
+        if column not in levels:
+            raise UserError(
+                f"{source}: {path}: no column of the grid; there are {', '.join(columns)}"
+            )
+
+    def check_level(column: str, level: Scalar, path: str) -> None:
+        check(column, path)
+        if level not in levels[column] and not smoke:
+            there = ", ".join(str(value) for value in levels[column])
+            raise UserError(f"{source}: {path}: {column} is never {level!r}; it is {there}")
+
+    def check_number(column: str, scale: str, path: str) -> None:
+        check(column, path)
+        numbers = [v for v in levels[column] if isinstance(v, int | float)]
+        if len(numbers) < len(levels[column]):
+            raise UserError(f"{source}: {path}: {column} holds no numbers")
+        if scale == "log2" and min(numbers) <= 0:
+            raise UserError(f"{source}: {path}: {column} holds {min(numbers)}, which has no log2")
+
+    def check_metric(metric: str | None, path: str) -> None:
+        if metric is not None and metric not in study.config.metric:
+            raise UserError(
+                f"{source}: {path}: {metric!r} is none of the study's; there are "
+                f"{', '.join(study.config.metric)}"
+            )
+
+    for i, column in enumerate(study.config.tuned):
+        check(column, f"tuned.{i}")
+    for i, figure in enumerate(study.config.figures):
+        path = f"figures.{i}"
+        check_metric(figure.metric, f"{path}.metric")
+        check(figure.x, f"{path}.x")
+        if figure.scale == "log2":
+            check_number(figure.x, figure.scale, f"{path}.x")
+        if figure.series is not None:
+            check(figure.series, f"{path}.series")
+        for column in figure.panels:
+            check(column, f"{path}.panels")
+    known: set[str] = set()
+    for i, hypothesis in enumerate(study.config.hypotheses):
+        if hypothesis.id in known:
+            raise UserError(f"{source}: hypotheses.{i}.id: {hypothesis.id} is there twice")
+        known.add(hypothesis.id)
+        test, path = hypothesis.test, f"hypotheses.{i}.test"
+        if test is None:
+            continue
+        check_metric(test.metric, f"{path}.metric")
+        for column, value in test.where.items():
+            for level in value if isinstance(value, list) else [value]:
+                check_level(column, level, f"{path}.where.{column}")
+        for column, pair in (test.difference or {}).items():
+            for level in pair:
+                check_level(column, level, f"{path}.difference.{column}")
+        if test.slope is not None:
+            check_number(test.slope, test.scale, f"{path}.slope")
+
+
+@lru_cache
+def _serial_depth(env: str) -> int:
+    return EnvConfig(**json.loads(env)).task().chain.serial_depth
+
+
+def _canonical(data: Any) -> str:
+    return json.dumps(data, sort_keys=True, separators=(",", ":"))
+
+
+def _keys_at(location: tuple[int | str, ...]) -> list[str]:
+    models: dict[str, type[BaseModel]] = {
+        "": StudyConfig,
+        "hypotheses": Hypothesis,
+        "test": Comparison,
+        "expect": Expectation,
+        "figures": FigureConfig,
+        "smoke": SmokeConfig,
+    }
+    names = [str(part) for part in location if not isinstance(part, int)]
+    return list(models[names[-1] if names else ""].model_fields)

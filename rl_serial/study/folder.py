@@ -1,0 +1,247 @@
+"""A study's folder: its plan, its runs, and the tables derived from them.
+
+| file | what |
+|---|---|
+| `study.yaml` | the study as it was run, the base in it |
+| `plan.jsonl` | a row a planned run: id, columns, resolved configuration |
+| `command.txt` | the commands that ran it |
+| `runs/<id>/` | the run folders; their `summary.json` is the truth about a row |
+| `logs/<id>.log` | what a run printed; locked while a process works on the run |
+| `results.csv` | a row a planned run, without clock times: the same runs give the same file |
+| `timings.csv` | seconds and machine of each finished run |
+| `curves.csv` | the evaluations during training |
+| `report.html`, `figures/`, `episodes/` | what `rl-serial study report` writes |
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Literal, get_args
+
+from rl_serial.config import read_yaml
+from rl_serial.errors import UserError
+from rl_serial.study.design import PlannedRun, Study, StudyConfig, write_study
+from rl_serial.study.table import Record, read_table, table_text
+from rl_serial.training.files import write_json, write_text
+
+Status = Literal["done", "failed", "running", "missing"]
+STATUSES: tuple[Status, ...] = get_args(Status)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A planned run and how it stands."""
+
+    run: PlannedRun
+    status: Status
+    error: str = ""
+    summary: dict[str, Any] = field(default_factory=dict)  # what the run's summary.json holds
+
+
+class StudyFolder:
+    """The files of a study."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.plan = path / "plan.jsonl"
+        self.design = path / "study.yaml"
+        self.commands = path / "command.txt"
+        self.results = path / "results.csv"
+        self.timings = path / "timings.csv"
+        self.curves = path / "curves.csv"
+        self.report = path / "report.html"
+        self.figures = path / "figures"
+        self.episodes = path / "episodes"
+        self.logs = path / "logs"
+
+    def run(self, id_: str) -> Path:
+        """The folder of a run."""
+        return self.path / "runs" / id_
+
+    def log(self, id_: str) -> Path:
+        """The log of a run."""
+        return self.logs / f"{id_}.log"
+
+    def write_plan(self, study: Study, command: Sequence[str]) -> None:
+        """Write what is planned; a plan that is there may only grow.
+
+        Raises:
+            UserError: the folder holds something else, or rows that this study does not plan.
+        """
+        if self.plan.exists():
+            there = {run.id: run for run in self.read_plan()}
+            gone = there.keys() - {run.id for run in study.runs}
+            if gone:
+                raise UserError(
+                    f"{self.path}: holds another study: {len(gone)} of its {len(there)} rows are "
+                    "not in this one, whose grid may only grow; --out takes another folder"
+                )
+        elif self.path.exists() and any(p.name != "study.lock" for p in self.path.iterdir()):
+            raise UserError(f"{self.path}: is no study's folder and not empty; --out takes another")
+        self.logs.mkdir(exist_ok=True)
+        self.run("").mkdir(exist_ok=True)
+        write_text(self.design, write_study(study.config))
+        lines = [
+            json.dumps({"id": run.id, "columns": run.columns, "config": run.config})
+            for run in study.runs
+        ]
+        write_text(self.plan, "\n".join(lines) + "\n")
+        line = shlex.join(command)
+        before = self.commands.read_text().splitlines() if self.commands.exists() else []
+        if line and line not in before:
+            write_text(self.commands, "\n".join([*before, line]) + "\n")
+
+    def read_plan(self) -> list[PlannedRun]:
+        """The rows that are planned.
+
+        Raises:
+            UserError: there is no plan.
+        """
+        try:
+            lines = self.plan.read_text(encoding="utf-8").splitlines()
+        except OSError:
+            raise UserError(f"{self.path}: no study here ({self.plan.name} is missing)") from None
+        return [PlannedRun(**json.loads(line)) for line in lines]
+
+    def read_study(self) -> Study:
+        """The study as it was planned; nothing is checked or hashed anew."""
+        runs = tuple(self.read_plan())
+        config = StudyConfig.model_validate(read_yaml(self.design))
+        return Study(self.path.name, config, runs)
+
+    def row(self, run: PlannedRun) -> Row:
+        """How a run stands, as its folder says."""
+        try:
+            summary: dict[str, Any] = json.loads((self.run(run.id) / "summary.json").read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            summary = {}
+        status = summary.get("status")
+        if status == "done":
+            return Row(run, "done", summary=summary)
+        if self._is_locked(run.id):
+            return Row(run, "running", summary=summary)
+        if status == "failed":
+            return Row(run, "failed", str(summary.get("error", "")), summary)
+        return Row(run, "missing", summary=summary)  # one that was cut off goes on
+
+    def rows(self) -> list[Row]:
+        """How every planned run stands."""
+        return [self.row(run) for run in self.read_plan()]
+
+    def _is_locked(self, id_: str) -> bool:
+        try:
+            with self.log(id_).open("rb") as stream:
+                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other runners out; the kernel drops the lock with the process.
+
+        Raises:
+            UserError: another runner is at work here, or there can be no folder.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            stream = (self.path / "study.lock").open("a+")
+        except OSError as error:
+            raise UserError(f"{self.path}: {error.strerror or error}") from None
+        with stream:
+            self._take(stream)
+            yield
+
+    def _take(self, stream: IO[str]) -> None:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stream.seek(0)
+            raise UserError(
+                f"{self.path}: another runner is at work here (process {stream.read() or '?'})"
+            ) from None
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be locked: {error.strerror or error}") from None
+        stream.truncate(0)
+        stream.write(str(os.getpid()))
+        stream.flush()
+
+    def write_tables(self, rows: Sequence[Row]) -> None:
+        """Derive ``results.csv`` and ``timings.csv`` from the rows."""
+        columns = list(rows[0].run.columns)
+        records = [result_of(row) for row in rows]
+        measured = dict.fromkeys(key for record in records for key in record)
+        header = list(dict.fromkeys(["id", "status", *columns, *measured]))
+        header = [*(key for key in header if key != "error"), "error"]
+        write_text(self.results, table_text(header, records))
+        timed = ("seconds", "steps_per_second", "device_name", "torch_threads", "commit")
+        records = [
+            {"id": row.run.id} | {key: row.summary.get(key) for key in timed}
+            for row in rows
+            if row.status == "done"
+        ]
+        write_text(self.timings, table_text(["id", *timed], records))
+
+    def write_curves(self, rows: Sequence[Row]) -> None:
+        """Derive ``curves.csv`` from the runs' ``metrics.csv``."""
+        records: list[Record] = []
+        for row in rows:
+            file = self.run(row.run.id) / "metrics.csv"
+            if row.status == "done" and file.exists():
+                records += [{"id": row.run.id} | record for record in read_table(file)]
+        header = list(dict.fromkeys(["id", "step", *(key for record in records for key in record)]))
+        write_text(self.curves, table_text(header, records))
+
+    def read_results(self) -> list[Record]:
+        """The rows of ``results.csv``."""
+        return self._with_columns(read_table(self.results, texts=("id", "status", "error")))
+
+    def read_curves(self) -> list[Record]:
+        """The rows of ``curves.csv``."""
+        return read_table(self.curves, texts=("id",))
+
+    def _with_columns(self, records: list[Record]) -> list[Record]:
+        """A column's cells as the plan has them: a label that looks like a number stays text."""
+        columns = {run.id: run.columns for run in self.read_plan()}
+        return [record | columns.get(record["id"], {}) for record in records]
+
+
+def result_of(row: Row) -> Record:
+    """A row of ``results.csv``."""
+    record: Record = {"id": row.run.id, "status": row.status} | dict(row.run.columns)
+    if row.status == "done":
+        for tag, value in row.summary["final"].items():
+            if tag == "eval/score_interval":
+                record |= {"eval/score_low": value[0], "eval/score_high": value[1]}
+            else:
+                record[tag] = value
+        record["steps"] = row.summary.get("steps")
+        for network, account in row.summary.get("accounts", {}).items():
+            record |= {f"{network}.{key}": value for key, value in account.items()}
+    record["error"] = " ".join(row.error.split())
+    return record
+
+
+def record_failure(folder: Path, error: str) -> None:
+    """Have a run's ``summary.json`` say that it failed, if it does not yet."""
+    file = folder / "summary.json"
+    with suppress(OSError):  # a full disk: the row stays missing
+        folder.mkdir(parents=True, exist_ok=True)
+        summary = json.loads(file.read_text()) if file.exists() else {}
+        if summary.get("status") not in ("failed", "done"):
+            write_json(file, summary | {"status": "failed", "error": error})
+
+
+def counts(rows: Iterable[Row]) -> dict[Status, int]:
+    """How many rows have each status."""
+    found = [row.status for row in rows]
+    return {status: found.count(status) for status in STATUSES}

@@ -1,0 +1,442 @@
+"""Figures of a study, from its stored tables alone.
+
+Everything is told apart by marker, line style and lightness, so that a grey print reads the same.
+Where a line stands for several seeds the seeds are shown too.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from rl_serial.study.design import ACCURACY, SEED, Scalar, Study
+from rl_serial.study.findings import cells, tune
+from rl_serial.study.statistics import aggregate, performance_profile
+from rl_serial.study.table import Record
+
+MOST_PANELS, MOST_LINES = 12, 8
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_LINES = ("-", "--", "-.", ":")
+_GRID = "0.9"
+_LABELS = {
+    "eval/serial_horizon": "serial horizon (steps)",
+    "eval/serial_reach": "serial reach (steps)",
+    "eval/score": "score (0 random, 1 optimal)",
+    "eval/return": "return",
+    "value/rmse": "value RMSE",
+}
+_RIGHT = 0.9  # the share of right decisions that the serial horizon asks for
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a figure shows: a metric over x, a line a series, a panel each level of the rest."""
+
+    x: str
+    series: str | None
+    panels: tuple[str, ...]
+    metric: str
+    scale: str = "linear"
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure with its file name, title and what a reader must know."""
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+
+
+def draw(study: Study, records: Sequence[Record], curves: Sequence[Record]) -> list[Drawing]:
+    """Every figure of a study that has data.
+
+    Args:
+        study: its columns and the figures it asks for.
+        records: the rows of ``results.csv``.
+        curves: the rows of ``curves.csv``.
+    """
+    done = [record for record in records if record["status"] == "done"]
+    chosen = tune(done, study.columns, study.config.tuned, study.config.metric[0])
+    tuned = ""
+    if study.config.tuned:
+        tuned = f" Each cell at its best {', '.join(study.config.tuned)}."
+    drawings: list[Drawing] = []
+    plans = layouts(study)
+    for layout in plans:
+        drawings += _against_axis(study, chosen, layout)
+    first = plans[0]
+    drawings += _accuracy(study, chosen, first)
+    drawings += _learning_curves(study, chosen, curves, first)
+    drawings += _profile(study, chosen, first)
+    return [
+        replace(d, name=f"{i:02}_{d.name}", caption=d.caption + tuned)
+        for i, d in enumerate(drawings, start=1)
+    ]
+
+
+def layouts(study: Study) -> list[Layout]:
+    """The figures that the study asks for, or one a metric over its first column with numbers."""
+    columns = [c for c in study.columns if c not in study.config.tuned]
+    metrics = study.config.metric
+    if study.config.figures:
+        return [
+            Layout(f.x, f.series, tuple(f.panels), f.metric or metrics[0], f.scale)
+            for f in study.config.figures
+        ]
+    many = [c for c in columns if len(study.levels(c)) > 1] or columns
+    numbers = [c for c in many if _is_number(study, c)]
+    x = numbers[0] if numbers else max(many, key=lambda c: len(study.levels(c)))
+    others = [c for c in many if c != x and not _tied(study, c, x)]
+    words = [c for c in others if not _is_number(study, c)] or others
+    series = words[0] if words else None
+    panels = tuple(c for c in others if c != series)
+    levels = study.levels(x)
+    wide = x in numbers and min(levels) > 0 and max(levels) >= 8 * min(levels)  # type: ignore
+    scale = "log2" if wide else "linear"
+    return [Layout(x, series, panels, metric, scale) for metric in metrics]
+
+
+def _is_number(study: Study, column: str) -> bool:
+    levels = study.levels(column)
+    return all(isinstance(v, int | float) and not isinstance(v, bool) for v in levels)
+
+
+def _tied(study: Study, column: str, other: str) -> bool:
+    """Whether each level of ``column`` goes with one level of ``other`` alone."""
+    pairs = {(run.columns[column], run.columns[other]) for run in study.runs}
+    return len(pairs) == len(study.levels(column)) and len(study.levels(other)) > 1
+
+
+def _against_axis(study: Study, records: Sequence[Record], layout: Layout) -> list[Drawing]:
+    """A metric over x: the interquartile mean with its interval, and every seed."""
+    levels = study.levels(layout.x)
+    number = _is_number(study, layout.x)
+    places = {level: float(level) if number else float(i) for i, level in enumerate(levels)}
+    column = layout.series or ""
+    series = study.levels(column) if column else [None]
+    panels = _panels(study, records, layout.panels)
+    if not panels:
+        return []
+    figure, axes = _grid(len(panels), share_y=True)
+    for axis, (title, rows) in zip(axes, panels, strict=False):
+        for i, name in enumerate(series):
+            mine = [r for r in rows if name is None or r[column] == name]
+            _line_with_seeds(axis, mine, layout, study.columns, places, i, len(series), name)
+        axis.set_title(title, fontsize=9)
+        if layout.scale == "log2":
+            axis.set_xscale("log", base=2)
+        if number:
+            axis.set_xticks(list(places.values()), [str(level) for level in levels], fontsize=7)
+            axis.minorticks_off()
+        else:
+            few = max(len(str(level)) for level in levels) * len(levels) < 40
+            axis.set_xticks(
+                list(places.values()),
+                [str(level) for level in levels],
+                rotation=0 if few else 35,
+                ha="center" if few else "right",
+                fontsize=7,
+            )
+            axis.set_xlim(-0.6, len(levels) - 0.4)
+    _finish(figure, axes, layout.x, _label(layout.metric), len(series) > 1, layout.series)
+    caption = (
+        f"Large marks: interquartile mean over seeds with its 95 % bootstrap interval; "
+        f"small marks: single seeds ({_seeds(records)})."
+    )
+    title = f"{_label(layout.metric)} over {layout.x}"
+    return [
+        Drawing(f"{_slug(layout.metric)}_over_{_slug(layout.x)}", title, caption, figure),
+    ]
+
+
+def _line_with_seeds(
+    axis: Axes,
+    records: Sequence[Record],
+    layout: Layout,
+    columns: Sequence[str],
+    places: dict[Scalar, float],
+    index: int,
+    total: int,
+    name: Scalar | None,
+) -> None:
+    by_place = cells(records, [layout.x], layout.metric)
+    # Several cells at one place (columns that are not shown) are strata of their own.
+    hidden = cells(records, [layout.x, *columns], layout.metric)
+    style = _style(index, total)
+    shown, estimates, lows, highs = [], [], [], []
+    for level, place in places.items():
+        if (level,) not in by_place:
+            continue
+        strata = [list(s.values()) for cell, s in hidden.items() if cell[0] == level]
+        interval = aggregate(strata, np.random.default_rng(0))
+        x = _dodged(place, index, total, list(places.values()), layout.scale)
+        shown.append(x)
+        estimates.append(interval.estimate)
+        lows.append(interval.estimate - (interval.low if interval.known else interval.estimate))
+        highs.append((interval.high if interval.known else interval.estimate) - interval.estimate)
+        seeds = [score for stratum in strata for score in stratum]
+        axis.plot(
+            [x] * len(seeds),
+            seeds,
+            linestyle="none",
+            marker=style["marker"],
+            markersize=2.5,
+            markerfacecolor="none",
+            markeredgewidth=0.5,
+            color=style["color"],
+        )
+    if shown:
+        errors = np.maximum(np.array([lows, highs]), 0)
+        connected = len(set(places.values())) > 1 and all(
+            isinstance(level, int | float) for level in places
+        )
+        axis.errorbar(
+            shown,
+            estimates,
+            yerr=errors,
+            capsize=2,
+            elinewidth=0.8,
+            markersize=5,
+            linewidth=1.2,
+            label=None if name is None else str(name),
+            **style | {"linestyle": style["linestyle"] if connected else "none"},
+        )
+
+
+def _accuracy(study: Study, records: Sequence[Record], layout: Layout) -> list[Drawing]:
+    """Accuracy of decisions by remaining steps: a line a level of x."""
+    tags = [key for record in records[:1] for key in record if ACCURACY.fullmatch(key)]
+    if not tags:
+        return []
+    remaining = np.array([int(tag.rpartition("_")[2]) for tag in tags])
+    panels = _panels(study, records, _rest(layout))
+    figure, axes = _grid(len(panels), share_y=True)
+    lines = _spread(study.levels(layout.x))
+    for axis, (title, rows) in zip(axes, panels, strict=False):
+        for i, level in enumerate(lines):
+            table = [[r.get(tag) for tag in tags] for r in rows if r[layout.x] == level]
+            if table:
+                values = np.array(table, dtype=np.float64)
+                _line_with_band(axis, remaining, values, i, len(lines), level)
+        axis.axhline(_RIGHT, color="0.35", linewidth=0.9, linestyle=(0, (1, 2)))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.set_ylim(-0.02, 1.04)
+        axis.set_title(title, fontsize=9)
+    _finish(figure, axes, "remaining serial steps", "accuracy of decisions", True, layout.x)
+    caption = (
+        "Lines: mean over seeds; bands: from the lowest seed to the highest "
+        f"({_seeds(records)}); dotted: 0.9, which the serial horizon asks for."
+    )
+    title = "Accuracy of decisions by remaining serial steps"
+    return [Drawing("accuracy_by_remaining", title, caption + _left_out(study, layout), figure)]
+
+
+def _learning_curves(
+    study: Study, records: Sequence[Record], curves: Sequence[Record], layout: Layout
+) -> list[Drawing]:
+    """A metric during training: a line a level of x."""
+    metric = study.config.metric[0]
+    by_run: dict[str, list[tuple[float, float]]] = {}
+    for point in curves:
+        if point.get(metric) is not None:
+            by_run.setdefault(point["id"], []).append((point["step"], point[metric]))
+    panels = _panels(study, [r for r in records if r["id"] in by_run], _rest(layout))
+    if not panels or max(len(points) for points in by_run.values()) < 2:
+        return []
+    figure, axes = _grid(len(panels), share_y=True)
+    lines = _spread(study.levels(layout.x))
+    for axis, (title, rows) in zip(axes, panels, strict=False):
+        for i, level in enumerate(lines):
+            seeds = [np.array(by_run[r["id"]]) for r in rows if r[layout.x] == level]
+            if not seeds:
+                continue
+            steps = np.unique(np.concatenate([s[:, 0] for s in seeds]))
+            values = np.array(
+                [np.interp(steps, s[:, 0], s[:, 1], left=np.nan, right=np.nan) for s in seeds]
+            )
+            _line_with_band(axis, steps, values, i, len(lines), level)
+        axis.set_title(title, fontsize=9)
+    _finish(figure, axes, "training step", _label(metric), True, layout.x)
+    caption = (
+        f"Lines: mean over seeds; bands: from the lowest seed to the highest ({_seeds(records)})."
+    )
+    title = f"{_label(metric)} during training"
+    return [Drawing("learning_curves", title, caption + _left_out(study, layout), figure)]
+
+
+def _profile(study: Study, records: Sequence[Record], layout: Layout) -> list[Drawing]:
+    """Performance profiles: the share of runs above each value of the first metric."""
+    metric = study.config.metric[0]
+    columns = [c for c in study.columns if c not in study.config.tuned]
+    found = cells(records, columns, metric)
+    values = [score for seeds in found.values() for score in seeds.values()]
+    if len(set(values)) < 2:
+        return []
+    thresholds = np.linspace(min(values), max(values), 60)
+    series = study.levels(layout.series) if layout.series else ["all runs"]
+    figure, axes = _grid(1, share_y=False)
+    for i, name in enumerate(series):
+        place = columns.index(layout.series) if layout.series else 0
+        strata = [
+            list(seeds.values())
+            for cell, seeds in found.items()
+            if layout.series is None or cell[place] == name
+        ]
+        if not strata:
+            continue
+        profile, low, high = performance_profile(strata, thresholds, np.random.default_rng(0))
+        style = _style(i, len(series)) | {"marker": ""}
+        axes[0].step(thresholds, profile, where="post", label=str(name), **style)
+        axes[0].fill_between(
+            thresholds, low, high, step="post", color=style["color"], alpha=0.15, linewidth=0
+        )
+    _finish(figure, axes, _label(metric), "share of runs above", True, layout.series)
+    caption = "Over all runs of a line, whatever their other columns; bands: 95 %, pointwise."
+    return [Drawing("performance_profile", "Performance profile", caption, figure)]
+
+
+def _line_with_band(
+    axis: Axes, x: NDArray[Any], values: NDArray[np.float64], index: int, total: int, name: Scalar
+) -> None:
+    """The mean of ``values`` [seeds, len(x)] with the range of the seeds."""
+    shown = ~np.isnan(values).all(axis=0)
+    if not shown.any():
+        return
+    x, values = x[shown], values[:, shown]
+    style = _style(index, total)
+    axis.plot(
+        x,
+        np.nanmean(values, axis=0),
+        label=str(name),
+        markersize=4,
+        linewidth=1.2,
+        markevery=max(1, len(x) // 8),
+        **style,
+    )
+    low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
+    axis.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0)
+
+
+def _panels(
+    study: Study, records: Sequence[Record], columns: Sequence[str]
+) -> list[tuple[str, list[Record]]]:
+    """The records of each level of the columns that has any, with its title; at most 12."""
+    panels = []
+    for levels in itertools.product(*(study.levels(column) for column in columns)):
+        mine = [r for r in records if all(r[c] == v for c, v in zip(columns, levels, strict=True))]
+        if mine:
+            title = ", ".join(f"{c} {v}" for c, v in zip(columns, levels, strict=True))
+            panels.append((title, mine))
+    return [panels[i] for i in _evenly(len(panels), MOST_PANELS)]
+
+
+def _rest(layout: Layout) -> list[str]:
+    return [*layout.panels, *([layout.series] if layout.series else [])]
+
+
+def _spread(levels: list[Scalar]) -> list[Scalar]:
+    return [levels[i] for i in _evenly(len(levels), MOST_LINES)]
+
+
+def _evenly(count: int, most: int) -> list[int]:
+    if count <= most:
+        return list(range(count))
+    return [int(i) for i in np.linspace(0, count - 1, most).round()]
+
+
+def _left_out(study: Study, layout: Layout) -> str:
+    levels = len(study.levels(layout.x))
+    return f" {MOST_LINES} of {levels} levels of {layout.x}." if levels > MOST_LINES else ""
+
+
+def _grid(count: int, share_y: bool) -> tuple[Figure, list[Axes]]:
+    columns = min(count, 4 if count > 4 else max(count, 1))
+    columns = 3 if count in (5, 6, 9) else columns
+    rows = -(-count // columns)
+    width = 6.4 if count == 1 else 3.1 * columns + 0.6
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(width, (3.8 if count == 1 else 2.6 * rows) + 0.4),
+        layout="constrained",
+        sharey=share_y,
+        squeeze=False,
+    )
+    flat = list(axes.ravel())
+    for empty in flat[count:]:
+        empty.set_visible(False)
+    return figure, flat[:count]
+
+
+def _finish(
+    figure: Figure, axes: Sequence[Axes], x: str, y: str, legend: bool, title: str | None
+) -> None:
+    for axis in axes:
+        axis.grid(color=_GRID, linewidth=0.6)
+        axis.set_axisbelow(True)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.tick_params(labelsize=7)
+    figure.supxlabel(x, fontsize=9)
+    figure.supylabel(y, fontsize=9)
+    labels: dict[str, Any] = {}
+    for axis in axes:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            labels.setdefault(label, handle)
+    if legend and labels:
+        figure.legend(
+            labels.values(),
+            labels.keys(),
+            loc="outside upper center",
+            ncols=min(len(labels), 6),
+            frameon=False,
+            fontsize=8,
+            title=title,
+            title_fontsize=8,
+        )
+
+
+def _style(index: int, total: int) -> dict[str, Any]:
+    grey = 0.05 + 0.6 * index / max(1, total - 1)
+    return {
+        "marker": _MARKERS[index % len(_MARKERS)],
+        "linestyle": _LINES[index % len(_LINES)],
+        "color": f"{grey:.3f}",
+    }
+
+
+def _dodged(place: float, index: int, total: int, places: list[float], scale: str) -> float:
+    """Series stand side by side, so that their intervals do not hide each other."""
+    step = (index - (total - 1) / 2) / max(total, 1)
+    if scale == "log2":
+        return float(place * 2 ** (0.25 * step))
+    gaps = np.diff(sorted(set(places)))
+    return place + 0.15 * step * (float(gaps.min()) if gaps.size else 1.0)
+
+
+def _seeds(records: Sequence[Record]) -> str:
+    count = len({record[SEED] for record in records})
+    return f"{count} seed{'' if count == 1 else 's'}"
+
+
+def _label(metric: str) -> str:
+    if match := ACCURACY.fullmatch(metric):
+        return f"accuracy with {match.group(1)} steps remaining"
+    return _LABELS.get(metric, metric)
+
+
+def _slug(name: str) -> str:
+    return name.rpartition("/")[2].replace(".", "_").replace(" ", "_")

@@ -1,0 +1,185 @@
+"""Carries out what a study plans and is not there yet.
+
+The run folders hold the truth; the tables are derived from them. A study that was stopped at any
+moment is started again with the same command and does what is missing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from tqdm import tqdm
+
+from rl_serial.config import NetworkConfig, RunConfig, SB3AgentConfig
+from rl_serial.errors import RunError, UserError
+from rl_serial.study.design import PlannedRun, Study, blamed
+from rl_serial.study.engines import Engine, Job
+from rl_serial.study.folder import Row, StudyFolder, counts, record_failure
+
+TABLES_EVERY = 10.0
+"""Seconds between two writings of the tables while runs go on."""
+
+
+def check_networks(study: Study, source: str) -> None:
+    """Build what the runs ask for, without weights: widths for budgets, arguments of algorithms.
+
+    Raises:
+        UserError: a budget that no width meets, a depth that a trunk cannot have, an argument that
+            an algorithm has not; the message names the key of the study that set it.
+    """
+    from rl_serial.agents.sb3 import check_arguments
+    from rl_serial.training.run import trunk_settings
+
+    seen: set[str] = set()
+    for run in study.runs:
+        env = run.config["env"]
+        parts = {key: run.config[key] for key in ("network", "policy_network", "agent")}
+        fresh = {
+            key: value
+            for key, value in parts.items()
+            if value is not None and _new([key, value, None if key == "agent" else env], seen)
+        }
+        if not fresh:
+            continue
+        config = RunConfig.model_validate(run.config)
+        try:
+            for key in fresh.keys() - {"agent"}:
+                network: NetworkConfig = getattr(config, key)
+                trunk_settings(network, config.env.task(), key)
+            if "agent" in fresh and isinstance(config.agent, SB3AgentConfig):
+                check_arguments(config.agent, "")
+        except UserError as error:
+            raise blamed(error, study.config, run.columns, source) from None
+
+
+def run_study(
+    study: Study,
+    folder: StudyFolder,
+    engine: Engine,
+    *,
+    retry_failed: bool = False,
+    device: str = "auto",
+    progress: bool = True,
+    command: Sequence[str] = (),
+    source: str = "study",
+) -> list[Row]:
+    """Carry out the runs that are missing and return all rows.
+
+    Args:
+        study: what is planned.
+        folder: where; what is there already is kept.
+        engine: carries out the runs.
+        retry_failed: give failed runs another try, from their last checkpoint.
+        device: auto, cpu or cuda.
+        progress: show a bar.
+        command: what is written down as the command that did this.
+        source: what errors call the study.
+
+    Raises:
+        UserError: the study is not right, or the folder is another study's or another runner's.
+        RunError: the machine ran into trouble (a full disk); the same call goes on after it.
+    """
+    check_networks(study, source)
+    with folder.locked():
+        try:
+            folder.write_plan(study, command)
+            rows = {run.id: folder.row(run) for run in study.runs}
+            # No other runner is here: what looks like running is an orphan about to end.
+            given = {"missing", "running"} | ({"failed"} if retry_failed else set())
+            todo = [row.run for row in rows.values() if row.status in given]
+            _Progress(folder, rows, progress).follow(engine, _jobs(folder, todo, device))
+        except OSError as error:
+            raise RunError(
+                f"{error.filename or folder.path}: {error.strerror or error}; the same command "
+                "goes on"
+            ) from error
+    return list(rows.values())
+
+
+class _Progress:
+    """Follows an engine's events: rows, tables, the bar."""
+
+    def __init__(self, folder: StudyFolder, rows: dict[str, Row], progress: bool) -> None:
+        self.folder, self.rows = folder, rows
+        ended = sum(row.status in ("done", "failed") for row in rows.values())
+        self.bar: tqdm[Any] = tqdm(
+            total=len(rows),
+            initial=ended,
+            unit="run",
+            smoothing=0,  # time left from the mean of this start's runs
+            disable=not progress,
+            desc=folder.path.name,
+        )
+
+    def follow(self, engine: Engine, jobs: Sequence[Job]) -> None:
+        self.folder.write_tables(list(self.rows.values()))
+        written = monotonic()
+        for job in jobs:
+            self._set(job.id, "missing")
+        try:
+            with closing(engine.run(jobs)) as events:  # type: ignore[type-var]
+                for event in events:
+                    if event.kind == "started":
+                        self._set(event.id, "running")
+                    elif event.kind == "lost":
+                        self._set(event.id, "missing")
+                    elif event.outcome is not None:
+                        self._end(event.id, event.outcome.status, event.outcome.error)
+                    self._show()
+                    if event.kind == "ended" and monotonic() - written > TABLES_EVERY:
+                        self.folder.write_tables(list(self.rows.values()))
+                        written = monotonic()
+        finally:
+            self.bar.close()
+            # What is running now is stopped: it stands as its folder says.
+            for row in self.rows.values():
+                if row.status == "running":
+                    self.rows[row.run.id] = replace(row, status="missing")
+            self.folder.write_tables(list(self.rows.values()))
+
+    def _end(self, id_: str, status: str, error: str) -> None:
+        run = self.rows[id_].run
+        if status == "interrupted":
+            raise RunError(f"{error.removesuffix('; --resume goes on')}; the same command goes on")
+        if status == "failed":
+            record_failure(self.folder.run(id_), error)
+        # What a worker says counts for nothing that its folder does not show.
+        row = self.folder.row(run)
+        self.rows[id_] = row if row.status != "running" else replace(row, status="missing")
+        self.bar.update(1)
+
+    def _set(self, id_: str, status: Any) -> None:
+        self.rows[id_] = replace(self.rows[id_], status=status, error="")
+
+    def _show(self) -> None:
+        found = counts(self.rows.values())
+        shown = {key: found[key] for key in ("done", "failed", "running")}
+        self.bar.set_postfix(shown, refresh=False)
+        self.bar.refresh() if not self.bar.disable else None
+
+
+def _jobs(folder: StudyFolder, runs: Sequence[PlannedRun], device: str) -> list[Job]:
+    root = StudyFolder(folder.path.resolve())  # a worker may stand elsewhere
+    return [
+        Job(run.id, run.config, str(root.run(run.id)), str(root.log(run.id)), device)
+        for run in runs
+    ]
+
+
+def _new(key: Any, seen: set[str]) -> bool:
+    text = json.dumps(key, sort_keys=True)
+    if text in seen:
+        return False
+    seen.add(text)
+    return True
+
+
+def default_folder(file: Path, smoke: bool) -> Path:
+    """Where a study goes that is not told where."""
+    return Path("runs/study") / (file.stem + ("_smoke" if smoke else ""))
