@@ -144,6 +144,8 @@ class EvaluationConfig(_Model):
     simulations: list[NonNegativeInt] = []  # of a search on top of the trained agent, at the end
 
 
+NETWORKS = ("network", "policy_network", "model_network")
+"""The keys of a run that describe networks."""
 WITH_POLICY = ("ppo", "maskable_ppo", "search")
 """Kinds of agents that have a policy network beside the value network."""
 

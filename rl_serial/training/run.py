@@ -41,7 +41,6 @@ from rl_serial.config import (
     read_yaml,
     write_yaml,
 )
-from rl_serial.envs.chain import TokenLayout
 from rl_serial.envs.registry import ENV_IDS
 from rl_serial.envs.tasks import Task, num_actions
 from rl_serial.errors import RunError, UserError
@@ -111,14 +110,22 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def trunk_settings(
-    network: NetworkConfig, layout: TokenLayout, num_outputs: int, key: str = "network"
-) -> dict[str, Any]:
-    """The settings of a trunk, its width solved from the budget where one is given.
+def trunk_settings(config: RunConfig, key: str, task: Task[Any]) -> dict[str, Any]:
+    """The settings of the trunk that ``key`` describes, its width solved where a budget is given.
+
+    Args:
+        config: of the run.
+        key: network, policy_network or model_network. The budget of model_network is that of its
+            trunk with one output.
+        task: the run's.
 
     Raises:
         UserError: a depth that the trunk cannot have, or a budget that no width meets.
     """
+    network: NetworkConfig = getattr(config, key)
+    layout, outputs = task.layout, num_actions(task)
+    if key == "model_network":
+        layout, outputs = DynamicsNetwork.input_layout(layout, outputs), 1
     settings: dict[str, Any] = {
         "kind": network.kind,
         "layout": layout,
@@ -130,7 +137,7 @@ def trunk_settings(
             settings["width"] = network.width
         else:
             budget = network.budget.model_dump(exclude_none=True)
-            settings["width"] = solve_width(num_outputs=num_outputs, **settings, **budget)
+            settings["width"] = solve_width(num_outputs=outputs, **settings, **budget)
         with torch.device("meta"):
             build_trunk(**settings)
     except ValueError as error:
@@ -148,18 +155,18 @@ def make_trainer(
     """
     assert config.network is not None
     torch.manual_seed(config.seed)
-    layout, actions = task.layout, num_actions(task)
-    value_trunk = trunk_settings(config.network, layout, actions)
-    policy_trunk = value_trunk
+    actions = num_actions(task)
+    value_trunk = policy_trunk = trunk_settings(config, "network", task)
     if config.policy_network is not None:
-        policy_trunk = trunk_settings(config.policy_network, layout, actions, "policy_network")
+        policy_trunk = trunk_settings(config, "policy_network", task)
     if isinstance(config.agent, ValueAgentConfig):
         network = Network(build_trunk(**value_trunk), actions)
         return ValueTrainer(task, config.agent, network.to(device), config.seed, device)
     if isinstance(config.agent, SearchAgentConfig):
         model = None
         if config.model_network is not None:
-            model = _dynamics_network(config.model_network, task).to(device)
+            trunk = build_trunk(**trunk_settings(config, "model_network", task))
+            model = DynamicsNetwork(trunk, task.layout, actions).to(device)
         return SearchTrainer(
             task,
             config.agent,
@@ -180,14 +187,6 @@ def make_trainer(
         config.agent.num_envs, family=family.name, task=kind, **config.env.options
     )
     return SB3Trainer(env, config.agent, value_trunk, policy_trunk, config.seed, device, log)
-
-
-def _dynamics_network(network: NetworkConfig, task: Task[Any]) -> DynamicsNetwork:
-    """The network of learned dynamics; a budget is that of its trunk with a head of one output."""
-    actions = num_actions(task)
-    layout = DynamicsNetwork.input_layout(task.layout, actions)
-    trunk = build_trunk(**trunk_settings(network, layout, 1, "model_network"))
-    return DynamicsNetwork(trunk, task.layout, actions)
 
 
 def account_networks(networks: dict[str, nn.Module], task: Task[Any]) -> dict[str, Account]:
@@ -284,9 +283,12 @@ class _Run:
         self.folder, self.summary = folder, summary
         self.progress = progress
         self.trainer = make_trainer(config, task, device, self._log)
+        self.spent = {"seconds": 0.0, "cpu_seconds": 0.0}  # before this start
         saved = checkpoints(folder / "checkpoints")
         if saved:
-            self.trainer.load_state_dict(load_tensors(saved[-1])["trainer"])
+            state = load_tensors(saved[-1])
+            self.trainer.load_state_dict(state["trainer"])
+            self.spent = state["spent"]
         self.every = config.evaluation.every or max(1, self.trainer.total // EVALUATIONS)
         self.last_checked = self.trainer.step if saved else -1
 
@@ -304,12 +306,18 @@ class _Run:
         write_json(self.folder / "summary.json", self.summary)
         if self.progress:
             self.monitor.start_progress(self.config.name, self.trainer.total, self.trainer.step)
-        started, first_step = time.perf_counter(), self.trainer.step
+        self.started = _clocks()
         self.trainer.train(self._pause)
         self.monitor.advance_progress(self.trainer.step)
         evaluation = self._check()
-        self._finish(evaluation, time.perf_counter() - started, first_step)
+        self._finish(evaluation)
         return evaluation
+
+    def _spent(self) -> dict[str, float]:
+        """Seconds on the clock and of the processor since the run began, evaluations included."""
+        return {
+            name: self.spent[name] + now - self.started[name] for name, now in _clocks().items()
+        }
 
     def _log(self, tag: str, value: float, step: int) -> None:
         self.monitor.scalar(tag, value, step)
@@ -326,11 +334,13 @@ class _Run:
         step = self.trainer.step
         evaluation = self.evaluator(self.trainer.agent)
         self.monitor.evaluation(step, metrics_of(evaluation) | self.trainer.metrics)
-        save_checkpoint(self.folder / "checkpoints", step, {"trainer": self.trainer.state_dict()})
+        state = {"trainer": self.trainer.state_dict(), "spent": self._spent()}
+        save_checkpoint(self.folder / "checkpoints", step, state)
         self.last_checked = step
         return evaluation
 
-    def _finish(self, evaluation: Evaluation, seconds: float, first_step: int) -> None:
+    def _finish(self, evaluation: Evaluation) -> None:
+        spent = self._spent()
         save_tensors(self.folder / "model.pt", {"model": self.trainer.model_state()})
         agent, seed = self.trainer.agent, self.config.evaluation.seed
         gif, size = animated_gif(watch_episode(agent, self.task, seed=seed))
@@ -343,10 +353,9 @@ class _Run:
         self.summary |= {
             "status": "done",
             "steps": self.trainer.step,
-            "seconds": seconds,
-            "steps_per_second": (self.trainer.step - first_step) / seconds,
+            "steps_per_second": self.trainer.step / spent["seconds"],
             "final": _final(evaluation) | extra,
-        }
+        } | spent
         write_json(self.folder / "summary.json", self.summary)
 
     def _search_metrics(self) -> dict[str, float]:
@@ -367,6 +376,10 @@ class _Run:
         steps = self.task.chain.serial_depth
         error = rollout_error(learned, self.task, self.evaluator.seeds, steps)
         return {f"model/exact/step_{k}": float(e) for k, e in enumerate(error.exact, start=1)}
+
+
+def _clocks() -> dict[str, float]:
+    return {"seconds": time.perf_counter(), "cpu_seconds": time.process_time()}
 
 
 def without_search(trainer: Trainer) -> Agent:

@@ -117,8 +117,8 @@ def test_shipped_configuration_loads_and_meets_its_budget(file: Path) -> None:
     assert config.name == file.stem
     assert config.network is not None
     task = config.env.task()
-    settings = trunk_settings(config.network, task.layout, len(task.action_names))
-    network = Network(build_trunk(**settings), len(task.action_names))
+    trunk = build_trunk(**trunk_settings(config, "network", task))
+    network = Network(trunk, len(task.action_names))
     if config.network.budget is not None:
         assert config.network.budget.parameters is not None
         parameters = sum(parameter.numel() for parameter in network.parameters())
