@@ -279,25 +279,31 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _watch(options: argparse.Namespace) -> None:
     _require_training("watch", options.threads)
-    from rl_serial.envs.rendering import ansi
     from rl_serial.training.files import write_atomically
-    from rl_serial.training.run import load_run
+    from rl_serial.training.run import load_run, load_searcher
     from rl_serial.training.watching import animated_gif, watch_episode
 
-    config, agent = load_run(options.run, options.device)
+    if options.simulations is None:
+        config, agent = load_run(options.run, options.device)
+    else:
+        if options.simulations < 0:
+            raise UserError(f"--simulations {options.simulations}: must be 0 or more")
+        config, _, agent = load_searcher(
+            options.run, options.simulations, options.dynamics, options.algorithm, options.device
+        )
     if options.instance < 0:
         raise UserError(f"--instance {options.instance}: must be 0 or more")
     task = config.env.task()
-    scenes = watch_episode(agent, task, options.instance, config.evaluation.seed)
-    for scene in scenes:
-        print(ansi(scene), end="\n\n")
+    moments = watch_episode(agent, task, options.instance, config.evaluation.seed)
+    for moment in moments:
+        print(moment.text(), end="\n\n")
     file = options.gif or options.run / f"episode_{options.instance}.gif"
-    gif, _ = animated_gif(scenes)
+    gif, _ = animated_gif(moments)
     try:
         write_atomically(file, lambda stream: stream.write(gif))
     except OSError as error:
         raise UserError(f"{file}: {error.strerror or error}") from None
-    print(f"{file}: {len(scenes)} frames")
+    print(f"{file}: {len(moments)} frames")
 
 
 def _bench(options: argparse.Namespace) -> None:

@@ -74,6 +74,11 @@ def test_resolved_configuration_round_trips() -> None:
         ("network=null", r"network: missing; the agent value needs one"),
         ("agent.kind=optimal", r"network: the agent optimal has no network"),
         ("policy_network={width: 8}", r"policy_network: the agent value has no policy"),
+        ("model_network={width: 8}", r"model_network: only agent\.kind search with .* learned has"),
+        ("agent={kind: search, dynamics: learned}", r"model_network: missing; .* needs one"),
+        ("agent={kind: search, dynamics: dreamt}", r"agent\.dynamics: .*'true' or 'learned'"),
+        ("agent={kind: search, n_step: 3}", r"agent\.n_step: unknown key; there are kind, dyn"),
+        ("evaluation.simulations=[-1]", r"evaluation\.simulations\.0: .*greater than or equal"),
         ("depth", r"'depth': an override is key\.path=value"),
         ("seed.x=1", r"seed\.x: seed holds 0"),
         (
