@@ -443,11 +443,16 @@ class SearchTrainer:
     def _decide(
         self, state: Any, legal: NDArray[np.bool_], running: NDArray[np.bool_]
     ) -> dict[str, NDArray[Any]]:
-        """Action, improved policy and root value of each row; searched where there is a choice."""
+        """Action, improved policy and root value of each row.
+
+        Searched where there is a choice; for the target ``root`` everywhere, since a raw value as
+        its own target would teach nothing.
+        """
         action = np.argmax(legal, axis=1).astype(np.int64)
         policy = legal / legal.sum(axis=1, keepdims=True)
         root_value = np.array(_values(self.raw_agent, self.raw_agent.judge(state)))
-        rows = np.flatnonzero((legal.sum(axis=1) > 1) & running)
+        everywhere = self.config.value_target == "root"
+        rows = np.flatnonzero(((legal.sum(axis=1) > 1) | everywhere) & running)
         if rows.size:
             started = time.perf_counter()
             output, own = self.agent.search(_rows(state, rows), self.generator)
