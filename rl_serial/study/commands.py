@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -184,8 +185,9 @@ def _summary(folder: Any) -> str:
             (f.hypothesis.id, f.verdict, f.quantity, shown(f.interval), f.note) for f in findings
         ]
         parts.append(markdown_table(("hypothesis", "verdict", "measured", "value", "note"), table))
-    measured = [(c, i) for c, i in cell_intervals(study, records) if i]
-    if measured:
+    measured = ((c, i) for c, i in cell_intervals(study, records) if i)
+    first = list(islice(measured, SHOWN_CELLS))
+    if first:
         metrics = study.config.metric
         header = (*study.columns, "runs", *metrics)
         cells = [
@@ -194,9 +196,12 @@ def _summary(folder: Any) -> str:
                 max(interval.runs for interval in intervals.values()),
                 *(shown(intervals.get(metric)) for metric in metrics),
             )
-            for columns, intervals in measured[:SHOWN_CELLS]
+            for columns, intervals in first
         ]
         parts.append(markdown_table(header, cells))
-        if len(measured) > SHOWN_CELLS:
-            parts.append(f"and {len(measured) - SHOWN_CELLS} cells more in {folder.results}")
+        cells_done = {
+            tuple(row[c] for c in study.columns) for row in records if row["status"] == "done"
+        }
+        if len(cells_done) > len(first):
+            parts.append(f"and {len(cells_done) - len(first)} cells more in {folder.results}")
     return "\n\n".join(parts)

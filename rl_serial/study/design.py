@@ -453,22 +453,22 @@ def blamed(
         message = line.removeprefix(": ")
         match = re.match(r"[\w.]+", message)
         path = match.group() if match else ""
-        lines.append(f"{source}: {_setter(path, config)}{message}")
+        lines.append(f"{source}: {_told_by_setter(path, message, config)}")
     lines.append(f"(in the run with {describe(columns)})")
     return UserError("\n".join(lines))
 
 
-def _setter(path: str, config: StudyConfig) -> str:
-    """Where the study sets a run's key: a prefix that makes the path whole."""
+def _told_by_setter(path: str, message: str, config: StudyConfig) -> str:
+    """A run's error, its path led by what in the study set it."""
     for axis, values in reversed(config.grid.items()):
         if axis.partition(".")[0] in RunConfig.model_fields:
+            if axis.startswith(f"{path}."):  # a part was set, and the whole is found wrong
+                return f"grid.{axis}: {message.removeprefix(f'{path}: ')}"
             if _touches(axis, path):
-                return "grid."
-        else:
-            keys = {key for item in values for key in item if key != "label"}
-            if any(_touches(key, path) for key in keys):
-                return f"grid.{axis}: "
-    return "base."
+                return f"grid.{message}"
+        elif any(_touches(key, path) for item in values for key in item if key != "label"):
+            return f"grid.{axis}: {message}"
+    return f"base.{message}"
 
 
 def _touches(key: str, path: str) -> bool:

@@ -16,6 +16,7 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from typing import Any, Literal, Protocol
 
@@ -101,20 +102,23 @@ class LocalEngine:
     def __init__(self, workers: int | None = None, retries: int = 3) -> None:
         self.workers = workers or usable_cpus()
         self.retries = retries
+        # The server imports torch once; workers, and those that replace dead ones, are its forks.
+        # It starts here, so that it imports while the study is checked.
+        self.context: Any = multiprocessing.get_context("forkserver")
+        self.context.set_forkserver_preload(["rl_serial.study.worker"])
+        with _one_thread_each():
+            forkserver.ensure_running()
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Event]:
         """Carry out the jobs."""
         waiting, deaths = deque(jobs), Counter[str]()
-        # The server imports torch once; workers, and those that replace dead ones, are its forks.
-        context: Any = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["rl_serial.study.worker"])
         workers: list[_Worker] = []
         try:
             while waiting or any(worker.job for worker in workers):
                 busy = sum(worker.job is not None for worker in workers)
                 with _one_thread_each():
                     while len(workers) < min(self.workers, busy + len(waiting)):
-                        workers.append(_Worker(context))
+                        workers.append(_Worker(self.context))
                 for worker in workers:
                     if worker.job is None and waiting:
                         job = waiting.popleft()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -90,21 +90,18 @@ def tune(
 
 def cell_intervals(
     study: Study, records: Sequence[Record], seed: int = 0
-) -> list[tuple[dict[str, Scalar], dict[str, Interval]]]:
-    """Each cell's columns with the interval of every metric, in the order of the grid."""
+) -> Iterator[tuple[dict[str, Scalar], dict[str, Interval]]]:
+    """Each cell's columns with the interval of every metric that it has, in the grid's order."""
     columns = study.columns
     by_metric = {metric: cells(records, columns, metric) for metric in study.config.metric}
-    places = dict.fromkeys(tuple(run.columns[c] for c in columns) for run in study.runs)
-    table = []
-    for place in places:
+    for place in dict.fromkeys(tuple(run.columns[c] for c in columns) for run in study.runs):
         generator = np.random.default_rng(seed)
         intervals = {
             metric: aggregate([list(found[place].values())], generator)
             for metric, found in by_metric.items()
             if place in found
         }
-        table.append((dict(zip(columns, place, strict=True)), intervals))
-    return table
+        yield dict(zip(columns, place, strict=True)), intervals
 
 
 def _judge(

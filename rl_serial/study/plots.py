@@ -7,6 +7,7 @@ Where a line stands for several seeds the seeds are shown too.
 from __future__ import annotations
 
 import itertools
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,7 +27,7 @@ from rl_serial.study.findings import cells, tune
 from rl_serial.study.statistics import aggregate, performance_profile
 from rl_serial.study.table import Record
 
-MOST_PANELS, MOST_LINES = 12, 8
+MOST_PANELS, MOST_LINES = 16, 8
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _LINES = ("-", "--", "-.", ":")
 _GRID = "0.9"
@@ -123,16 +124,16 @@ def _tied(study: Study, column: str, other: str) -> bool:
 
 def _against_axis(study: Study, records: Sequence[Record], layout: Layout) -> list[Drawing]:
     """A metric over x: the interquartile mean with its interval, and every seed."""
-    levels = study.levels(layout.x)
     number = _is_number(study, layout.x)
-    places = {level: float(level) if number else float(i) for i, level in enumerate(levels)}
     column = layout.series or ""
     series = study.levels(column) if column else [None]
-    panels = _panels(study, records, layout.panels)
+    panels, left_out = _panels(study, records, layout.panels)
     if not panels:
         return []
     figure, axes = _grid(len(panels), share_y=True)
     for axis, (title, rows) in zip(axes, panels, strict=False):
+        levels = _present(study, rows, layout.x)
+        places = {level: float(level) if number else float(i) for i, level in enumerate(levels)}
         for i, name in enumerate(series):
             mine = [r for r in rows if name is None or r[column] == name]
             _line_with_seeds(axis, mine, layout, study.columns, places, i, len(series), name)
@@ -140,7 +141,8 @@ def _against_axis(study: Study, records: Sequence[Record], layout: Layout) -> li
         if layout.scale == "log2":
             axis.set_xscale("log", base=2)
         if number:
-            axis.set_xticks(list(places.values()), [str(level) for level in levels], fontsize=7)
+            ticks = _apart(places, layout.scale)
+            axis.set_xticks([places[t] for t in ticks], [str(t) for t in ticks], fontsize=7)
             axis.minorticks_off()
         else:
             few = max(len(str(level)) for level in levels) * len(levels) < 40
@@ -155,7 +157,7 @@ def _against_axis(study: Study, records: Sequence[Record], layout: Layout) -> li
     _finish(figure, axes, layout.x, _label(layout.metric), len(series) > 1, layout.series)
     caption = (
         f"Large marks: interquartile mean over seeds with its 95 % bootstrap interval; "
-        f"small marks: single seeds ({_seeds(records)})."
+        f"small marks: single seeds ({_seeds(records)}).{left_out}"
     )
     title = f"{_label(layout.metric)} over {layout.x}"
     return [
@@ -223,10 +225,10 @@ def _accuracy(study: Study, records: Sequence[Record], layout: Layout) -> list[D
     if not tags:
         return []
     remaining = np.array([int(tag.rpartition("_")[2]) for tag in tags])
-    panels = _panels(study, records, _rest(layout))
+    panels, left_out = _panels(study, records, _rest(layout))
     figure, axes = _grid(len(panels), share_y=True)
-    lines = _spread(study.levels(layout.x))
     for axis, (title, rows) in zip(axes, panels, strict=False):
+        lines = _present(study, rows, layout.x, MOST_LINES)
         for i, level in enumerate(lines):
             table = [[r.get(tag) for tag in tags] for r in rows if r[layout.x] == level]
             if table:
@@ -242,7 +244,11 @@ def _accuracy(study: Study, records: Sequence[Record], layout: Layout) -> list[D
         f"({_seeds(records)}); dotted: 0.9, which the serial horizon asks for."
     )
     title = "Accuracy of decisions by remaining serial steps"
-    return [Drawing("accuracy_by_remaining", title, caption + _left_out(study, layout), figure)]
+    return [
+        Drawing(
+            "accuracy_by_remaining", title, caption + _left_out(panels, layout) + left_out, figure
+        )
+    ]
 
 
 def _learning_curves(
@@ -254,12 +260,12 @@ def _learning_curves(
     for point in curves:
         if point.get(metric) is not None:
             by_run.setdefault(point["id"], []).append((point["step"], point[metric]))
-    panels = _panels(study, [r for r in records if r["id"] in by_run], _rest(layout))
+    panels, left_out = _panels(study, [r for r in records if r["id"] in by_run], _rest(layout))
     if not panels or max(len(points) for points in by_run.values()) < 2:
         return []
     figure, axes = _grid(len(panels), share_y=True)
-    lines = _spread(study.levels(layout.x))
     for axis, (title, rows) in zip(axes, panels, strict=False):
+        lines = _present(study, rows, layout.x, MOST_LINES)
         for i, level in enumerate(lines):
             seeds = [np.array(by_run[r["id"]]) for r in rows if r[layout.x] == level]
             if not seeds:
@@ -275,7 +281,9 @@ def _learning_curves(
         f"Lines: mean over seeds; bands: from the lowest seed to the highest ({_seeds(records)})."
     )
     title = f"{_label(metric)} during training"
-    return [Drawing("learning_curves", title, caption + _left_out(study, layout), figure)]
+    return [
+        Drawing("learning_curves", title, caption + _left_out(panels, layout) + left_out, figure)
+    ]
 
 
 def _profile(study: Study, records: Sequence[Record], layout: Layout) -> list[Drawing]:
@@ -333,23 +341,33 @@ def _line_with_band(
 
 def _panels(
     study: Study, records: Sequence[Record], columns: Sequence[str]
-) -> list[tuple[str, list[Record]]]:
-    """The records of each level of the columns that has any, with its title; at most 12."""
+) -> tuple[list[tuple[str, list[Record]]], str]:
+    """The records of each level of the columns that has any, with its title; at most 16.
+
+    And what the caption must say if there are more.
+    """
     panels = []
     for levels in itertools.product(*(study.levels(column) for column in columns)):
         mine = [r for r in records if all(r[c] == v for c, v in zip(columns, levels, strict=True))]
         if mine:
             title = ", ".join(f"{c} {v}" for c, v in zip(columns, levels, strict=True))
-            panels.append((title, mine))
-    return [panels[i] for i in _evenly(len(panels), MOST_PANELS)]
+            panels.append((textwrap.fill(title, 34), mine))
+    chosen = [panels[i] for i in _evenly(len(panels), MOST_PANELS)]
+    left_out = f" {MOST_PANELS} of {len(panels)} panels are shown."
+    return chosen, left_out if len(panels) > MOST_PANELS else ""
 
 
 def _rest(layout: Layout) -> list[str]:
     return [*layout.panels, *([layout.series] if layout.series else [])]
 
 
-def _spread(levels: list[Scalar]) -> list[Scalar]:
-    return [levels[i] for i in _evenly(len(levels), MOST_LINES)]
+def _present(
+    study: Study, records: Sequence[Record], column: str, most: int | None = None
+) -> list[Scalar]:
+    """The levels of a column that the records have, in the grid's order; evenly chosen ones."""
+    there = {record[column] for record in records}
+    levels = [level for level in study.levels(column) if level in there]
+    return [levels[i] for i in _evenly(len(levels), most or len(levels))]
 
 
 def _evenly(count: int, most: int) -> list[int]:
@@ -358,9 +376,9 @@ def _evenly(count: int, most: int) -> list[int]:
     return [int(i) for i in np.linspace(0, count - 1, most).round()]
 
 
-def _left_out(study: Study, layout: Layout) -> str:
-    levels = len(study.levels(layout.x))
-    return f" {MOST_LINES} of {levels} levels of {layout.x}." if levels > MOST_LINES else ""
+def _left_out(panels: Sequence[tuple[str, list[Record]]], layout: Layout) -> str:
+    most = max(len({record[layout.x] for record in rows}) for _, rows in panels)
+    return f" At most {MOST_LINES} levels of {layout.x} a panel." if most > MOST_LINES else ""
 
 
 def _grid(count: int, share_y: bool) -> tuple[Figure, list[Axes]]:
@@ -392,16 +410,18 @@ def _finish(
         axis.tick_params(labelsize=7)
     figure.supxlabel(x, fontsize=9)
     figure.supylabel(y, fontsize=9)
-    labels: dict[str, Any] = {}
-    for axis in axes:
-        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
-            labels.setdefault(label, handle)
-    if legend and labels:
+    if not legend:
+        return
+    entries = [dict(zip(*reversed(a.get_legend_handles_labels()), strict=True)) for a in axes]
+    if any(list(entry) != list(entries[0]) for entry in entries):
+        for axis in axes:  # each panel has lines of its own
+            axis.legend(frameon=False, fontsize=6.5, title=title, title_fontsize=6.5)
+    elif entries[0]:
         figure.legend(
-            labels.values(),
-            labels.keys(),
+            entries[0].values(),
+            entries[0].keys(),
             loc="outside upper center",
-            ncols=min(len(labels), 6),
+            ncols=min(len(entries[0]), 6),
             frameon=False,
             fontsize=8,
             title=title,
@@ -425,6 +445,18 @@ def _dodged(place: float, index: int, total: int, places: list[float], scale: st
         return float(place * 2 ** (0.25 * step))
     gaps = np.diff(sorted(set(places)))
     return place + 0.15 * step * (float(gaps.min()) if gaps.size else 1.0)
+
+
+def _apart(places: dict[Scalar, float], scale: str) -> list[Scalar]:
+    """The levels that have room for a tick's label."""
+    height = np.log2 if scale == "log2" else np.float64
+    at = {level: float(height(place)) for level, place in places.items()}
+    room = 0.05 * (max(at.values()) - min(at.values()))
+    chosen: list[Scalar] = []
+    for level in sorted(at, key=lambda level: at[level]):
+        if not chosen or at[level] - at[chosen[-1]] >= room:
+            chosen.append(level)
+    return chosen
 
 
 def _seeds(records: Sequence[Record]) -> str:

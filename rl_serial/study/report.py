@@ -188,15 +188,16 @@ def _hypotheses(findings: Sequence[Finding]) -> list[str]:
     ]
 
 
-def _with_runs(finding: Finding) -> str:
+def _with_runs(finding: Finding) -> object:
     if finding.interval is None:
         return ""
     expect = finding.hypothesis.test.expect if finding.hypothesis.test else None
     wanted = ""
     if expect is not None:
         side, bound = ("below", expect.below) if expect.above is None else ("above", expect.above)
-        wanted = f"; expected {side} {bound:g}"
-    return f"{shown(finding.interval)}, n = {finding.interval.runs}{wanted}"
+        wanted = f", expected {side} {bound:g}"
+    small = f"<small>n = {finding.interval.runs}{wanted}</small>"
+    return _Cell(f"{html.escape(shown(finding.interval))}<br>{small}")
 
 
 def _figures(pictures: Sequence[tuple[Drawing, str]]) -> list[str]:
@@ -339,7 +340,7 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[object]], name: str) -
     head = "".join(f"<th scope=col><button>{html.escape(str(h))}</button></th>" for h in header)
     body = "\n".join(f"<tr>{''.join(_td(cell) for cell in row)}</tr>" for row in rows)
     return (
-        f"<div class=scroll><table id='table-{name}' class=sortable>\n"
+        f"<div class=scroll id='scroll-{name}'><table id='table-{name}' class=sortable>\n"
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
     )
 
@@ -370,15 +371,17 @@ figcaption { color: #444; font-size: .88rem; max-width: 60rem; }
 .episodes { display: flex; flex-wrap: wrap; gap: 1rem; }
 .episodes figure { margin: 0; flex: 1 1 420px; max-width: 600px; border: 1px solid #ddd;
   padding: .5rem; }
-.scroll { overflow: auto; max-height: 34rem; border: 1px solid #ddd; width: fit-content;
+.scroll { overflow: auto; max-height: 40rem; border: 1px solid #ddd; width: fit-content;
   max-width: 100%; }
 table { border-collapse: collapse; font-size: .86rem; }
+#scroll-hypotheses { max-height: none; }
 th { position: sticky; top: 0; background: #f4f4f1; text-align: left; }
 th button { font: inherit; font-weight: 600; background: none; border: 0; padding: .3rem .6rem;
   cursor: pointer; white-space: nowrap; }
 th[aria-sort=ascending] button::after { content: " ↑"; }
 th[aria-sort=descending] button::after { content: " ↓"; }
 td { padding: .25rem .6rem; border-top: 1px solid #eee; vertical-align: top; }
+#table-cells td, #table-runs td, #table-hypotheses td:nth-child(5) { white-space: nowrap; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .verdict { padding: .05rem .45rem; border: 1px solid #222; white-space: nowrap; }
 .supported { background: #222; color: #fff; } .refuted { background: #fff; font-weight: 600; }

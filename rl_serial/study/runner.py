@@ -7,7 +7,7 @@ moment is started again with the same command and does what is missing.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -26,18 +26,25 @@ TABLES_EVERY = 10.0
 """Seconds between two writings of the tables while runs go on."""
 
 
-def check_networks(study: Study, source: str) -> None:
+def check_networks(study: Study, source: str, known: Collection[str] = ()) -> None:
     """Build what the runs ask for, without weights: widths for budgets, arguments of algorithms.
+
+    Args:
+        study: its runs.
+        source: what errors call the study.
+        known: ids of runs that were checked before.
 
     Raises:
         UserError: a budget that no width meets, a depth that a trunk cannot have, an argument that
             an algorithm has not; the message names the key of the study that set it.
     """
-    from rl_serial.agents.sb3 import check_arguments
+    runs = [run for run in study.runs if run.id not in known]
+    if not runs:
+        return
     from rl_serial.training.run import trunk_settings
 
     seen: set[str] = set()
-    for run in study.runs:
+    for run in runs:
         env = run.config["env"]
         parts = {key: run.config[key] for key in (*NETWORKS, "agent")}
         fresh = {
@@ -52,6 +59,8 @@ def check_networks(study: Study, source: str) -> None:
             for key in fresh.keys() - {"agent"}:
                 trunk_settings(config, key, config.env.task())
             if "agent" in fresh and isinstance(config.agent, SB3AgentConfig):
+                from rl_serial.agents.sb3 import check_arguments
+
                 check_arguments(config.agent, "")
         except UserError as error:
             raise blamed(error, study.config, run.columns, source) from None
@@ -84,7 +93,8 @@ def run_study(
         UserError: the study is not right, or the folder is another study's or another runner's.
         RunError: the machine ran into trouble (a full disk); the same call goes on after it.
     """
-    check_networks(study, source)
+    known = {run.id for run in folder.read_plan()} if folder.plan.exists() else set()
+    check_networks(study, source, known)
     with folder.locked():
         try:
             folder.write_plan(study, command)

@@ -92,6 +92,8 @@ def aggregate(
     scores = _strata(strata)
     function = AGGREGATES[statistic]
     estimate = float(function(np.concatenate(scores)))
+    if min(stratum.size for stratum in scores) < 2:
+        return _unknown(estimate, scores)
     drawn = np.concatenate([resampled(s, generator, resamples) for s in scores], axis=1)
     return _interval(estimate, function(drawn), scores, confidence)
 
@@ -217,10 +219,11 @@ def _slopes(
     strata: Sequence[Stratum], generator: np.random.Generator, scale: str, resamples: int
 ) -> tuple[float, Array, list[Array]]:
     """The slope, that of each resample [resamples], and the scores."""
+    strata = [stratum for stratum in strata if np.size(stratum.scores)]
     scores = _strata([stratum.scores for stratum in strata])
     if scale == "log2" and any(stratum.x <= 0 for stratum in strata):
         raise ValueError("a place on a log2 axis must be greater than 0")
-    places = [math.log2(stratum.x) if scale == "log2" else stratum.x for stratum in strata]
+    places = [math.log2(s.x) if scale == "log2" else float(s.x) for s in strata]
     x = np.concatenate([np.full(s.size, place) for s, place in zip(scores, places, strict=True)])
     groups = np.concatenate(
         [np.full(s.size, stratum.group) for s, stratum in zip(scores, strata, strict=True)]
@@ -255,9 +258,12 @@ def _interval(
     estimate: float, drawn: Array, scores: Sequence[Array], confidence: float
 ) -> Interval:
     """The percentile interval of a bootstrap."""
-    runs = sum(stratum.size for stratum in scores)
     if min(stratum.size for stratum in scores) < 2:
-        return Interval(estimate, math.nan, math.nan, runs)
+        return _unknown(estimate, scores)
     tail = (1 - confidence) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])
-    return Interval(estimate, float(low), float(high), runs)
+    return Interval(estimate, float(low), float(high), sum(stratum.size for stratum in scores))
+
+
+def _unknown(estimate: float, scores: Sequence[Array]) -> Interval:
+    return Interval(estimate, math.nan, math.nan, sum(stratum.size for stratum in scores))

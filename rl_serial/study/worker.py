@@ -13,7 +13,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import torch
@@ -58,18 +58,15 @@ def _carry_out(job: Job, folder: Path) -> Outcome:
 @contextmanager
 def _output_to(log: Path) -> Iterator[None]:
     """The process's output, that of native code too, goes to a file that is locked meanwhile."""
-    with log.open("ab") as stream:
+    with log.open("a", buffering=1) as stream, redirect_stdout(stream), redirect_stderr(stream):
         fcntl.flock(stream, fcntl.LOCK_EX)  # a worker that is being killed may hold it for a moment
-        sys.stdout.flush()
-        sys.stderr.flush()
         before = os.dup(1), os.dup(2)
         try:
             os.dup2(stream.fileno(), 1)
             os.dup2(stream.fileno(), 2)
             yield
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            stream.flush()
             for number, copied in enumerate(before, start=1):
                 os.dup2(copied, number)
                 os.close(copied)

@@ -33,8 +33,8 @@ TINY: dict[str, Any] = {
             "start": "uniform",
         },
         "network": {"kind": "residual", "depth": 1, "width": 8},
-        "agent": {"kind": "value", "updates": 120, "batch_size": 16},
-        "evaluation": {"instances": 32, "per_remaining": 8, "every": 20},
+        "agent": {"kind": "value", "updates": 100, "batch_size": 16},
+        "evaluation": {"instances": 32, "per_remaining": 8, "every": 25},
     },
     "grid": {
         "network.depth": [1, 2],

@@ -1,0 +1,325 @@
+"""The design: rows and ids, and errors that name the key before anything runs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rl_serial.cli import main
+from rl_serial.config import RunConfig, parse_config
+from rl_serial.errors import UserError
+from rl_serial.study.design import METRICS, Study, content_id, load_study, plan, write_study
+from rl_serial.study.runner import check_networks
+
+Data = dict[str, Any]
+CONFIGS = sorted((Path(__file__).parents[2] / "configs/study").glob("*.yaml"))
+
+
+def planned(data: Data, **keys: Any) -> Study:
+    return plan(data, "file.yaml", "study", **keys)
+
+
+def test_rows_are_the_product_of_axes_and_seeds(tiny: Data) -> None:
+    study = planned(tiny)
+    assert [tuple(run.columns.values()) for run in study.runs] == [
+        (depth, setting, seed) for seed in (0, 1) for depth in (1, 2) for setting in ("s5", "z5")
+    ]
+    assert study.columns == ("network.depth", "setting")
+    run = study.runs[-1].config
+    assert (run["network"]["depth"], run["env"]["group"], run["seed"]) == (2, "z5", 1)
+    assert run["agent"]["weight_decay"] == 0  # resolved: what the file leaves out is there
+
+
+def test_each_row_is_a_run(tiny: Data) -> None:
+    for run in planned(tiny).runs:
+        config = parse_config(json.loads(json.dumps(run.config)), "row")
+        assert config.name == run.id
+        assert config.model_dump(mode="json") == run.config
+
+
+def test_ids_depend_on_the_run_alone(tiny: Data) -> None:
+    ids = {run.id for run in planned(tiny).runs}
+    assert len(ids) == 8
+    # Another order, the labels of another study, a default that is written out: the same runs.
+    other = tiny | {
+        "question": "Another?",
+        "hypotheses": [],
+        "grid": {
+            "twin": [
+                {"label": "serial", "env.group": "s5"},
+                {"label": "parallel", "env.group": "z5"},
+            ],
+            "network.depth": [2, 1],
+            "agent.targets": ["monte_carlo"],
+        },
+        "seeds": [1, 0],
+    }
+    assert {run.id for run in planned(other).runs} == ids
+    # More seeds keep the rows there are.
+    assert ids < {run.id for run in planned(tiny | {"seeds": 3}).runs}
+    # Each number of a run is part of its id.
+    changed = tiny | {"base": tiny["base"] | {"agent": {"kind": "value", "updates": 101}}}
+    assert not ids & {run.id for run in planned(changed).runs}
+
+
+def test_the_id_is_that_of_earlier_versions() -> None:
+    """A change of the hash would make finished studies look missing."""
+    run: Data = {"name": "any", "env": {"id": "x"}, "seed": 3}
+    # sha256 of {"env":{"id":"x"},"name":null,"seed":3}
+    assert content_id(run) == "68abd19a3332"
+
+
+@pytest.mark.parametrize(
+    ("given", "levels"),
+    [
+        ([4, 2], [4, 2]),
+        ({"start": 2, "stop": 16, "factor": 2}, [2, 4, 8, 16]),
+        ({"start": 2, "stop": 15, "factor": 2}, [2, 4, 8]),
+        ({"start": 1, "stop": 7, "step": 3}, [1, 4, 7]),
+        ({"start": 5, "stop": 5, "step": 3}, [5]),
+    ],
+)
+def test_ranges(given: Any, levels: list[int], tiny: Data) -> None:
+    study = planned(tiny | {"grid": {"network.depth": given}, "hypotheses": []})
+    assert study.levels("network.depth") == levels
+
+
+def test_range_of_fractions(tiny: Data) -> None:
+    rates = {"start": 0.001, "stop": 0.1, "factor": 10}
+    study = planned(tiny | {"grid": {"agent.learning_rate": rates}, "hypotheses": []})
+    assert study.levels("agent.learning_rate") == pytest.approx([0.001, 0.01, 0.1])
+
+
+def test_a_label_may_be_several_columns(tiny: Data) -> None:
+    chains = [
+        {"label": {"family": "automaton", "role": role}, "env.group": group}
+        for role, group in (("serial", "s5"), ("twin", "z5"))
+    ]
+    study = planned(tiny | {"grid": {"chain": chains}, "hypotheses": []})
+    assert study.columns == ("family", "role")
+    assert study.levels("role") == ["serial", "twin"]
+
+
+def test_smoke_changes_base_grid_and_seeds(tiny: Data) -> None:
+    study = planned(tiny, smoke=True)
+    assert [run.columns for run in study.runs] == [
+        {"network.depth": 1, "setting": setting, "seed": 0} for setting in ("s5", "z5")
+    ]
+    assert {run.config["agent"]["updates"] for run in study.runs} == {20}
+    with pytest.raises(UserError, match=r"file\.yaml: smoke: missing"):
+        planned({key: tiny[key] for key in tiny if key != "smoke"}, smoke=True)
+
+
+def test_written_study_plans_the_same_rows(tiny: Data, study_file: Callable[[Data], Path]) -> None:
+    study = planned(tiny)
+    file = study_file(tiny)
+    file.write_text(write_study(study.config))
+    assert load_study(file).runs == study.runs
+
+
+def test_base_may_be_the_file_of_a_run(tiny: Data, study_file: Callable[[Data], Path]) -> None:
+    file = study_file(tiny | {"base": "run.yaml"})
+    with pytest.raises(UserError, match=r"tiny\.yaml: base: .*run\.yaml: No such file"):
+        load_study(file)
+    (file.parent / "run.yaml").write_text(json.dumps(tiny["base"]))
+    assert load_study(file).runs == planned(tiny).runs
+
+
+def axis(**levels: Any) -> Data:
+    return {"hypotheses": [], "grid": levels}
+
+
+def test_of(**test: Any) -> Data:
+    return {"hypotheses": [{"id": "h", "statement": "s", "test": test | {"expect": {"above": 0}}}]}
+
+
+test_of.__test__ = False  # type: ignore[attr-defined]
+
+ENV = {"id": "rl_serial/PermutationAutomatonBet-v0"}
+BAD_STUDIES: dict[str, tuple[Data, str]] = {
+    "unknown key of a study": ({"seed": 1}, r"seed: unknown key; there are question, hypoth"),
+    "unknown key of a run": (
+        axis(**{"network.depht": [1]}),
+        r"grid\.network\.depht: unknown key; there are kind, depth",
+    ),
+    "unknown part of a run": (axis(**{"netwrok.depth": [1]}), r"grid\.netwrok\.depth: no key of"),
+    "unknown key in a pair": (
+        axis(pair=[{"label": "a", "env.gruop": "s5"}]),
+        r"grid\.pair: env\.gruop: PermutationAutomatonBet has no such option",
+    ),
+    "value out of range": (
+        axis(pair=[{"label": "a", "env.group": "s7"}]),
+        r"grid\.pair: env\.group='s7': must be one of",
+    ),
+    "wrong type": (axis(**{"network.depth": ["deep"]}), r"grid\.network\.depth: .*integer"),
+    "unknown key of the base": (
+        {"base": {"env": ENV, "network": {"width": 8}, "agent": {"kind": "value"}, "agnet": 1}},
+        r"base\.agnet: unknown key",
+    ),
+    "empty grid": (axis(), r"grid: empty"),
+    "empty axis": (axis(**{"network.depth": []}), r"grid\.network\.depth: empty"),
+    "empty range": (
+        axis(**{"network.depth": {"start": 2, "stop": 1, "step": 1}}),
+        r"grid\.network\.depth: empty",
+    ),
+    "half a range": (
+        axis(**{"network.depth": {"start": 2, "stop": 4}}),
+        r"grid\.network\.depth: a range has start, stop and either",
+    ),
+    "range that does not grow": (
+        axis(**{"network.depth": {"start": 2, "stop": 4, "factor": 1}}),
+        r"grid\.network\.depth\.factor: must be greater than 1",
+    ),
+    "seeds as an axis": (axis(seed=[1, 2]), r"grid\.seed: no axis of a grid; the key seeds"),
+    "pair without label": (axis(pair=[{"env.group": "s5"}]), r"grid\.pair\.0\.label: missing"),
+    "pairs that clash": (
+        axis(**{"env.group": ["a5"], "pair": [{"label": "a", "env.group": "s5"}]}),
+        r"grid\.pair: env\.group: clashes with grid\.env\.group",
+    ),
+    "whole behind its part": (
+        axis(**{"network.depth": [1], "network": [{"depth": 2, "width": 8}]}),
+        r"grid\.network: clashes with grid\.network\.depth",
+    ),
+    "columns that clash": (
+        axis(
+            a=[{"label": {"x": 1}, "env.group": "s5"}],
+            b=[{"label": {"x": 1}, "env.serial_depth": 2}],
+        ),
+        r"grid\.b: clashes with grid\.a, which has the column x",
+    ),
+    "levels with other columns": (
+        axis(a=[{"label": {"x": 1}, "env.group": "s5"}, {"label": "y", "env.group": "z5"}]),
+        r"grid\.a\.1\.label: has the columns a, but the first",
+    ),
+    "level twice": (
+        axis(**{"network.depth": [1, 1]}),
+        r"grid\.network\.depth\.1: .* is there twice",
+    ),
+    "run twice": (
+        axis(pair=[{"label": "a", "env.group": "s5"}, {"label": "b", "env.group": "s5"}]),
+        r"grid: two rows are the same run: pair=a.* and pair=b",
+    ),
+    "no seeds": ({"seeds": 0}, r"seeds: at least one, not 0"),
+    "seed twice": ({"seeds": [1, 1]}, r"seeds: the same seed twice"),
+    "metric never logged": ({"metric": "eval/horizon"}, r"metric: 'eval/horizon' is never logged"),
+    "accuracy behind the end": (
+        {"metric": "value/accuracy/remaining_4"},
+        r"metric: 'value/accuracy/remaining_4' is never logged at serial depth 3",
+    ),
+    "values that an agent has not": (
+        {"metric": "value/rmse"}
+        | axis(agent=[{"kind": "random"}], **{"evaluation.seed": [1, 2]})
+        | {"base": {"env": {"id": "rl_serial/CircuitBet-v0"}}},
+        r"metric: 'value/rmse' is never logged by the agent random",
+    ),
+    "hypothesis on another metric": (
+        test_of(metric="eval/score"),
+        r"hypotheses\.0\.test\.metric: 'eval/score' is none of the study's",
+    ),
+    "hypothesis on no column": (
+        test_of(slope="depth"),
+        r"hypotheses\.0\.test\.slope: no column of the grid; there are network\.depth, setting",
+    ),
+    "slope over words": (test_of(slope="setting"), r"test\.slope: setting holds no numbers"),
+    "level that no row has": (
+        test_of(where={"setting": "a5"}),
+        r"hypotheses\.0\.test\.where\.setting: setting is never 'a5'; it is s5, z5",
+    ),
+    "difference of two columns": (
+        test_of(difference={"setting": ["s5", "z5"], "network.depth": [1, 2]}),
+        r"hypotheses\.0\.test\.difference: give one column",
+    ),
+    "no expectation": (
+        {"hypotheses": [{"id": "h", "statement": "s", "test": {}}]},
+        r"hypotheses\.0\.test\.expect: missing",
+    ),
+    "figure over no column": ({"figures": [{"x": "width"}]}, r"figures\.0\.x: no column"),
+    "tuned over no column": ({"tuned": "lr"}, r"tuned\.0: no column of the grid"),
+    "smoke of no axis": (
+        {"smoke": {"grid": {"network.width": [1]}}},
+        r"smoke\.grid\.network\.width: no axis of the grid",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_STUDIES)
+def test_bad_study_is_refused_by_path(
+    case: str, tiny: Data, study_file: Callable[[Data], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes, message = BAD_STUDIES[case]
+    file = study_file(tiny | changes)
+    out = file.parent / "out"
+    smoke = ["--smoke"] if "smoke" in case else []
+    with pytest.raises(UserError, match=rf"tiny\.yaml: {message}|tiny\.yaml: .*{message}") as error:
+        load_study(file, bool(smoke))
+    assert len(str(error.value).splitlines()) <= 2
+    assert main(["study", "run", str(file), "--out", str(out), *smoke]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            axis(**{"network.budget": [{"parameters": 9000}, {"parameters": 7}]}),
+            r"grid\.network\.budget: parameters=7 .* no width meets it.*\n\(in the run",
+        ),
+        (
+            axis(network=[{"kind": "transformer", "depth": 5, "width": 8}]),
+            r"grid\.network: depth=5: a layer of the transformer is 6",
+        ),
+        (
+            axis(agent=[{"kind": "dqn", "timesteps": 64}], **{"agent.arguments": [{"gama": 1}]}),
+            r"grid\.agent\.arguments\.gama: DQN has no such argument",
+        ),
+    ],
+)
+def test_what_cannot_be_built_is_refused_before_anything_runs(
+    changes: Data,
+    message: str,
+    tiny: Data,
+    study_file: Callable[[Data], Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = study_file(tiny | changes)
+    with pytest.raises(UserError, match=message):
+        check_networks(load_study(file), "tiny.yaml")
+    out = file.parent / "out"
+    assert main(["study", "run", str(file), "--out", str(out), "--quiet"]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_every_metric_is_logged(finished: Path) -> None:
+    for file in finished.glob("runs/*/summary.json"):
+        final = json.loads(file.read_text())["final"]
+        assert set(METRICS) <= set(final)
+        assert {f"value/accuracy/remaining_{k}" for k in (1, 2, 3)} <= set(final)
+
+
+def test_ten_thousand_rows_are_planned_in_seconds(tiny: Data) -> None:
+    """No two rows share their cell, which is the slowest case; a hundredth of a run's length."""
+    rates = {"start": 1e-5, "stop": 5e-2, "step": 1e-5}
+    grid = {"agent.learning_rate": rates, "setting": tiny["grid"]["setting"]}
+    started = time.process_time()
+    study = planned(tiny | {"grid": grid, "seeds": 1, "hypotheses": []})
+    assert len(study.runs) == 10_000
+    assert time.process_time() - started < 20
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+def test_shipped_studies_can_be_built(file: Path) -> None:
+    study = load_study(file)
+    assert len(study.levels("seed")) >= 3
+    assert study.config.hypotheses
+    assert RunConfig.model_validate(study.runs[0].config)
+    check_networks(study, str(file))
+    smoke = load_study(file, smoke=True)
+    check_networks(smoke, str(file))
+    assert len(smoke.runs) < len(study.runs)

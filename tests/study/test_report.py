@@ -1,0 +1,322 @@
+"""The report: what it says is in the tables, it is whole in itself, and a browser shows it."""
+
+from __future__ import annotations
+
+import ast
+import base64
+import html
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import rl_serial.study
+from rl_serial.cli import main
+from rl_serial.study.design import plan
+from rl_serial.study.findings import cells, judge, tune
+from rl_serial.study.folder import StudyFolder
+from rl_serial.study.plots import layouts
+from rl_serial.study.report import write_report
+
+Data = dict[str, Any]
+CHROMIUM = next(
+    (
+        path
+        for name in ("chromium", "chromium-browser", "google-chrome")
+        if (path := shutil.which(name))
+    ),
+    None,
+)
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--virtual-time-budget=5000",
+    "--window-size=1280,1200",
+]
+
+
+@pytest.fixture(scope="module")
+def page(finished: Path) -> str:
+    return write_report(StudyFolder(finished), episodes=2).read_text()
+
+
+def test_page_is_self_contained(page: str) -> None:
+    assert not re.findall(r"(?:src|href)=['\"]?(?!data:|#)[^'\" >]+", page)
+    assert "@import" not in page
+    assert "url(" not in page
+    assert len(re.findall(r"src='data:image/gif", page)) == 2
+
+
+def test_page_holds_figures_tables_and_every_run(page: str, finished: Path) -> None:
+    for name in ("hypotheses", "cells", "runs"):
+        assert f"id='table-{name}'" in page
+    runs = [folder.name for folder in (finished / "runs").iterdir()]
+    assert len(runs) == 8
+    for run in runs:
+        assert f"<details id='run-{run}'>" in page
+    assert page.count("agent.learning_rate: 0.001") == 8
+    assert page.count("value.critical_path: 3") == 4  # depth 1, input layer and head
+    assert "rl-serial study run" in page
+    assert "torch 2" in page
+    figures = re.findall(r"data:image/svg\+xml;base64,([^']+)'", page)
+    assert len(figures) == 5
+    for figure, file in zip(figures, sorted((finished / "figures").glob("*.svg")), strict=True):
+        assert base64.b64decode(figure) == file.read_bytes()
+        with Image.open(file.with_suffix(".png")) as image:
+            assert image.width > 600
+
+
+def test_figures_are_grey(page: str, finished: Path) -> None:
+    for file in (finished / "figures").glob("*.png"):
+        with Image.open(file) as image:
+            pixels = np.asarray(image.convert("RGB"), dtype=np.int64)
+        assert (pixels.max(axis=2) - pixels.min(axis=2)).max() <= 2
+
+
+def test_same_runs_give_the_same_figures(page: str, finished: Path) -> None:
+    before = {file.name: file.read_bytes() for file in (finished / "figures").iterdir()}
+    write_report(StudyFolder(finished), episodes=0)
+    assert {file.name: file.read_bytes() for file in (finished / "figures").iterdir()} == before
+
+
+def test_text_from_the_study_cannot_become_markup(
+    tiny: Data, study_file: Callable[[Data], Path], tmp_path: Path
+) -> None:
+    """A study with nothing run yet has a page, and its question stays text."""
+    question = "Is 1 < 2 & <script>alert(1)</script>?"
+    study = plan(tiny | {"question": question}, "file.yaml", "study")
+    folder = StudyFolder(tmp_path / "out")
+    with folder.locked():
+        folder.write_plan(study, ["rl-serial"])
+    text = write_report(folder).read_text()
+    assert html.escape(question) in text
+    assert "<script>alert" not in text
+    assert "No run is finished yet" in text
+    assert text.count("<td>missing</td>") == 8
+
+
+def test_command_ends_with_the_pages_path(
+    page: str, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["study", "report", str(finished), "--episodes", "0"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(finished / "report.html")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found")
+def test_browser_shows_figures_and_sorted_tables(page: str, finished: Path, tmp_path: Path) -> None:
+    """A script at the page's end writes down what the browser made of it."""
+    probe = """<script>addEventListener("load", () => {
+      const images = [...document.images].filter(i => i.complete && i.naturalWidth > 100);
+      const table = document.getElementById("table-runs");
+      const column = [...table.tHead.rows[0].cells].findIndex(
+        c => c.textContent === "eval/serial_reach");
+      const read = () => [...table.tBodies[0].rows].map(r => r.cells[column].textContent).join(" ");
+      const head = table.tHead.rows[0].cells[column].querySelector("button");
+      head.click(); const up = read(); head.click(); const down = read();
+      location.hash = "#" + document.querySelector("details[id^=run-]").id;
+      const text = [images.length, document.querySelectorAll("table").length,
+        table.tBodies[0].rows.length, up, down, document.body.scrollWidth].join("|");
+      setTimeout(() => { document.title = text + "|" +
+        document.querySelector("details[id^=run-]").open; }, 50);
+    });</script>"""
+    file = tmp_path / "probed.html"
+    file.write_text(page.replace("</body>", probe + "</body>"))
+    assert CHROMIUM is not None
+    profile = f"--user-data-dir={tmp_path / 'profile'}"
+    command = [CHROMIUM, *FLAGS, profile, "--dump-dom", file.as_uri()]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    title = re.search(r"<title>(.*?)</title>", result.stdout)
+    assert title, result.stderr
+    images, tables, rows, up, down, width, opened = title.group(1).split("|")
+    assert int(images) == 7  # five figures, two episodes
+    assert int(tables) == 3
+    assert int(rows) == 8
+    ascending = [float(cell) for cell in up.split()]
+    assert ascending == sorted(ascending)
+    assert len(set(ascending)) > 1
+    assert down.split() == up.split()[::-1]
+    assert int(width) <= 1280  # nothing sticks out
+    assert opened == "true"
+
+
+def record(seed: int, reach: float | None, **columns: Any) -> Data:
+    status = "missing" if reach is None else "done"
+    return {"id": "x", "status": status, "seed": seed, "eval/serial_reach": reach, **columns}
+
+
+def study_with(test: Data, **keys: Any) -> Any:
+    data = {
+        "question": "?",
+        "base": {
+            "env": {"id": "rl_serial/PermutationAutomatonBet-v0"},
+            "network": {"width": 8},
+            "agent": {"kind": "value"},
+        },
+        "grid": {
+            "chain": [
+                {"label": {"role": "serial", "group": g}, "env.group": g} for g in ("s5", "a5")
+            ]
+            + [{"label": {"role": "twin", "group": "z5"}, "env.group": "z5"}],
+            "network.depth": [1, 4],
+        },
+        "seeds": 2,
+        "metric": "eval/serial_reach",
+        "hypotheses": [{"id": "h", "statement": "s", "test": test}],
+    }
+    return plan(data | keys, "file.yaml", "study")
+
+
+# Serial reach 2 at depth 1 and 3 at depth 4, and with seed 1 a tenth more; the twin 5 and 9.
+TABLE = [
+    record(seed, reach + 0.1 * seed, role=role, group=group, **{"network.depth": depth})
+    for seed in (0, 1)
+    for role, group, depth, reach in (
+        ("serial", "s5", 1, 2.0),
+        ("serial", "s5", 4, 3.0),
+        ("serial", "a5", 1, 2.0),
+        ("serial", "a5", 4, 3.0),
+        ("twin", "z5", 1, 5.0),
+        ("twin", "z5", 4, 9.0),
+    )
+]
+
+
+@pytest.mark.parametrize(
+    ("test", "estimate", "verdict"),
+    [
+        # Twin − serial: 3 at depth 1 and 6 at depth 4, in every pair; groups cannot pair.
+        (
+            {"difference": {"role": ["twin", "serial"]}, "expect": {"above": 0}},
+            4.5,
+            "supported",
+        ),
+        (
+            {"difference": {"role": ["twin", "serial"]}, "expect": {"below": 0}},
+            4.5,
+            "refuted",
+        ),
+        (
+            {
+                "difference": {"role": ["twin", "serial"]},
+                "where": {"network.depth": 4},
+                "expect": {"above": 6},
+            },
+            6,
+            "undecided",
+        ),
+        # From depth 1 to 4 are two doublings.
+        (
+            {"slope": "network.depth", "scale": "log2", "where": {"role": "serial"},
+             "expect": {"above": 0.2}},
+            0.5,
+            "supported",
+        ),
+        (
+            {"slope": "network.depth", "where": {"role": "twin"}, "expect": {"below": 1}},
+            4 / 3,
+            "refuted",
+        ),
+        (
+            {
+                "slope": "network.depth",
+                "scale": "log2",
+                "difference": {"role": ["serial", "twin"]},
+                "expect": {"below": 0},
+            },
+            -1.5,
+            "supported",
+        ),
+        (
+            {"where": {"group": "s5"}, "aggregate": "mean", "expect": {"above": 2.5}},
+            2.55,
+            "undecided",
+        ),
+        (
+            {"where": {"group": ["s5", "z5"], "network.depth": 4}, "aggregate": "mean",
+             "expect": {"above": 5}},
+            6.05,
+            "supported",
+        ),
+    ],
+)  # fmt: skip
+def test_verdicts_by_hand(test: Data, estimate: float, verdict: str) -> None:
+    [finding] = judge(study_with(test), TABLE)
+    assert finding.interval is not None
+    assert finding.interval.estimate == pytest.approx(estimate)
+    assert finding.verdict == verdict
+
+
+def test_improvement_goes_with_a_difference() -> None:
+    test = {"difference": {"role": ["twin", "serial"]}, "expect": {"above": 0}}
+    [finding] = judge(study_with(test), TABLE)
+    assert finding.improvement is not None
+    assert finding.improvement.estimate == 1
+
+
+def test_missing_runs_are_said_and_one_seed_decides_nothing() -> None:
+    test = {"where": {"group": "z5"}, "expect": {"above": 0}}
+    table = [
+        row if row["seed"] == 0 else row | {"status": "missing", "eval/serial_reach": None}
+        for row in TABLE
+    ]
+    [finding] = judge(study_with(test), table)
+    assert finding.verdict == "undecided"
+    assert "2 of 4 runs are not done" in finding.note
+    assert "needs two seeds" in finding.note
+    [finding] = judge(study_with(test), [])
+    assert (finding.verdict, finding.interval) == ("undecided", None)
+    assert "no scores" in finding.note
+
+
+def test_statement_without_test_is_not_tested() -> None:
+    study = study_with({}, hypotheses=[{"id": "h", "statement": "s"}])
+    [finding] = judge(study, TABLE)
+    assert finding.verdict == "not tested"
+
+
+def test_tuning_takes_each_cells_best_level() -> None:
+    def row(cell: str, rate: float, seed: int, reach: float) -> Data:
+        return record(seed, reach, cell=cell, rate=rate)
+
+    table = [
+        row("a", 0.1, 0, 1.0), row("a", 0.1, 1, 2.0), row("a", 0.2, 0, 5.0), row("a", 0.2, 1, 0.0),
+        row("b", 0.1, 0, 3.0), row("b", 0.1, 1, 3.0), row("b", 0.2, 0, 2.0), row("b", 0.2, 1, 2.0),
+    ]  # fmt: skip
+    chosen = tune(table, ["cell", "rate"], ["rate"], "eval/serial_reach")
+    assert {(r["cell"], r["rate"]) for r in chosen} == {("a", 0.2), ("b", 0.1)}
+    assert cells(chosen, ["cell"], "eval/serial_reach") == {
+        ("a",): {0: 5.0, 1: 0.0},
+        ("b",): {0: 3.0, 1: 3.0},
+    }
+    smaller = [r | {"value/rmse": r["eval/serial_reach"]} for r in table]
+    chosen = tune(smaller, ["cell", "rate"], ["rate"], "value/rmse")
+    assert {(r["cell"], r["rate"]) for r in chosen} == {("a", 0.1), ("b", 0.2)}
+
+
+def test_default_figure_has_numbers_on_its_axis(tiny: Data) -> None:
+    [layout, _] = layouts(plan(tiny, "file.yaml", "study"))
+    assert (layout.x, layout.series, layout.panels) == ("network.depth", "setting", ())
+    study = study_with({"expect": {"above": 0}})
+    [layout] = layouts(study)
+    assert (layout.x, layout.series, layout.panels) == ("network.depth", "role", ("group",))
+
+
+def test_statistics_and_plots_read_tables_only() -> None:
+    folder = Path(rl_serial.study.__file__).parent
+    for name in ("statistics", "plots", "findings", "table"):
+        for node in ast.walk(ast.parse((folder / f"{name}.py").read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rl_serial"):
+                assert node.module.split(".")[1] in ("study", "errors"), f"{name}: {node.module}"
