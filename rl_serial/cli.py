@@ -77,6 +77,11 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--per-remaining", type=int, help="states at each remaining step")
     evaluate.add_argument("--seed", type=int, help="chooses the evaluation instances")
     evaluate.add_argument("--figure", type=Path, help="draw accuracy by remaining steps (PNG, SVG)")
+    evaluate.add_argument(
+        "--simulations", type=_counts, metavar="0,1,2,…", help="scores with a search on top instead"
+    )
+    _add_search(evaluate)
+    evaluate.add_argument("--table", type=Path, help="write the scores of --simulations as CSV")
     evaluate.add_argument("--model", type=Path, help="a Stable-Baselines3 zip in place of model.pt")
     evaluate.add_argument("--trust", action="store_true", help="unpickle --model: runs its code")
     _add_device(evaluate)
@@ -87,6 +92,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     watch.add_argument("run", type=Path, metavar="RUN", help="a run folder")
     watch.add_argument("--instance", type=int, default=0, help="which evaluation instance")
+    watch.add_argument(
+        "--simulations", type=int, help="search on top, with its trees; default: as trained"
+    )
+    _add_search(watch)
     watch.add_argument("--gif", type=Path, help="where to write it; default RUN/episode_N.gif")
     _add_device(watch)
     watch.set_defaults(command=_watch)
@@ -98,6 +107,23 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("rest", nargs=argparse.REMAINDER, help="its own options")
     bench.set_defaults(command=_bench)
     return parser
+
+
+def _counts(text: str) -> list[int]:
+    """Numbers of simulations behind commas."""
+    counts = [int(word) for word in text.split(",")]
+    if min(counts) < 0:
+        raise ValueError("negative")
+    return counts
+
+
+def _add_search(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dynamics", choices=("true", "learned"), default="true", help="what is searched in"
+    )
+    parser.add_argument(
+        "--algorithm", choices=("gumbel", "puct"), default="gumbel", help="Gumbel MuZero or PUCT"
+    )
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:
@@ -222,8 +248,23 @@ def _train(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     _require_training("evaluate", options.threads)
-    from rl_serial.training.reporting import evaluate_runs
+    from rl_serial.training.reporting import evaluate_runs, search_runs
 
+    if options.simulations is not None:
+        search_runs(
+            options.runs,
+            options.simulations,
+            dynamics=options.dynamics,
+            algorithm=options.algorithm,
+            instances=options.instances,
+            seed=options.seed,
+            table=options.table,
+            figure=options.figure,
+            device=options.device,
+        )
+        return
+    if options.table is not None:
+        raise UserError("--table: goes with --simulations")
     evaluate_runs(
         options.runs,
         instances=options.instances,
@@ -238,25 +279,31 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _watch(options: argparse.Namespace) -> None:
     _require_training("watch", options.threads)
-    from rl_serial.envs.rendering import ansi
     from rl_serial.training.files import write_atomically
-    from rl_serial.training.run import load_run
+    from rl_serial.training.run import load_run, load_searcher
     from rl_serial.training.watching import animated_gif, watch_episode
 
-    config, agent = load_run(options.run, options.device)
+    if options.simulations is None:
+        config, agent = load_run(options.run, options.device)
+    else:
+        if options.simulations < 0:
+            raise UserError(f"--simulations {options.simulations}: must be 0 or more")
+        config, _, agent = load_searcher(
+            options.run, options.simulations, options.dynamics, options.algorithm, options.device
+        )
     if options.instance < 0:
         raise UserError(f"--instance {options.instance}: must be 0 or more")
     task = config.env.task()
-    scenes = watch_episode(agent, task, options.instance, config.evaluation.seed)
-    for scene in scenes:
-        print(ansi(scene), end="\n\n")
+    moments = watch_episode(agent, task, options.instance, config.evaluation.seed)
+    for moment in moments:
+        print(moment.text(), end="\n\n")
     file = options.gif or options.run / f"episode_{options.instance}.gif"
-    gif, _ = animated_gif(scenes)
+    gif, _ = animated_gif(moments)
     try:
         write_atomically(file, lambda stream: stream.write(gif))
     except OSError as error:
         raise UserError(f"{file}: {error.strerror or error}") from None
-    print(f"{file}: {len(scenes)} frames")
+    print(f"{file}: {len(moments)} frames")
 
 
 def _bench(options: argparse.Namespace) -> None:

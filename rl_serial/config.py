@@ -103,6 +103,25 @@ class SB3AgentConfig(_Model):
     arguments: dict[str, Any] = {}
 
 
+class SearchAgentConfig(_Model):
+    """Learning from its own tree search (see :mod:`rl_serial.agents.search`)."""
+
+    kind: Literal["search"]
+    dynamics: Literal["true", "learned"] = "true"
+    algorithm: Literal["gumbel", "puct"] = "gumbel"
+    simulations: NonNegativeInt = 16
+    max_depth: PositiveInt | None = None
+    value_target: Literal["final", "n_step", "root"] = "final"
+    n_steps: PositiveInt = 4  # of the n-step target
+    timesteps: PositiveInt = 200_000
+    num_envs: PositiveInt = 64
+    updates: PositiveInt = 16  # after each round of one episode in every environment
+    batch_size: PositiveInt = 256
+    buffer_size: PositiveInt = 20_000  # newest steps that updates draw from
+    learning_rate: PositiveFloat = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+
+
 class BaselineConfig(_Model):
     """The agents that bound the score."""
 
@@ -110,7 +129,8 @@ class BaselineConfig(_Model):
 
 
 AgentConfig = Annotated[
-    ValueAgentConfig | SB3AgentConfig | BaselineConfig, Field(discriminator="kind")
+    ValueAgentConfig | SB3AgentConfig | SearchAgentConfig | BaselineConfig,
+    Field(discriminator="kind"),
 ]
 
 
@@ -121,6 +141,13 @@ class EvaluationConfig(_Model):
     instances: PositiveInt = 2048  # episodes played for the score
     per_remaining: PositiveInt = 512  # states judged at each number of remaining steps
     seed: NonNegativeInt = 0
+    simulations: list[NonNegativeInt] = []  # of a search on top of the trained agent, at the end
+
+
+NETWORKS = ("network", "policy_network", "model_network")
+"""The keys of a run that describe networks."""
+WITH_POLICY = ("ppo", "maskable_ppo", "search")
+"""Kinds of agents that have a policy network beside the value network."""
 
 
 class RunConfig(_Model):
@@ -130,6 +157,7 @@ class RunConfig(_Model):
     env: EnvConfig
     network: NetworkConfig | None = None
     policy_network: NetworkConfig | None = None  # None: the policy's trunk is set like the value's
+    model_network: NetworkConfig | None = None  # of learned dynamics
     agent: AgentConfig
     seed: NonNegativeInt = 0
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -231,8 +259,17 @@ def _check_agent(config: RunConfig, task: Task[Any], source: str) -> None:
             raise UserError(f"{source}: network: the agent {config.agent.kind} has no network")
     elif config.network is None:
         raise UserError(f"{source}: network: missing; the agent {config.agent.kind} needs one")
-    if config.policy_network is not None and config.agent.kind not in ("ppo", "maskable_ppo"):
+    if config.policy_network is not None and config.agent.kind not in WITH_POLICY:
         raise UserError(f"{source}: policy_network: the agent {config.agent.kind} has no policy")
+    learned = isinstance(config.agent, SearchAgentConfig) and config.agent.dynamics == "learned"
+    if learned and config.model_network is None:
+        raise UserError(f"{source}: model_network: missing; agent.dynamics learned needs one")
+    if config.model_network is not None and not learned:
+        raise UserError(
+            f"{source}: model_network: only agent.kind search with agent.dynamics learned has one"
+        )
+    if config.evaluation.simulations and config.agent.kind == "random":
+        raise UserError(f"{source}: evaluation.simulations: the agent random has no values")
     if isinstance(config.agent, ValueAgentConfig) and config.agent.policy == "optimal":
         _check_exact_values(task, source)
 
@@ -256,7 +293,7 @@ def readable_errors(
     lines = []
     for item in error.errors():
         # A union adds the name of the member it tried to the path; keys are what a reader knows.
-        kinds = {"value", "ppo", "dqn", "qrdqn", "maskable_ppo", "random", "optimal"}
+        kinds = {"value", "ppo", "dqn", "qrdqn", "maskable_ppo", "search", "random", "optimal"}
         path = ".".join(
             str(part) for i, part in enumerate(item["loc"]) if not (i == 1 and part in kinds)
         )
@@ -278,7 +315,9 @@ def _keys_at(location: tuple[int | str, ...]) -> list[str]:
         "policy_network": NetworkConfig,
         "budget": BudgetConfig,
         "evaluation": EvaluationConfig,
+        "model_network": NetworkConfig,
         "value": ValueAgentConfig,
+        "search": SearchAgentConfig,
         "random": BaselineConfig,
         "optimal": BaselineConfig,
     }

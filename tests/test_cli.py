@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import subprocess
 import sys
@@ -22,9 +23,25 @@ TINY = {
 }
 
 
+SEARCH = {
+    "env": {"id": "rl_serial/PermutationAutomatonSteer-v0", "serial_depth": 3},
+    "network": {"kind": "residual", "depth": 2, "width": 8},
+    "model_network": {"kind": "residual", "depth": 1, "width": 8},
+    "agent": {
+        "kind": "search",
+        "dynamics": "learned",
+        "timesteps": 96,
+        "num_envs": 8,
+        "simulations": 2,
+        "updates": 1,
+    },
+    "evaluation": TINY["evaluation"],
+}
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with finished runs of a value agent, of DQN and of both baselines."""
+    """A folder with finished runs of a value agent, of DQN, of search and of both baselines."""
     folder = tmp_path_factory.mktemp("cli")
     file = folder / "tiny.yaml"
     file.write_text(yaml.safe_dump(TINY))
@@ -32,6 +49,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert main(arguments) == 0
     dqn = ["name=dqn", "agent.kind=dqn", "agent.timesteps=256", "agent.num_envs=8"]
     assert main([*arguments, *dqn, "agent.arguments.learning_starts=64"]) == 0
+    file.with_name("search.yaml").write_text(yaml.safe_dump(SEARCH))
+    assert main(["train", str(folder / "search.yaml"), *arguments[2:]]) == 0
     for kind in ("optimal", "random"):
         baseline = [f"agent.kind={kind}", f"name={kind}", "network=null"]
         assert main([*arguments, *baseline]) == 0
@@ -115,6 +134,54 @@ def test_zip_of_stable_baselines3_needs_trust(
     assert main(["evaluate", str(runs / "dqn"), *no_zip]) == 2
 
 
+def test_search_on_top_of_any_trained_agent(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, figure = tmp_path / "scores.csv", tmp_path / "scores.svg"
+    names = ("tiny", "dqn", "optimal", "search")
+    arguments = ["evaluate", *(str(runs / name) for name in names), "--simulations", "0,3"]
+    assert main([*arguments, "--table", str(table), "--figure", str(figure)]) == 0
+    out = capsys.readouterr().out
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert [(row["run"], row["simulations"]) for row in rows] == [
+        (name, simulations) for name in names for simulations in ("one-ply", "0", "3")
+    ]
+    assert all(f"{float(row['score']):.3f}" in out for row in rows)
+    # Bet ends with its first step, so whoever searches the true model sees the payoff.
+    assert [float(row["score"]) for row in rows if row["simulations"] == "3"][:3] == [1, 1, 1]
+    assert "<svg" in figure.read_text()
+
+
+def test_search_in_what_was_learned(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--simulations", "2", "--algorithm", "puct"]
+    assert main(["evaluate", str(runs / "search"), *arguments, "--dynamics", "learned"]) == 0
+    assert "| search | 2 " in capsys.readouterr().out
+    assert main(["evaluate", str(runs / "tiny"), *arguments, "--dynamics", "learned"]) == 2
+    assert "has no learned dynamics; there are true" in capsys.readouterr().err
+    assert main(["evaluate", str(runs / "random"), *arguments]) == 2
+    assert "the agent random has no values" in capsys.readouterr().err
+    assert main(["evaluate", str(runs / "tiny"), "--table", "x.csv"]) == 2
+    assert "--table: goes with --simulations" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["evaluate", str(runs / "tiny"), "--simulations", "few"])
+    assert "--simulations" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["search", "tiny"])
+def test_watch_draws_the_tree_of_a_decision(
+    name: str, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gif = tmp_path / "episode.gif"
+    assert main(["watch", str(runs / name), "--simulations", "4", "--gif", str(gif)]) == 0
+    out = capsys.readouterr().out
+    root = next(line for line in out.splitlines() if line.startswith("root"))
+    assert root.split()[1] == "5"  # the root's own evaluation and four simulations
+    with Image.open(gif) as image:
+        assert image.size[0] > 900  # the tree stands beside the scene
+        assert image.is_animated  # type: ignore[attr-defined]
+    assert main(["watch", str(runs / name), "--simulations", "-1"]) == 2
+
+
 BAD_REQUESTS = {
     "unknown key": (["network.depht=3", "name=x"], "network.depht"),
     "wrong type": (["seed=one", "name=x"], "seed"),
@@ -153,8 +220,7 @@ def test_bad_training_request_is_a_short_error(
     assert named in error
     assert len(error.strip().splitlines()) <= 2
     assert "Traceback" not in error
-    after = [name for name in sorted(path.name for path in runs.iterdir()) if name != "x"]
-    assert after == [name for name in before if name != "x"]
+    assert sorted(path.name for path in runs.iterdir()) == before
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rl_serial.envs.chain import Array
+
 
 @dataclass(frozen=True)
 class Judgement:
-    """What an agent makes of a batch of states."""
+    """What an agent makes of a batch of states, as arrays of the states' library."""
 
-    preferences: NDArray[np.float32]  # [B, num_actions]: the legal action with the largest is taken
-    values: NDArray[np.float32] | None  # [B]: estimates of the states' values, where it has any
+    preferences: Array  # [B, num_actions] float32: the legal action with the largest is taken
+    values: Array | None  # [B] float32: estimates of the states' values, where it has any
+    action: Array | None = None  # [B] int64: what it takes where that is not the most preferred
 
 
 class Agent(Protocol):
@@ -25,10 +28,26 @@ class Agent(Protocol):
         """What its preferences are: "action value", "probability" or "none"."""
 
     def judge(self, state: Any) -> Judgement:
-        """Judge a batch of states of its task (NumPy arrays)."""
+        """Judge a batch of states of its task."""
+
+
+@runtime_checkable
+class ObservingAgent(Agent, Protocol):
+    """An agent that sees of a state only its observation and its legal actions."""
+
+    def assess(self, observations: Array, legal: Array) -> Judgement:
+        """Judge ``observations`` [B, layout.size] float32 with ``legal`` [B, num_actions] bool.
+
+        NumPy arrays give NumPy arrays, tensors give tensors on their device.
+        """
 
 
 def decide(judgement: Judgement, legal: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """[B] the legal action with the largest preference; the first of equal ones."""
+    """[B] the agent's action: by its word, or the legal one with the largest preference.
+
+    Of equal ones the first.
+    """
+    if judgement.action is not None:
+        return np.asarray(judgement.action)
     choices: NDArray[np.int64] = np.where(legal, judgement.preferences, -np.inf).argmax(axis=1)
     return choices

@@ -28,7 +28,7 @@ from torch import nn
 
 from rl_serial.agents.agent import Judgement
 from rl_serial.config import SB3AgentConfig
-from rl_serial.envs.chain import map_state
+from rl_serial.envs.chain import Array, map_state
 from rl_serial.envs.gym import SerialVectorEnv
 from rl_serial.envs.tasks import Task
 from rl_serial.errors import RunError, UserError
@@ -167,22 +167,28 @@ class SB3Agent:
 
     def judge(self, state: Any) -> Judgement:
         """Action values (DQN, QR-DQN's mean quantile) or probabilities and state values (PPO)."""
-        observations = torch.as_tensor(self.task.observe(state), device=self.model.device)
-        legal = self.task.legal_actions(state)
+        return self.assess(self.task.observe(state), self.task.legal_actions(state))
+
+    def assess(self, observations: Array, legal: Array) -> Judgement:
+        """The same from observations."""
+        inputs = torch.as_tensor(observations, device=self.model.device)
         policy: Any = self.model.policy
         policy.set_training_mode(False)
         with torch.no_grad():
             if self.preference == "probability":
                 masks = {"action_masks": legal} if isinstance(self.model, MaskablePPO) else {}
-                probabilities = policy.get_distribution(observations, **masks).distribution.probs
-                values = policy.predict_values(observations)[:, 0]
-                return Judgement(probabilities.cpu().numpy(), values.cpu().numpy())
-            if isinstance(self.model, QRDQN):
-                action_values = policy.quantile_net(observations).mean(dim=1)
+                preferences = policy.get_distribution(inputs, **masks).distribution.probs
+                values = policy.predict_values(inputs)[:, 0]
             else:
-                action_values = policy.q_net(observations)
-        numbers = action_values.cpu().numpy()
-        return Judgement(numbers, np.where(legal, numbers, -np.inf).max(axis=1))
+                if isinstance(self.model, QRDQN):
+                    preferences = policy.quantile_net(inputs).mean(dim=1)
+                else:
+                    preferences = policy.q_net(inputs)
+                allowed = torch.as_tensor(legal, device=self.model.device)
+                values = torch.where(allowed, preferences, -torch.inf).amax(dim=1)
+        if isinstance(observations, torch.Tensor):
+            return Judgement(preferences, values)
+        return Judgement(preferences.cpu().numpy(), values.cpu().numpy())
 
 
 def check_arguments(config: SB3AgentConfig, source: str) -> None:

@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from array_api_compat import array_namespace
 from torch import nn
 
 from rl_serial.agents.agent import Judgement
 from rl_serial.config import ValueAgentConfig
-from rl_serial.envs.chain import Array, map_state, select
+from rl_serial.envs.chain import Array, array_namespace, map_state, select
 from rl_serial.envs.random import fold_in, random_words
 from rl_serial.envs.tasks import Task, num_actions
 from rl_serial.errors import RunError
@@ -39,15 +38,24 @@ class ValueNetworkAgent:
 
     def judge(self, state: Any) -> Judgement:
         """Action values, and the largest legal one as the state's value."""
-        observations = torch.as_tensor(self.task.observe(state))
-        with torch.no_grad():
-            batches = [
-                self.network(batch.to(self.device)).cpu()
-                for batch in torch.split(observations, EVALUATION_BATCH)
-            ]
-        action_values = torch.cat(batches).numpy()
-        legal = self.task.legal_actions(state)
-        return Judgement(action_values, np.where(legal, action_values, -np.inf).max(axis=1))
+        return self.assess(self.task.observe(state), self.task.legal_actions(state))
+
+    def assess(self, observations: Array, legal: Array) -> Judgement:
+        """The same from observations."""
+        action_values = apply_network(self.network, observations, self.device)
+        xp = array_namespace(action_values)
+        return Judgement(action_values, xp.max(xp.where(legal, action_values, -xp.inf), axis=1))
+
+
+def apply_network(network: nn.Module, observations: Array, device: torch.device) -> Array:
+    """The network's outputs, in the library and on the device of ``observations`` [B, size]."""
+    with torch.no_grad():
+        batches = [
+            network(batch.to(device))
+            for batch in torch.split(torch.as_tensor(observations), EVALUATION_BATCH)
+        ]
+        outputs = torch.cat(batches) if len(batches) > 1 else batches[0]
+    return outputs if isinstance(observations, torch.Tensor) else outputs.cpu().numpy()
 
 
 def visited_states(task: Task[Any], seeds: Array) -> Any:

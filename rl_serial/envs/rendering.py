@@ -35,7 +35,7 @@ class Scene:
     total_reward: float = 0.0
     ended: bool = False
     # Numbers beside each action of the last state, by what they are: {"exact": [num_actions], …}
-    values: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    values: dict[str, NDArray[Any]] = field(default_factory=dict)
 
 
 def ansi(scene: Scene) -> str:
@@ -94,7 +94,7 @@ def rgb_array(scene: Scene) -> NDArray[np.uint8]:
         draw.text((20, y), name if legal else f"{name} (not legal)", ink, _font(12))
         for column, text in enumerate(cells_of_action):
             best = line > 0 and text.endswith("*")
-            position = (260 + 110 * column, y)
+            position = (220 + 150 * column, y)
             draw.text(position, text, _MARK if best else ink, _font(12), anchor="ra")
     return np.asarray(image)
 
@@ -183,6 +183,9 @@ def _action_table(scene: Scene) -> list[tuple[str, list[str], bool]]:
     for action, name in enumerate(scene.task.action_names):
         cells = []
         for numbers in scene.values.values():
+            if numbers.dtype.kind == "i":  # a count has no best
+                cells.append(f"{numbers[action]} ")
+                continue
             best = legal[action] and numbers[action] >= np.where(legal, numbers, -np.inf).max()
             cells.append(f"{numbers[action]:+.3f}{'*' if best else ' '}")
         rows.append((name, cells, bool(legal[action])))
@@ -193,7 +196,7 @@ def _action_lines(scene: Scene) -> list[str]:
     """The table of actions as text."""
     lines = []
     for name, cells, legal in _action_table(scene):
-        text = f"{name:<12}" + "".join(f"{cell:>22}" for cell in cells)
+        text = f"{name:<12}" + "".join(f"{cell:>24}" for cell in cells)
         lines.append(text.rstrip() if legal else f"{text}  not legal")
     return lines
 

@@ -10,9 +10,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar
 
-from array_api_compat import array_namespace
-
-from rl_serial.envs.chain import Array, Chain, TokenLayout, map_state, one_hot, require, select
+from rl_serial.envs.chain import (
+    Array,
+    Chain,
+    TokenLayout,
+    array_namespace,
+    map_state,
+    one_hot,
+    require,
+    select,
+)
 from rl_serial.envs.random import below, random_words
 
 S = TypeVar("S")

@@ -30,7 +30,15 @@ from pydantic import (
     model_validator,
 )
 
-from rl_serial.config import EnvConfig, RunConfig, parse_config, read_yaml, readable_errors, set_key
+from rl_serial.config import (
+    NETWORKS,
+    EnvConfig,
+    RunConfig,
+    parse_config,
+    read_yaml,
+    readable_errors,
+    set_key,
+)
 from rl_serial.errors import UserError
 
 Scalar = str | int | float | bool
@@ -39,6 +47,8 @@ Scalar = str | int | float | bool
 METRICS = ("eval/return", "eval/score", "eval/serial_horizon", "eval/serial_reach", "value/rmse")
 """What every finished run logs beside the accuracies; ``value/rmse`` if the agent has values."""
 ACCURACY = re.compile(r"value/accuracy/remaining_(\d+)")
+SEARCHED = re.compile(r"search/(true|learned)/score/(one_ply|\d+)")
+"""What a run logs at its end whose ``evaluation.simulations`` ask for searches."""
 SEED = "seed"
 
 
@@ -412,9 +422,10 @@ def _resolved(
                 set_key(data, key, copy.deepcopy(value))
         run = RunConfig.model_validate(data)
         # What parts of a run ask of each other is the same for all that are alike in these.
-        networks = [run.network is None, run.policy_network is None]
-        policy = getattr(run.agent, "policy", None)
-        alike = _canonical([data["env"], run.agent.kind, policy, networks])
+        networks = [getattr(run, key) is None for key in NETWORKS]
+        agent = [getattr(run.agent, key, None) for key in ("kind", "policy", "dynamics")]
+        searches = bool(run.evaluation.simulations)
+        alike = _canonical([data["env"], agent, networks, searches])
         if alike not in seen:
             parse_config(copy.deepcopy(data), "")
             seen.add(alike)
@@ -485,7 +496,9 @@ def _check_metrics(study: Study, source: str) -> None:
 
 def _check_metric(metric: str, run: PlannedRun, where: str) -> None:
     accuracy = ACCURACY.fullmatch(metric)
-    if not accuracy and metric not in METRICS:
+    if searched := SEARCHED.fullmatch(metric):
+        _check_searched(searched, run, where)
+    elif not accuracy and metric not in METRICS:
         raise UserError(
             f"{where}: {metric!r} is never logged; there are {', '.join(METRICS)}, "
             "value/accuracy/remaining_1, …"
@@ -499,6 +512,21 @@ def _check_metric(metric: str, run: PlannedRun, where: str) -> None:
                 f"{where}: {metric!r} is never logged at serial depth {depth} "
                 f"(in the run with {describe(run.columns)})"
             )
+
+
+def _check_searched(searched: re.Match[str], run: PlannedRun, where: str) -> None:
+    metric, dynamics, simulations = searched.group(0, 1, 2)
+    asked = run.config["evaluation"]["simulations"]
+    if not asked or simulations not in ("one_ply", *map(str, asked)):
+        raise UserError(
+            f"{where}: {metric!r} is never logged where base.evaluation.simulations is {asked} "
+            f"(in the run with {describe(run.columns)})"
+        )
+    if dynamics == "learned" and run.config["agent"].get("dynamics") != "learned":
+        raise UserError(
+            f"{where}: {metric!r} is logged only where agent.dynamics is learned "
+            f"(not in the run with {describe(run.columns)})"
+        )
 
 
 def _check_columns(study: Study, source: str, smoke: bool) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from rl_serial.config import NetworkConfig, RunConfig, SB3AgentConfig
+from rl_serial.config import NETWORKS, RunConfig, SB3AgentConfig
 from rl_serial.errors import RunError, UserError
 from rl_serial.study.design import PlannedRun, Study, blamed
 from rl_serial.study.engines import Engine, Job
@@ -46,7 +46,7 @@ def check_networks(study: Study, source: str, known: Collection[str] = ()) -> No
     seen: set[str] = set()
     for run in runs:
         env = run.config["env"]
-        parts = {key: run.config[key] for key in ("network", "policy_network", "agent")}
+        parts = {key: run.config[key] for key in (*NETWORKS, "agent")}
         fresh = {
             key: value
             for key, value in parts.items()
@@ -57,8 +57,7 @@ def check_networks(study: Study, source: str, known: Collection[str] = ()) -> No
         config = RunConfig.model_validate(run.config)
         try:
             for key in fresh.keys() - {"agent"}:
-                network: NetworkConfig = getattr(config, key)
-                trunk_settings(network, config.env.task(), key)
+                trunk_settings(config, key, config.env.task())
             if "agent" in fresh and isinstance(config.agent, SB3AgentConfig):
                 from rl_serial.agents.sb3 import check_arguments
 

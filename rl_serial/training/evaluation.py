@@ -125,10 +125,15 @@ class Evaluator:
         # [serial_depth, num_actions]: how often each action would be right.
         self.right_shares = self._by_remaining(self.right)
 
+    def score(self, agent: Agent) -> tuple[float, float, tuple[float, float]]:
+        """An agent's mean return, its score and the score's 95 % interval over instances."""
+        returns = play(agent, self.task, self.seeds)
+        score = score_with_interval(returns, self.random_returns, self.optimal_returns)
+        return float(returns.mean()), *score
+
     def __call__(self, agent: Agent) -> Evaluation:
         """Examine an agent."""
-        returns = play(agent, self.task, self.seeds)
-        score, interval = score_with_interval(returns, self.random_returns, self.optimal_returns)
+        mean_return, score, interval = self.score(agent)
         judgement = agent.judge(self.states)
         choices = decide(judgement, self.legal)
         chosen = choices[:, None] == np.arange(self.right.shape[1])
@@ -139,8 +144,8 @@ class Evaluator:
             best = np.where(self.legal, self.exact, -np.inf).max(axis=1)
             rmse = float(np.sqrt(np.mean((judgement.values - best) ** 2)))
         return Evaluation(
-            instances=returns.size,
-            mean_return=float(returns.mean()),
+            instances=self.seeds.size,
+            mean_return=mean_return,
             random_return=float(self.random_returns.mean()),
             optimal_return=float(self.optimal_returns.mean()),
             score=score,

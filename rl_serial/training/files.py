@@ -15,11 +15,12 @@ from rl_serial.errors import UserError
 
 FORMAT = "rl_serial 1"
 KEPT_CHECKPOINTS = 2
+PARTIAL = ".partial"
 
 
 def write_atomically(file: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write a file so that a crash at any moment leaves the old one or the new one, whole."""
-    partial = file.with_name(f".{file.name}.partial")
+    partial = file.with_name(f".{file.name}{PARTIAL}")
     try:
         with partial.open("wb") as stream:
             write(stream)
@@ -28,6 +29,11 @@ def write_atomically(file: Path, write: Callable[[IO[bytes]], object]) -> None:
         os.replace(partial, file)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def is_partial(file: Path) -> bool:
+    """Whether this is what a kill left of a write."""
+    return file.suffix == PARTIAL
 
 
 def write_text(file: Path, text: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,13 +12,16 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rl_serial.config import RunConfig
 from rl_serial.errors import UserError
 from rl_serial.tables import markdown_table
 from rl_serial.training.evaluation import RIGHT, Evaluation, Evaluator
-from rl_serial.training.run import load_run, load_with_zip
+from rl_serial.training.files import write_text
+from rl_serial.training.run import load_run, load_searcher, load_with_zip
+from rl_serial.training.simulations import ONE_PLY, SearchScore, search_scores
 
 # Told apart without colour: by marker and line style.
 _STYLES = (("o", "-"), ("s", "--"), ("^", "-."), ("D", ":"), ("v", "-"), ("x", "--"))
@@ -79,6 +84,108 @@ def evaluate_runs(
     return examined
 
 
+def search_runs(
+    folders: list[Path],
+    simulations: list[int],
+    *,
+    dynamics: str = "true",
+    algorithm: str = "gumbel",
+    instances: int | None = None,
+    seed: int | None = None,
+    table: Path | None = None,
+    figure: Path | None = None,
+    device: str = "auto",
+) -> dict[str, list[SearchScore]]:
+    """Put a search on top of the agents of runs; print scores by simulations.
+
+    Args:
+        folders: finished runs of agents with values.
+        simulations: 0 is the agent's raw network.
+        dynamics: the model that is searched in, true or learned.
+        algorithm: gumbel or puct.
+        instances: episodes played; None: as each run's configuration says; so the next.
+        seed: chooses the evaluation instances.
+        table: where to write the scores as CSV.
+        figure: where to draw them.
+        device: auto, cpu or cuda.
+
+    Raises:
+        UserError: a folder that holds no finished run of an agent with values; dynamics that a run
+            has not learned.
+    """
+    scores: dict[str, list[SearchScore]] = {}
+    for folder in folders:
+        config, agent, searcher = load_searcher(folder, 0, dynamics, algorithm, device)
+        settings, task = config.evaluation, config.env.task()
+        evaluator = Evaluator(
+            task,
+            settings.instances if instances is None else instances,
+            per_remaining=1,
+            seed=settings.seed if seed is None else seed,
+        )
+        scores[config.name] = search_scores(
+            task, agent, searcher.dynamics, evaluator, simulations, algorithm
+        )
+    rows = [
+        (
+            name,
+            found.simulations,
+            f"{found.score:.3f} ({found.interval[0]:.3f} to {found.interval[1]:.3f})",
+            f"{found.seconds:.2f}",
+        )
+        for name, found_scores in scores.items()
+        for found in found_scores
+    ]
+    print(markdown_table(("run", "simulations", "score (95 % over instances)", "seconds"), rows))
+    if table is not None:
+        _write_scores(scores, dynamics, algorithm, table)
+    if figure is not None:
+        draw_search(scores, figure)
+    return scores
+
+
+def _write_scores(
+    scores: dict[str, list[SearchScore]], dynamics: str, algorithm: str, file: Path
+) -> None:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    header = ("run", "dynamics", "algorithm", "simulations", "return", "score", "low", "high")
+    writer.writerow(header)
+    for name, found_scores in scores.items():
+        for found in found_scores:
+            numbers = (found.mean_return, found.score, *found.interval)
+            writer.writerow((name, dynamics, algorithm, found.simulations, *numbers))
+    try:
+        write_text(file, stream.getvalue())
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror or error}") from None
+
+
+def draw_search(scores: dict[str, list[SearchScore]], file: Path) -> None:
+    """Draw scores by simulations, with their intervals."""
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    for i, (name, found_scores) in enumerate(scores.items()):
+        searched = [found for found in found_scores if found.simulations != ONE_PLY]
+        marker, line = _STYLES[i % len(_STYLES)]
+        axes.errorbar(
+            [int(found.simulations) for found in searched],
+            [found.score for found in searched],
+            yerr=[found.interval[1] - found.score for found in searched],
+            marker=marker,
+            linestyle=line,
+            color=_grey(i, len(scores)),
+            capsize=2,
+            label=name,
+        )
+    axes.set_xscale("symlog", base=2, linthresh=1)
+    axes.xaxis.set_major_formatter("{x:.0f}")
+    axes.set_xlabel("simulations of a decision (0: raw network)")
+    axes.set_ylabel("score (0 random, 1 optimal)")
+    axes.axhline(1, color="0.5", linewidth=0.8, linestyle=":")
+    axes.legend(frameon=False)
+    _save(figure, file)
+
+
 def summary_table(examined: list[ExaminedRun]) -> str:
     """Score, serial horizon and serial reach of each run."""
     rows = []
@@ -127,7 +234,7 @@ def draw_accuracy(examined: list[ExaminedRun], file: Path) -> None:
             run.evaluation.accuracy[shown],
             marker=marker,
             linestyle=line,
-            color=str(0.15 + 0.4 * i / max(1, len(examined) - 1)),
+            color=_grey(i, len(examined)),
             label=f"{run.config.name}: serial horizon {horizon}",
         )
     chance = examined[0].evaluation.chance
@@ -137,6 +244,14 @@ def draw_accuracy(examined: list[ExaminedRun], file: Path) -> None:
     axes.set_ylabel("accuracy of decisions")
     axes.set_ylim(0.4, 1.02)
     axes.legend(frameon=False)
+    _save(figure, file)
+
+
+def _grey(index: int, count: int) -> str:
+    return str(0.15 + 0.4 * index / max(1, count - 1))
+
+
+def _save(figure: Figure, file: Path) -> None:
     try:
         figure.savefig(file, dpi=150)
     except (OSError, ValueError) as error:

@@ -22,11 +22,20 @@ from torch import nn
 
 from rl_serial.agents.agent import Agent
 from rl_serial.agents.baselines import OptimalAgent, RandomAgent
+from rl_serial.agents.dynamics import (
+    Dynamics,
+    DynamicsNetwork,
+    LearnedDynamics,
+    TrueDynamics,
+    rollout_error,
+)
+from rl_serial.agents.search import SearchAgent, SearchTrainer
 from rl_serial.agents.value import ValueTrainer
 from rl_serial.config import (
     BaselineConfig,
     NetworkConfig,
     RunConfig,
+    SearchAgentConfig,
     ValueAgentConfig,
     parse_config,
     read_yaml,
@@ -39,6 +48,7 @@ from rl_serial.networks import Account, Network, account, build_trunk, solve_wid
 from rl_serial.training.evaluation import Evaluation, Evaluator
 from rl_serial.training.files import (
     checkpoints,
+    is_partial,
     load_tensors,
     save_checkpoint,
     save_tensors,
@@ -46,6 +56,7 @@ from rl_serial.training.files import (
     write_text,
 )
 from rl_serial.training.monitoring import Monitor, metrics_of
+from rl_serial.training.simulations import search_scores
 from rl_serial.training.watching import animated_gif, watch_episode
 
 EVALUATIONS = 10
@@ -99,15 +110,25 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def trunk_settings(network: NetworkConfig, task: Task[Any], key: str = "network") -> dict[str, Any]:
-    """The settings of a trunk, its width solved from the budget where one is given.
+def trunk_settings(config: RunConfig, key: str, task: Task[Any]) -> dict[str, Any]:
+    """The settings of the trunk that ``key`` describes, its width solved where a budget is given.
+
+    Args:
+        config: of the run.
+        key: network, policy_network or model_network. The budget of model_network is that of its
+            trunk with one output.
+        task: the run's.
 
     Raises:
         UserError: a depth that the trunk cannot have, or a budget that no width meets.
     """
+    network: NetworkConfig = getattr(config, key)
+    layout, outputs = task.layout, num_actions(task)
+    if key == "model_network":
+        layout, outputs = DynamicsNetwork.input_layout(layout, outputs), 1
     settings: dict[str, Any] = {
         "kind": network.kind,
-        "layout": task.layout,
+        "layout": layout,
         "depth": network.depth,
         "loops": network.loops,
     }
@@ -116,7 +137,7 @@ def trunk_settings(network: NetworkConfig, task: Task[Any], key: str = "network"
             settings["width"] = network.width
         else:
             budget = network.budget.model_dump(exclude_none=True)
-            settings["width"] = solve_width(num_outputs=num_actions(task), **settings, **budget)
+            settings["width"] = solve_width(num_outputs=outputs, **settings, **budget)
         with torch.device("meta"):
             build_trunk(**settings)
     except ValueError as error:
@@ -134,13 +155,28 @@ def make_trainer(
     """
     assert config.network is not None
     torch.manual_seed(config.seed)
-    value_trunk = trunk_settings(config.network, task)
-    policy_trunk = value_trunk
+    actions = num_actions(task)
+    value_trunk = policy_trunk = trunk_settings(config, "network", task)
     if config.policy_network is not None:
-        policy_trunk = trunk_settings(config.policy_network, task, "policy_network")
+        policy_trunk = trunk_settings(config, "policy_network", task)
     if isinstance(config.agent, ValueAgentConfig):
-        network = Network(build_trunk(**value_trunk), num_actions(task))
+        network = Network(build_trunk(**value_trunk), actions)
         return ValueTrainer(task, config.agent, network.to(device), config.seed, device)
+    if isinstance(config.agent, SearchAgentConfig):
+        model = None
+        if config.model_network is not None:
+            trunk = build_trunk(**trunk_settings(config, "model_network", task))
+            model = DynamicsNetwork(trunk, task.layout, actions).to(device)
+        return SearchTrainer(
+            task,
+            config.agent,
+            Network(build_trunk(**policy_trunk), actions).to(device),
+            Network(build_trunk(**value_trunk), 1).to(device),
+            model,
+            config.seed,
+            device,
+            log,
+        )
     from rl_serial.agents.sb3 import SB3Trainer, check_arguments
     from rl_serial.envs.gym import SerialVectorEnv
 
@@ -155,10 +191,11 @@ def make_trainer(
 
 def account_networks(networks: dict[str, nn.Module], task: Task[Any]) -> dict[str, Account]:
     """What each network costs."""
-    return {
-        name: account(network, torch.zeros(1, task.layout.size, device=_device_of(network)))
-        for name, network in networks.items()
-    }
+    accounts = {}
+    for name, network in networks.items():
+        size = network.input_size if isinstance(network, DynamicsNetwork) else task.layout.size
+        accounts[name] = account(network, torch.zeros(1, size, device=_device_of(network)))
+    return accounts
 
 
 def train(
@@ -184,20 +221,49 @@ def train(
     """
     chosen_device = choose_device(device)
     task = config.env.task()
-    _prepare_folder(config, folder, resume)
+    _check_folder(config, folder, resume)
     summary = {"status": "running", "config": config.model_dump(mode="json")} | _surroundings(
         chosen_device
     )
+    # What the configuration cannot have is refused before the folder is made.
+    evaluator = _make_evaluator(config, task)
+    run: _BaselineRun | _Run
+    if isinstance(config.agent, BaselineConfig):
+        run = _BaselineRun(config, task, evaluator, folder, summary)
+    else:
+        run = _Run(config, task, evaluator, folder, summary, chosen_device, progress)
+    _make_folder(config, folder)
     try:
-        evaluator = _make_evaluator(config, task)
-        if isinstance(config.agent, BaselineConfig):
-            return _examine_baseline(config, task, evaluator, folder, summary)
-        return _Run(config, task, evaluator, folder, summary, chosen_device, progress).carry_out()
-    except (UserError, RunError, OSError) as error:
+        return run.carry_out()
+    except (RunError, OSError) as error:
         _record_failure(folder, summary, error)
         if isinstance(error, OSError):
             raise RunError(f"{folder}: {error.strerror or error}; --resume goes on") from error
         raise
+
+
+class _BaselineRun:
+    """The examination of an agent that needs no training."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        task: Task[Any],
+        evaluator: Evaluator,
+        folder: Path,
+        summary: dict[str, Any],
+    ) -> None:
+        self.agent, self.evaluator = _baseline(config, task), evaluator
+        self.folder, self.summary = folder, summary
+
+    def carry_out(self) -> Evaluation:
+        evaluation = self.evaluator(self.agent)
+        monitor = Monitor(self.folder)
+        monitor.evaluation(0, metrics_of(evaluation))
+        monitor.close()
+        self.summary |= {"status": "done", "final": _final(evaluation)}
+        write_json(self.folder / "summary.json", self.summary)
+        return evaluation
 
 
 class _Run:
@@ -215,29 +281,43 @@ class _Run:
     ) -> None:
         self.config, self.task, self.evaluator = config, task, evaluator
         self.folder, self.summary = folder, summary
+        self.progress = progress
         self.trainer = make_trainer(config, task, device, self._log)
+        self.spent = {"seconds": 0.0, "cpu_seconds": 0.0}  # before this start
         saved = checkpoints(folder / "checkpoints")
         if saved:
-            self.trainer.load_state_dict(load_tensors(saved[-1])["trainer"])
-        self.monitor = Monitor(folder, resumed_at=self.trainer.step if saved else None)
+            state = load_tensors(saved[-1])
+            self.trainer.load_state_dict(state["trainer"])
+            self.spent = state["spent"]
         self.every = config.evaluation.every or max(1, self.trainer.total // EVALUATIONS)
         self.last_checked = self.trainer.step if saved else -1
-        if progress:
-            self.monitor.start_progress(config.name, self.trainer.total, self.trainer.step)
 
     def carry_out(self) -> Evaluation:
+        resumed_at = self.trainer.step if self.last_checked >= 0 else None
+        self.monitor = Monitor(self.folder, resumed_at)
+        try:
+            return self._train()
+        finally:
+            self.monitor.close()
+
+    def _train(self) -> Evaluation:
         accounts = account_networks(self.trainer.networks, self.task)
         self.summary["accounts"] = {name: asdict(cost) for name, cost in accounts.items()}
         write_json(self.folder / "summary.json", self.summary)
-        started, first_step = time.perf_counter(), self.trainer.step
-        try:
-            self.trainer.train(self._pause)
-            self.monitor.advance_progress(self.trainer.step)
-            evaluation = self._check()
-            self._finish(evaluation, time.perf_counter() - started, first_step)
-        finally:
-            self.monitor.close()
+        if self.progress:
+            self.monitor.start_progress(self.config.name, self.trainer.total, self.trainer.step)
+        self.started = _clocks()
+        self.trainer.train(self._pause)
+        self.monitor.advance_progress(self.trainer.step)
+        evaluation = self._check()
+        self._finish(evaluation)
         return evaluation
+
+    def _spent(self) -> dict[str, float]:
+        """Seconds on the clock and of the processor since the run began, evaluations included."""
+        return {
+            name: self.spent[name] + now - self.started[name] for name, now in _clocks().items()
+        }
 
     def _log(self, tag: str, value: float, step: int) -> None:
         self.monitor.scalar(tag, value, step)
@@ -254,26 +334,65 @@ class _Run:
         step = self.trainer.step
         evaluation = self.evaluator(self.trainer.agent)
         self.monitor.evaluation(step, metrics_of(evaluation) | self.trainer.metrics)
-        save_checkpoint(self.folder / "checkpoints", step, {"trainer": self.trainer.state_dict()})
+        state = {"trainer": self.trainer.state_dict(), "spent": self._spent()}
+        save_checkpoint(self.folder / "checkpoints", step, state)
         self.last_checked = step
         return evaluation
 
-    def _finish(self, evaluation: Evaluation, seconds: float, first_step: int) -> None:
+    def _finish(self, evaluation: Evaluation) -> None:
+        spent = self._spent()
         save_tensors(self.folder / "model.pt", {"model": self.trainer.model_state()})
         agent, seed = self.trainer.agent, self.config.evaluation.seed
         gif, size = animated_gif(watch_episode(agent, self.task, seed=seed))
         self.monitor.animation("episode", gif, size, self.trainer.step)
         flat = {k: v for k, v in _flatten(self.config.model_dump()).items() if v is not None}
-        metrics = metrics_of(evaluation)
-        self.monitor.finish(flat, metrics)
+        extra = self._search_metrics() | self._model_metrics()
+        for tag, number in extra.items():
+            self.monitor.scalar(tag, number, self.trainer.step)
+        self.monitor.finish(flat, metrics_of(evaluation) | extra)
         self.summary |= {
             "status": "done",
             "steps": self.trainer.step,
-            "seconds": seconds,
-            "steps_per_second": (self.trainer.step - first_step) / seconds,
-            "final": _final(evaluation),
-        }
+            "steps_per_second": self.trainer.step / spent["seconds"],
+            "final": _final(evaluation) | extra,
+        } | spent
         write_json(self.folder / "summary.json", self.summary)
+
+    def _search_metrics(self) -> dict[str, float]:
+        """Scores of searches on top of the trained agent, where the configuration asks for them."""
+        counts = self.config.evaluation.simulations
+        metrics = {}
+        for name, dynamics in searchable(self.trainer, self.task).items() if counts else ():
+            agent = without_search(self.trainer)
+            for found in search_scores(self.task, agent, dynamics, self.evaluator, counts):
+                metrics[f"search/{name}/{found.tag}"] = found.score
+        return metrics
+
+    def _model_metrics(self) -> dict[str, float]:
+        """How the error of learned dynamics compounds, where there are any."""
+        learned = searchable(self.trainer, self.task).get("learned")
+        if learned is None:
+            return {}
+        steps = self.task.chain.serial_depth
+        error = rollout_error(learned, self.task, self.evaluator.seeds, steps)
+        return {f"model/exact/step_{k}": float(e) for k, e in enumerate(error.exact, start=1)}
+
+
+def _clocks() -> dict[str, float]:
+    return {"seconds": time.perf_counter(), "cpu_seconds": time.process_time()}
+
+
+def without_search(trainer: Trainer) -> Agent:
+    """The agent of a trainer as its networks alone make it."""
+    return trainer.raw_agent if isinstance(trainer, SearchTrainer) else trainer.agent
+
+
+def searchable(trainer: Trainer, task: Task[Any]) -> dict[str, Dynamics]:
+    """The models that a trained agent can be searched in: true, and learned where it has one."""
+    dynamics: dict[str, Dynamics] = {"true": TrueDynamics(task)}
+    if isinstance(trainer, SearchTrainer) and isinstance(trainer.dynamics, LearnedDynamics):
+        dynamics["learned"] = trainer.dynamics
+    return dynamics
 
 
 def load_run(folder: Path, device: str = "auto") -> tuple[RunConfig, Agent]:
@@ -282,13 +401,58 @@ def load_run(folder: Path, device: str = "auto") -> tuple[RunConfig, Agent]:
     Raises:
         UserError: the folder holds no run, or an unfinished or damaged one.
     """
+    config, trainer = load_trained(folder, device)
+    return config, trainer if isinstance(trainer, OptimalAgent | RandomAgent) else trainer.agent
+
+
+def load_searcher(
+    folder: Path,
+    simulations: int,
+    dynamics: str = "true",
+    algorithm: str = "gumbel",
+    device: str = "auto",
+) -> tuple[RunConfig, Agent, SearchAgent]:
+    """The configuration of a finished run, its agent without search, and with one on top.
+
+    Args:
+        folder: of any agent with values.
+        simulations: of a decision.
+        dynamics: true, or learned where the run has learned them.
+        algorithm: gumbel or puct.
+        device: where the networks run.
+
+    Raises:
+        UserError: as :func:`load_run`; an agent without values; dynamics that were not learned.
+    """
+    config, trainer = load_trained(folder, device)
+    if isinstance(trainer, RandomAgent):
+        raise UserError(f"{folder}: the agent random has no values to search with")
+    task = config.env.task()
+    agent: Agent = trainer
+    models: dict[str, Dynamics] = {"true": TrueDynamics(task)}
+    if not isinstance(trainer, OptimalAgent):
+        agent, models = without_search(trainer), searchable(trainer, task)
+    if dynamics not in models:
+        raise UserError(
+            f"{folder}: has no {dynamics} dynamics; there are {', '.join(models)} "
+            "(agent.kind search with agent.dynamics learned trains its own)"
+        )
+    searcher = SearchAgent(task, agent, models[dynamics], simulations, algorithm)
+    return config, agent, searcher
+
+
+def load_trained(folder: Path, device: str = "auto") -> tuple[RunConfig, Any]:
+    """The configuration of a finished run, and its trained trainer or its baseline agent.
+
+    Raises:
+        UserError: the folder holds no run, or an unfinished or damaged one.
+    """
     config, trainer = load_trainer(folder, device)
-    if isinstance(trainer, OptimalAgent | RandomAgent):
-        return config, trainer
-    if not (folder / "model.pt").exists():
-        raise UserError(f"{folder}: this run is not finished; rl-serial train --resume goes on")
-    _load_model(trainer, folder / "model.pt")
-    return config, trainer.agent
+    if not isinstance(trainer, OptimalAgent | RandomAgent):
+        if not (folder / "model.pt").exists():
+            raise UserError(f"{folder}: this run is not finished; rl-serial train --resume goes on")
+        _load_model(trainer, folder / "model.pt")
+    return config, trainer
 
 
 def load_with_zip(
@@ -327,24 +491,36 @@ def _load_model(trainer: Trainer, file: Path) -> None:
         raise UserError(f"{file}: does not fit the network that config.yaml describes") from None
 
 
-def _prepare_folder(config: RunConfig, folder: Path, resume: bool) -> None:
-    text = write_yaml(config)
+def _check_folder(config: RunConfig, folder: Path, resume: bool) -> None:
+    """Refuse a folder in which something else is; one without a whole file is as good as none."""
+    try:
+        holds_something = folder.exists() and any(not is_partial(path) for path in folder.iterdir())
+    except OSError as error:
+        raise UserError(f"{folder}: {error.strerror or error}") from None
+    if not holds_something:
+        return
+    if not resume:
+        raise UserError(
+            f"{folder}: this folder exists; --resume goes on with the run in it, "
+            "name=... starts another"
+        )
     file = folder / "config.yaml"
-    if folder.exists() and any(folder.iterdir()):
-        if not resume:
-            raise UserError(
-                f"{folder}: this folder exists; --resume goes on with the run in it, "
-                "name=... starts another"
-            )
-        if file.exists() and file.read_text() != text:
-            differing = _differences(read_yaml(file), config.model_dump(mode="json"))
-            raise UserError(
-                f"{folder}: holds a run of another configuration ({', '.join(differing)} differ); "
-                "name=... starts another"
-            )
+    if not file.exists():
+        raise UserError(
+            f"{folder}: holds no run (config.yaml is missing); name=... starts one elsewhere"
+        )
+    if file.read_text() != write_yaml(config):
+        differing = _differences(read_yaml(file), config.model_dump(mode="json"))
+        raise UserError(
+            f"{folder}: holds a run of another configuration ({', '.join(differing)} differ); "
+            "name=... starts another"
+        )
+
+
+def _make_folder(config: RunConfig, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(file, text)
+        write_text(folder / "config.yaml", write_yaml(config))
     except OSError as error:
         raise UserError(f"{folder}: {error.strerror or error}") from None
 
@@ -370,17 +546,6 @@ def _baseline(config: RunConfig, task: Task[Any]) -> Agent:
     # The random agent's dice differ from those of the evaluator's own random play.
     random = config.agent.kind == "random"
     return RandomAgent(task, config.seed + 1_000_003) if random else OptimalAgent(task)
-
-
-def _examine_baseline(
-    config: RunConfig, task: Task[Any], evaluator: Evaluator, folder: Path, summary: dict[str, Any]
-) -> Evaluation:
-    evaluation = evaluator(_baseline(config, task))
-    monitor = Monitor(folder)
-    monitor.evaluation(0, metrics_of(evaluation))
-    monitor.close()
-    write_json(folder / "summary.json", summary | {"status": "done", "final": _final(evaluation)})
-    return evaluation
 
 
 def _final(evaluation: Evaluation) -> dict[str, Any]:

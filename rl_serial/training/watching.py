@@ -3,20 +3,42 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from rl_serial.agents.agent import Agent, decide
+from rl_serial.agents.agent import Agent, Judgement, decide
+from rl_serial.agents.search import SearchAgent
 from rl_serial.envs.random import evaluation_seeds
-from rl_serial.envs.rendering import FRAMES_PER_SECOND, Scene, rgb_array
+from rl_serial.envs.rendering import FRAMES_PER_SECOND, Scene, ansi, rgb_array
 from rl_serial.envs.tasks import Task
+from rl_serial.training.trees import TreeNode, beside, draw_tree, tree_lines, tree_of
 
 
-def watch_episode(agent: Agent, task: Task[Any], instance: int = 0, seed: int = 0) -> list[Scene]:
-    """The scenes of an evaluation episode, from its first state to its end.
+@dataclass(frozen=True)
+class Moment:
+    """What is shown of an episode at a time: the scene and, of an agent that searches, its tree."""
+
+    scene: Scene
+    searches: bool = False
+    tree: TreeNode | None = None
+
+    def text(self) -> str:
+        """As text."""
+        lines = ["", "search tree", *tree_lines(self.tree)] if self.tree else []
+        return "\n".join([ansi(self.scene), *lines])
+
+    def picture(self) -> NDArray[np.uint8]:
+        """As a picture [height, width, 3], of the same size all through an episode."""
+        frame = rgb_array(self.scene)
+        return beside(frame, draw_tree(self.tree)) if self.searches else frame
+
+
+def watch_episode(agent: Agent, task: Task[Any], instance: int = 0, seed: int = 0) -> list[Moment]:
+    """An evaluation episode from its first state to its end.
 
     Args:
         agent: who plays.
@@ -25,31 +47,43 @@ def watch_episode(agent: Agent, task: Task[Any], instance: int = 0, seed: int = 
         seed: as in the evaluation.
     """
     state = task.initial(evaluation_seeds(2 * seed, instance + 1, np)[instance:])
-    states, total, ended = [state], 0.0, False
+    states, total = [state], 0.0
     actions: list[int] = []
-    scenes = []
+    moments = []
+    searches = isinstance(agent, SearchAgent) and agent.simulations > 0
     while True:
         judgement = agent.judge(state)
-        values = {"exact": task.action_values(state)[0]}
-        if agent.preference != "none":
-            label = "agent" if agent.preference == "action value" else f"agent ({agent.preference})"
-            values[label] = judgement.preferences[0]
-        shown = {} if ended else values
-        scenes.append(Scene(task, tuple(states), tuple(actions), total, ended, shown))
-        if ended:
-            return scenes
+        values: dict[str, NDArray[Any]] = {"exact": task.action_values(state)[0]}
+        values |= _own_numbers(agent, judgement)
+        tree = None
+        if isinstance(agent, SearchAgent) and searches and task.legal_actions(state).sum() > 1:
+            output, _ = agent.search(state)
+            tree = tree_of(output.tree, task.action_names)
+            values["visits"] = np.asarray(output.visit_counts[0])
+        scene = Scene(task, tuple(states), tuple(actions), total, values=values)
+        moments.append(Moment(scene, searches, tree))
         action = decide(judgement, task.legal_actions(state))
         transition = task.step(state, action)
-        state, ended = transition.state, bool(transition.terminated[0])
+        state = transition.state
         states.append(state)
         actions.append(int(action[0]))
         total += float(transition.reward[0])
+        if bool(transition.terminated[0]):
+            last = Scene(task, tuple(states), tuple(actions), total, ended=True)
+            return [*moments, Moment(last, searches)]
 
 
-def animated_gif(scenes: list[Scene]) -> tuple[bytes, tuple[int, int]]:
-    """The scenes as an animated GIF, and its size (width, height)."""
-    frames: list[NDArray[np.uint8]] = [rgb_array(scene) for scene in scenes]
-    images = [Image.fromarray(frame) for frame in frames]
+def _own_numbers(agent: Agent, judgement: Judgement) -> dict[str, NDArray[np.float32]]:
+    """An agent's preferences, by what they are called beside the exact values."""
+    if agent.preference == "none":
+        return {}
+    label = "agent" if agent.preference == "action value" else f"agent ({agent.preference})"
+    return {label: judgement.preferences[0]}
+
+
+def animated_gif(moments: list[Moment]) -> tuple[bytes, tuple[int, int]]:
+    """An episode as an animated GIF, and its size (width, height)."""
+    images = [Image.fromarray(moment.picture()) for moment in moments]
     stream = io.BytesIO()
     images[0].save(
         stream,

@@ -74,6 +74,11 @@ def test_resolved_configuration_round_trips() -> None:
         ("network=null", r"network: missing; the agent value needs one"),
         ("agent.kind=optimal", r"network: the agent optimal has no network"),
         ("policy_network={width: 8}", r"policy_network: the agent value has no policy"),
+        ("model_network={width: 8}", r"model_network: only agent\.kind search with .* learned has"),
+        ("agent={kind: search, dynamics: learned}", r"model_network: missing; .* needs one"),
+        ("agent={kind: search, dynamics: dreamt}", r"agent\.dynamics: .*'true' or 'learned'"),
+        ("agent={kind: search, n_step: 3}", r"agent\.n_step: unknown key; there are kind, dyn"),
+        ("evaluation.simulations=[-1]", r"evaluation\.simulations\.0: .*greater than or equal"),
         ("depth", r"'depth': an override is key\.path=value"),
         ("seed.x=1", r"seed\.x: seed holds 0"),
         (
@@ -117,7 +122,8 @@ def test_shipped_configuration_loads_and_meets_its_budget(file: Path) -> None:
     assert config.name == file.stem
     assert config.network is not None
     task = config.env.task()
-    network = Network(build_trunk(**trunk_settings(config.network, task)), len(task.action_names))
+    trunk = build_trunk(**trunk_settings(config, "network", task))
+    network = Network(trunk, len(task.action_names))
     if config.network.budget is not None:
         assert config.network.budget.parameters is not None
         parameters = sum(parameter.numel() for parameter in network.parameters())
@@ -127,7 +133,8 @@ def test_shipped_configuration_loads_and_meets_its_budget(file: Path) -> None:
 def test_shipped_configurations_pair_settings_and_shapes() -> None:
     """Each serial configuration has its twin, and each deep one its shallow one, alike else."""
     names = {file.stem for file in CONFIGS}
-    swaps = (("s5", "z5"), ("_110_", "_170_"), ("layered", "flat"), ("deep", "shallow"))
+    swaps = (("s5", "z5"), ("_110_", "_170_"), ("layered", "flat"))
+    swaps += (("pointer_random", "pointer_shift"), ("deep", "shallow"))
     for name in names - {"automaton_s5_value_recurrent"}:
         for one, other in swaps:
             if one not in name:

@@ -18,6 +18,7 @@ from rl_serial.errors import RunError, UserError
 from rl_serial.training import files, run
 
 ENV = {"id": "rl_serial/PermutationAutomatonBet-v0", "serial_depth": 4, "start": "uniform"}
+STEER = {"id": "rl_serial/PermutationAutomatonSteer-v0", "serial_depth": 4}
 NETWORK = {"kind": "residual", "depth": 2, "width": 16}
 EVALUATION = {"instances": 64, "per_remaining": 16}
 ARGUMENTS = {
@@ -56,12 +57,14 @@ ARGUMENTS = {
         },
     },
 }
+SEARCH = {"timesteps": 640, "num_envs": 8, "simulations": 3, "updates": 2, "batch_size": 32}
+ARGUMENTS |= {"search": SEARCH, "search_learned": SEARCH | {"dynamics": "learned"}}
 AGENTS = list(ARGUMENTS)
 
 
 def config(name: str, **changes: object) -> RunConfig:
-    kind = "value" if name == "td0" else name
-    total = ARGUMENTS[name].get("updates", ARGUMENTS[name].get("timesteps"))
+    kind = {"td0": "value", "search_learned": "search"}.get(name, name)
+    total = ARGUMENTS[name].get("timesteps", ARGUMENTS[name].get("updates"))
     data = {
         "name": name,
         "env": ENV,
@@ -69,6 +72,11 @@ def config(name: str, **changes: object) -> RunConfig:
         "agent": {"kind": kind} | ARGUMENTS[name],
         "evaluation": EVALUATION | {"every": total // 5},
     }
+    if kind == "search":
+        data["env"] = STEER
+        data["evaluation"] |= {"simulations": [0, 2]}
+    if name == "search_learned":
+        data["model_network"] = NETWORK
     return parse_config(data | changes, "test")
 
 

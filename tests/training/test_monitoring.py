@@ -29,6 +29,21 @@ PROMISED = {
     *(f"value/accuracy/remaining_{k}" for k in range(1, DEPTH + 1)),
 }
 STABLE_BASELINES = {"rollout/ep_rew_mean", "rollout/ep_len_mean", "time/fps", "train/loss"}
+SEARCH = {
+    "train/policy_loss",
+    "train/value_loss",
+    "train/model_loss",
+    "search/depth",
+    "search/root_entropy",
+    "search/value_gain",
+    "search/simulations_per_second",
+    "search/true/score/0",
+    "search/learned/score/4",
+    "search/learned/score/one_ply",
+    "model/exact/step_1",
+}
+TOTALS = {"value": 50, "ppo": 512, "search": 500}
+TAGS = {"value": {"train/loss"}, "ppo": STABLE_BASELINES, "search": SEARCH}
 RUNS: dict[str, dict[str, Any]] = {
     "value": {"kind": "value", "updates": 50, "batch_size": 16},
     "ppo": {
@@ -36,6 +51,14 @@ RUNS: dict[str, dict[str, Any]] = {
         "timesteps": 512,
         "num_envs": 8,
         "arguments": {"n_steps": 8, "batch_size": 32},
+    },
+    "search": {
+        "kind": "search",
+        "dynamics": "learned",
+        "timesteps": 500,
+        "num_envs": 10,
+        "simulations": 4,
+        "updates": 1,
     },
 }
 
@@ -45,16 +68,17 @@ def tensorboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a TensorBoard that serves a value run and a PPO run."""
     folder = tmp_path_factory.mktemp("tensorboard")
     for name, agent in RUNS.items():
-        config = parse_config(
-            {
-                "name": name,
-                "env": {"id": "rl_serial/PermutationAutomatonBet-v0", "serial_depth": DEPTH},
-                "network": {"depth": 2, "width": 8},
-                "agent": agent,
-                "evaluation": {"instances": 32, "per_remaining": 8},
-            },
-            "test",
-        )
+        data = {
+            "name": name,
+            "env": {"id": "rl_serial/PermutationAutomatonBet-v0", "serial_depth": DEPTH},
+            "network": {"depth": 2, "width": 8},
+            "agent": agent,
+            "evaluation": {"instances": 32, "per_remaining": 8},
+        }
+        if name == "search":
+            data["model_network"] = {"depth": 1, "width": 8}
+            data["evaluation"] |= {"simulations": [0, 4]}
+        config = parse_config(data, "test")
         train(config, folder / name, device="cpu", progress=False)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -101,11 +125,10 @@ def get(address: str, path: str) -> Any:
 @pytest.mark.parametrize("run", RUNS)
 def test_every_promised_scalar_is_there(run: str, tensorboard: str) -> None:
     tags = set(get(tensorboard, "/data/plugin/scalars/tags")[run])
-    promised = PROMISED | (STABLE_BASELINES if run == "ppo" else {"train/loss"})
-    assert promised <= tags
+    assert PROMISED | TAGS[run] <= tags
     points = get(tensorboard, f"/data/plugin/scalars/scalars?run={run}&tag=eval/score")
     assert len(points) >= 5
-    assert points[-1][1] == (512 if run == "ppo" else 50)
+    assert points[-1][1] == TOTALS[run]
 
 
 @pytest.mark.parametrize("run", RUNS)

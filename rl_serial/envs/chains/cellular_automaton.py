@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from array_api_compat import array_namespace
-
-from rl_serial.envs.chain import Array, TokenLayout, count_down, one_hot, require
+from rl_serial.envs.chain import Array, TokenLayout, array_namespace, count_down, one_hot, require
 from rl_serial.envs.random import below, random_words
 
 NUM_SITES = 5
@@ -150,14 +148,9 @@ class CellularAutomaton:
         batch = state.cells.shape[0]
         marks = _marks(self, xp, state.cells.device)[state.remaining]
         tokens = xp.concat([state.cells[:, :, None], marks], axis=2)
-        shown = xp.concat([xp.reshape(tokens, (batch, -1)), state.bit[:, None]], axis=1)
-        return xp.concat(
-            [
-                xp.astype(shown, xp.float32),
-                one_hot(state.remaining, self.serial_depth + 1, xp),
-            ],
-            axis=1,
-        )
+        steps = one_hot(state.remaining, self.serial_depth + 1, xp, xp.int16)
+        shown = [xp.reshape(tokens, (batch, -1)), state.bit[:, None], steps]
+        return xp.astype(xp.concat(shown, axis=1), xp.float32)
 
     def working(self, state: CellularAutomatonState) -> Array:
         """The cells."""

@@ -14,9 +14,8 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
 
-from rl_serial.envs.chain import Array, TokenLayout, count_down, one_hot, require
+from rl_serial.envs.chain import Array, TokenLayout, array_namespace, count_down, one_hot, require
 from rl_serial.envs.random import below, random_words
 
 WIRINGS = ("layered", "flat")
@@ -150,15 +149,10 @@ class Circuit:
         batch = state.wires.shape[0]
         table = _gate_features(self.wires, xp, state.gates.device)
         layers = xp.take(table, xp.reshape(state.gates, (-1,)), axis=0)
-        shown = [xp.reshape(layers, (batch, -1)), state.wires, state.bit[:, None]]
-        return xp.concat(
-            [
-                # One conversion of the whole: small integers move four times faster than floats.
-                xp.astype(xp.concat(shown, axis=1), xp.float32),
-                one_hot(state.remaining, self.serial_depth + 1, xp),
-            ],
-            axis=1,
-        )
+        steps = one_hot(state.remaining, self.serial_depth + 1, xp, xp.int8)
+        shown = [xp.reshape(layers, (batch, -1)), state.wires, state.bit[:, None], steps]
+        # One conversion of the whole: small integers move four times faster than floats.
+        return xp.astype(xp.concat(shown, axis=1), xp.float32)
 
     def working(self, state: CircuitState) -> Array:
         """The wires."""

@@ -12,9 +12,8 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
 
-from rl_serial.envs.chain import Array, TokenLayout, count_down, one_hot, require
+from rl_serial.envs.chain import Array, TokenLayout, array_namespace, count_down, one_hot, require
 from rl_serial.envs.random import below, random_words
 
 # Four permutations of (0, 1, 2, 3, 4) for each group; letter i sends point q to row[i][q].

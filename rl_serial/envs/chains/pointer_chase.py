@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from array_api_compat import array_namespace
-
-from rl_serial.envs.chain import Array, TokenLayout, count_down, one_hot, require
+from rl_serial.envs.chain import Array, TokenLayout, array_namespace, count_down, one_hot, require
 from rl_serial.envs.random import below, random_words
 
 TABLES = ("random", "shift")

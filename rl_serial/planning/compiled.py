@@ -1,0 +1,240 @@
+"""The compiled search: the plain search's trees, with the work on them in compiled code.
+
+NumPy arrays and torch tensors on the CPU. Python is left with one call of the model, one of a
+kernel and one gather a simulation.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import numba
+import numpy as np
+from array_api_compat import is_torch_array
+from numpy.typing import NDArray
+
+from rl_serial.planning import kernels
+from rl_serial.planning.checks import as_mask, as_numbers, check_embedding, check_output
+from rl_serial.planning.embeddings import leaves, rebuild
+from rl_serial.planning.qtransforms import ByParentAndSiblings
+from rl_serial.planning.selection import Gumbel, Puct
+from rl_serial.planning.tree import fill, room_for_embeddings
+from rl_serial.planning.types import Array, RecurrentFn, RecurrentOutput, Root, Tree
+
+ROWS_A_THREAD = 256
+"""Fewest rows of a batch that are worth a thread: handing over work costs tens of microseconds."""
+LINE = 64
+
+
+def compiled_search(
+    root: Root,
+    recurrent_fn: RecurrentFn,
+    num_simulations: int,
+    rule: Gumbel | Puct,
+    max_depth: int,
+    reused: Tree | None = None,
+) -> Tree:
+    """The trees after ``num_simulations`` further simulations, as by the plain search.
+
+    Raises:
+        ValueError: what the model said is wrong; the message names field and row.
+    """
+    batch, num_actions = root.prior_logits.shape
+    kept = 1 if reused is None else int(reused.visits.shape[1])
+    num_nodes = kept + num_simulations
+    head = aligned_zeros((batch, num_nodes, kernels.WORDS))
+    ints = head.view(np.int32)
+    ints[:, :, [kernels.PARENT, kernels.ACTION]] = -1
+    logits = np.zeros((batch, num_nodes, num_actions), np.float32)
+    as_torch = is_torch_array(root.prior_logits)
+    embedding = room_for_embeddings(root.embedding, num_nodes)
+    tree = fill(_tree_of(head, logits, embedding, as_torch), root, reused)
+    if num_simulations == 0:
+        return tree
+
+    order = logits[:, 0].copy()
+    earlier = np.zeros((batch, num_actions), np.int32)
+    table = np.zeros((1, num_simulations), np.int64)
+    table_row = np.zeros(batch, np.int64)
+    is_gumbel = isinstance(rule, Gumbel)
+    if isinstance(rule, Gumbel):
+        order = _numpy(rule.noise) + (order - order.max(axis=1, keepdims=True))
+        earlier = np.ascontiguousarray(_numpy(rule.earlier), np.int32)
+        table = np.ascontiguousarray(_numpy(rule.table))
+        num_legal = np.count_nonzero(logits[:, 0] > -np.inf, axis=1)
+        table_row = np.minimum(num_legal, len(table) - 1)
+    numbers = _numbers(rule)
+    root_child = np.zeros((batch, num_actions), np.int32)
+    pending = np.zeros((batch, 2), np.int32)
+    parts = shares(batch)
+    _run(kernels.prepare, parts, head, logits, root_child, order)
+
+    stored = [leaf.swapaxes(0, 1) for leaf in leaves(embedding)]  # [N, B, ...], contiguous
+    flat = [leaf.reshape(-1, *leaf.shape[2:]) for leaf in stored]
+    like = leaves(root.embedding)
+    output: RecurrentOutput | None = None
+    answer = _no_answer(batch, num_actions)
+    for simulation in range(num_simulations + 1):
+        place = np.empty(batch, np.int64)
+        action = np.empty(batch, np.int64)
+        last = simulation == num_simulations
+        sound = _run(
+            kernels.step,
+            parts,
+            kept + simulation - 1 if simulation else -1,
+            -1 if last else simulation,
+            max_depth,
+            is_gumbel,
+            numbers,
+            head,
+            logits,
+            root_child,
+            order,
+            earlier,
+            table,
+            table_row,
+            pending,
+            *answer,
+            place,
+            action,
+        )
+        if output is not None and not sound:
+            check_output(output, root)
+            raise ValueError("what the model said is not finite or leaves no legal action")
+        if last:
+            break
+        arrays = [_take(leaf, place) for leaf in flat]
+        given = _torch(action) if as_torch else action
+        output, following = recurrent_fn(given, rebuild(root.embedding, arrays))
+        answer = _answer(output, root)
+        new = check_embedding(following, like)
+        for room, array in zip(stored, new, strict=True):
+            room[kept + simulation] = array
+    return tree
+
+
+def shares(batch: int) -> list[tuple[int, int]]:
+    """The rows that each thread works on."""
+    threads = max(1, min(_most_threads(), batch // ROWS_A_THREAD))
+    bounds = [batch * t // threads for t in range(threads + 1)]
+    return list(itertools.pairwise(bounds))
+
+
+def aligned_zeros(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """float32 zeros that start at a cache line."""
+    size = int(np.prod(shape))
+    room = np.zeros(size + LINE // 4, np.float32)
+    skip = -room.ctypes.data % LINE // 4
+    return room[skip : skip + size].reshape(shape)
+
+
+@cache
+def _threads(process: int) -> ThreadPoolExecutor:
+    """Helpers of this ``process``; a fork has none of its parent's threads."""
+    return ThreadPoolExecutor(_most_threads(), "rl_serial-search")
+
+
+def _most_threads() -> int:
+    """NUMBA_NUM_THREADS, by default the cores this process may use."""
+    return int(getattr(numba.config, "NUMBA_NUM_THREADS"))  # noqa: B009
+
+
+def _run(kernel: Any, parts: list[tuple[int, int]], *arguments: Any) -> bool:
+    """Run a kernel on all rows, the first share in this thread; False if any says so."""
+    if len(parts) == 1:
+        return kernel(*parts[0], *arguments) is not False
+    pool = _threads(os.getpid())
+    others = [pool.submit(kernel, *part, *arguments) for part in parts[1:]]
+    fine = kernel(*parts[0], *arguments) is not False
+    return [other.result() is not False for other in others].count(False) == 0 and fine
+
+
+def _numbers(rule: Gumbel | Puct) -> NDArray[np.float32]:
+    """The constants of a rule as the kernels take them."""
+    if isinstance(rule, Gumbel):
+        mix = rule.qtransform
+        constants = [mix.value_scale, mix.maxvisit_init, mix.rescale, mix.epsilon, 0]
+    elif isinstance(rule.qtransform, ByParentAndSiblings):
+        constants = [rule.pb_c_init, rule.pb_c_base, 1, rule.qtransform.epsilon, 0]
+    else:
+        bounds = rule.qtransform
+        constants = [rule.pb_c_init, rule.pb_c_base, 0, bounds.min_value, bounds.max_value]
+    return np.array(constants, np.float32)
+
+
+def _tree_of(
+    head: NDArray[np.float32], logits: NDArray[np.float32], embedding: Any, as_torch: bool
+) -> Tree:
+    """A tree whose arrays are views of the records."""
+    wrap = _torch if as_torch else np.asarray
+    ints = head.view(np.int32)
+    return Tree(
+        visits=wrap(ints[:, :, kernels.VISITS]),
+        value=wrap(head[:, :, kernels.VALUE]),
+        raw_value=wrap(head[:, :, kernels.RAW_VALUE]),
+        reward=wrap(head[:, :, kernels.REWARD]),
+        discount=wrap(head[:, :, kernels.DISCOUNT]),
+        parent=wrap(ints[:, :, kernels.PARENT]),
+        action=wrap(ints[:, :, kernels.ACTION]),
+        depth=wrap(ints[:, :, kernels.DEPTH]),
+        prior_logits=wrap(logits),
+        embedding=embedding,
+    )
+
+
+def _torch(array: NDArray[Any]) -> Any:
+    import torch
+
+    return torch.from_numpy(array)
+
+
+def _numpy(array: Array) -> NDArray[Any]:
+    """The same memory as a NumPy array."""
+    return np.asarray(array)
+
+
+def _take(leaf: Array, place: NDArray[np.int64]) -> Array:
+    """[B, ...]: rows of [N · B, ...]."""
+    if isinstance(leaf, np.ndarray):
+        return leaf.take(place, axis=0)
+    return leaf.index_select(0, _torch(place))
+
+
+Answer = tuple[NDArray[Any], ...]
+"""reward, discount, value [B], prior_logits [B, A] float32, legal [B, A] or [0, A] bool."""
+
+
+def _no_answer(batch: int, num_actions: int) -> Answer:
+    row = np.zeros(batch, np.float32)
+    return row, row, row, np.zeros((batch, num_actions), np.float32), _any(num_actions)
+
+
+def _any(num_actions: int) -> NDArray[np.bool_]:
+    return np.zeros((0, num_actions), np.bool_)
+
+
+def _answer(output: RecurrentOutput, root: Root) -> Answer:
+    """What the model said, as the kernels take it."""
+    like = root.prior_logits
+    batch, num_actions = like.shape
+    row, grid = (batch,), (batch, num_actions)
+    legal = _any(num_actions)
+    if output.legal is not None:
+        legal = _plain(as_mask(output.legal, "legal", grid, like))
+    return (
+        _plain(as_numbers(output.reward, "reward", row, like)),
+        _plain(as_numbers(output.discount, "discount", row, like)),
+        _plain(as_numbers(output.value, "value", row, like)),
+        _plain(as_numbers(output.prior_logits, "prior_logits", grid, like)),
+        legal,
+    )
+
+
+def _plain(array: Array) -> NDArray[Any]:
+    """A NumPy array that kernels take: contiguous and not marked read-only."""
+    plain: NDArray[Any] = np.ascontiguousarray(_numpy(array))
+    return plain if plain.flags.writeable else plain.copy()

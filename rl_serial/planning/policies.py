@@ -1,0 +1,267 @@
+"""The two searches: :func:`gumbel_muzero_policy` and :func:`muzero_policy`.
+
+Both are deterministic unless noise is asked for, and then it comes from the generator that is
+given. Nothing is read from global state.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+
+import numpy as np
+from array_api_compat import array_namespace, device, to_device
+
+from rl_serial.planning.checks import check_reused, check_root
+from rl_serial.planning.embeddings import leaves
+from rl_serial.planning.qtransforms import (
+    ByParentAndSiblings,
+    MinMax,
+    MixValue,
+    completed_qvalues,
+    softmax,
+)
+from rl_serial.planning.randomness import (
+    Generator,
+    dirichlet_noise,
+    gumbel_noise,
+    numpy_generator,
+)
+from rl_serial.planning.search import Search, search
+from rl_serial.planning.selection import Gumbel, Puct, best_legal, visits_table
+from rl_serial.planning.tree import check_memory, root_statistics
+from rl_serial.planning.types import (
+    Array,
+    NodeStatistics,
+    PolicyOutput,
+    RecurrentFn,
+    Root,
+    Tree,
+)
+
+BACKENDS = ("auto", "compiled", "plain")
+
+
+def gumbel_muzero_policy(
+    root: Root,
+    recurrent_fn: RecurrentFn,
+    num_simulations: int,
+    *,
+    max_depth: int | None = None,
+    gumbel_scale: float = 0.0,
+    generator: Generator | None = None,
+    max_considered: int = 16,
+    qtransform: MixValue | None = None,
+    reused: Tree | None = None,
+    memory_limit: int | None = None,
+    backend: str = "auto",
+) -> PolicyOutput:
+    """Gumbel MuZero: sequential halving at the root, an improved policy from few simulations.
+
+    The played action is the best of those visited most; ``action_weights`` is the improved policy
+    softmax(logits + σ(completed Q)), without noise. No simulation at all gives the prior.
+
+    Args:
+        root: states to plan from.
+        recurrent_fn: the model.
+        num_simulations: how often the model is asked, at least 0.
+        max_depth: most actions from the root to a leaf; None: no limit.
+        gumbel_scale: 0 for evaluation; 1 samples root actions without replacement, for training.
+        generator: of NumPy or torch; needed for noise only.
+        max_considered: most root actions that sequential halving starts from.
+        qtransform: σ; None: :class:`MixValue` with its defaults.
+        reused: what :func:`reuse` kept of an earlier search.
+        memory_limit: bytes the trees may take; None: half of the memory that is free.
+        backend: compiled (NumPy arrays and torch tensors on the CPU; needs Numba), plain (any
+            device), or auto: compiled where that is possible.
+
+    Raises:
+        ValueError: an argument or a number of the model that is wrong; the message names it.
+        MemoryError: the trees would need more than the limit; the message says how much.
+
+    Source: Danihelka, Guez, Schrittwieser, Silver 2022, *Policy improvement by planning with
+    Gumbel*.
+    """
+    root = check_root(root)
+    max_depth = _check_numbers(num_simulations, max_depth, backend)
+    if max_considered < 1:
+        raise ValueError(f"max_considered={max_considered}: must be 1 or more")
+    if not (math.isfinite(gumbel_scale) and gumbel_scale >= 0):
+        raise ValueError(f"gumbel_scale={gumbel_scale}: must be 0 or more")
+    check_reused(reused, root)
+    check_memory(root, num_simulations, reused, memory_limit)
+    like = root.prior_logits
+    xp = array_namespace(like)
+    noise = xp.zeros_like(like)
+    if gumbel_scale > 0:
+        source = numpy_generator(generator, f"gumbel_scale={gumbel_scale}")
+        noise = _like(gumbel_scale * gumbel_noise(source, _shape(like)), like)
+    table = visits_table(min(max_considered, like.shape[1]), num_simulations)
+    earlier = xp.zeros(like.shape, dtype=xp.int32, device=device(like))
+    if reused is not None:
+        earlier = root_statistics(reused).child_visits
+    rule = Gumbel(
+        qtransform=MixValue() if qtransform is None else qtransform,
+        noise=noise,
+        table=xp.asarray(table, dtype=xp.int64, device=device(like)),
+        earlier=earlier,
+    )
+    run = _choose(backend, root)
+    tree = run(root, recurrent_fn, num_simulations, rule, max_depth, reused)
+    node = root_statistics(tree)
+    most = xp.max(node.child_visits - earlier, axis=-1)
+    action = best_legal(rule.scores_with_visits(node, most), node)
+    weights = softmax(node.prior_logits + rule.qtransform(node))
+    return _output(tree, node, action, weights)
+
+
+def muzero_policy(
+    root: Root,
+    recurrent_fn: RecurrentFn,
+    num_simulations: int,
+    *,
+    max_depth: int | None = None,
+    temperature: float = 0.0,
+    dirichlet_fraction: float = 0.0,
+    dirichlet_alpha: float = 0.3,
+    generator: Generator | None = None,
+    qtransform: ByParentAndSiblings | MinMax | None = None,
+    pb_c_init: float = 1.25,
+    pb_c_base: float = 19652.0,
+    reused: Tree | None = None,
+    memory_limit: int | None = None,
+    backend: str = "auto",
+) -> PolicyOutput:
+    """MuZero's and AlphaZero's search by PUCT.
+
+    ``action_weights`` are the visits of the root's actions over their sum. The action is the most
+    visited one at temperature 0, else drawn with weights^(1/temperature). No simulation at all
+    gives the prior.
+
+    Args:
+        root: states to plan from.
+        recurrent_fn: the model.
+        num_simulations: how often the model is asked, at least 0.
+        max_depth: most actions from the root to a leaf; None: no limit.
+        temperature: 0 for evaluation.
+        dirichlet_fraction: share of noise in the root's prior, in [0, 1]; 0 for evaluation.
+        dirichlet_alpha: of that noise, which goes to legal actions only.
+        generator: of NumPy or torch; needed for noise or a temperature only.
+        qtransform: None: :class:`ByParentAndSiblings` with its defaults.
+        pb_c_init, pb_c_base: constants of PUCT.
+        reused: what :func:`reuse` kept of an earlier search.
+        memory_limit: bytes the trees may take; None: half of the memory that is free.
+        backend: compiled (NumPy arrays and torch tensors on the CPU; needs Numba), plain (any
+            device), or auto: compiled where that is possible.
+
+    Raises:
+        ValueError: an argument or a number of the model that is wrong; the message names it.
+        MemoryError: the trees would need more than the limit; the message says how much.
+
+    Sources: Silver et al. 2018, *A general reinforcement learning algorithm that masters chess,
+    shogi, and Go*; Schrittwieser et al. 2020, *Mastering Atari, Go, chess and shogi by planning
+    with a learned model*, appendix B.
+    """
+    root = check_root(root)
+    max_depth = _check_numbers(num_simulations, max_depth, backend)
+    if not (math.isfinite(temperature) and temperature >= 0):
+        raise ValueError(f"temperature={temperature}: must be 0 or more")
+    if not 0 <= dirichlet_fraction <= 1:
+        raise ValueError(f"dirichlet_fraction={dirichlet_fraction}: must be in [0, 1]")
+    if not (math.isfinite(dirichlet_alpha) and dirichlet_alpha > 0):
+        raise ValueError(f"dirichlet_alpha={dirichlet_alpha}: must be more than 0")
+    check_reused(reused, root)
+    check_memory(root, num_simulations, reused, memory_limit)
+    source = None
+    if temperature > 0 or dirichlet_fraction > 0:
+        what = f"temperature={temperature}, dirichlet_fraction={dirichlet_fraction}"
+        source = numpy_generator(generator, what)
+    noisy = root
+    if dirichlet_fraction > 0 and source is not None:
+        noisy = _with_dirichlet(root, dirichlet_fraction, dirichlet_alpha, source)
+    rule = Puct(
+        qtransform=ByParentAndSiblings() if qtransform is None else qtransform,
+        pb_c_init=pb_c_init,
+        pb_c_base=pb_c_base,
+    )
+    run = _choose(backend, root)
+    tree = run(noisy, recurrent_fn, num_simulations, rule, max_depth, reused)
+    node = root_statistics(tree)
+    xp = array_namespace(node.qvalues)
+    visits = xp.astype(node.child_visits, xp.float32)
+    total = xp.sum(visits, axis=-1, keepdims=True)
+    weights = xp.where(total > 0, visits / xp.clip(total, 1, None), softmax(node.prior_logits))
+    scores = weights
+    if temperature > 0 and source is not None:
+        # The largest of log-weights with Gumbel noise is a draw from their softmax.
+        logits = xp.log(xp.clip(weights, xp.finfo(weights.dtype).tiny, None))
+        logits = xp.where(weights > 0, logits / temperature, -math.inf)
+        scores = logits + _like(gumbel_noise(source, _shape(logits)), logits)
+    return _output(tree, node, best_legal(scores, node), weights)
+
+
+def _check_numbers(num_simulations: int, max_depth: int | None, backend: str) -> int:
+    """The depth limit; without one, the number of simulations is none."""
+    if num_simulations < 0:
+        raise ValueError(f"num_simulations={num_simulations}: must be 0 or more")
+    if max_depth is not None and max_depth < 1:
+        raise ValueError(f"max_depth={max_depth}: must be 1 or more")
+    if backend not in BACKENDS:
+        raise ValueError(f"backend={backend!r}: must be one of {', '.join(BACKENDS)}")
+    return 2**31 - 1 if max_depth is None else max_depth
+
+
+def _choose(backend: str, root: Root) -> Search:
+    """The compiled search or the plain one."""
+    arrays = [root.prior_logits, *leaves(root.embedding)]
+    on_host = all(str(device(array)) == "cpu" for array in arrays)
+    has_numba = importlib.util.find_spec("numba") is not None
+    if backend == "compiled" and not on_host:
+        raise ValueError("backend='compiled' works on the CPU; the root is on another device")
+    if backend == "compiled" and not has_numba:
+        raise ValueError("backend='compiled' needs Numba: pip install 'rl_serial[train]'")
+    if backend == "plain" or not on_host or not has_numba:
+        return search
+    from rl_serial.planning.compiled import compiled_search
+
+    return compiled_search
+
+
+def _shape(array: Array) -> tuple[int, int]:
+    return int(array.shape[0]), int(array.shape[1])
+
+
+def _like(numbers: np.ndarray, like: Array) -> Array:
+    """A NumPy array as one of the library and on the device of ``like``."""
+    return array_namespace(like).asarray(numbers, dtype=like.dtype, device=device(like))
+
+
+def _with_dirichlet(root: Root, fraction: float, alpha: float, source: np.random.Generator) -> Root:
+    """The root with noise in its prior; illegal actions get none of it."""
+    logits = root.prior_logits
+    xp = array_namespace(logits)
+    legal = xp.ones_like(logits, dtype=xp.bool) if root.legal is None else root.legal
+    noise = _like(dirichlet_noise(source, alpha, _numpy(legal)), logits)
+    prior = softmax(xp.where(legal, logits, -math.inf))
+    mixed = (1 - fraction) * prior + fraction * noise
+    noisy = xp.log(xp.clip(mixed, xp.finfo(mixed.dtype).tiny, None))
+    return Root(noisy, root.value, root.embedding, root.legal)
+
+
+def _numpy(array: Array) -> np.ndarray:
+    return np.asarray(to_device(array, "cpu"))
+
+
+def _output(tree: Tree, node: NodeStatistics, action: Array, weights: Array) -> PolicyOutput:
+    xp = array_namespace(weights)
+    logs = xp.log(xp.where(weights > 0, weights, xp.ones_like(weights)))
+    return PolicyOutput(
+        action=xp.astype(action, xp.int64),
+        action_weights=weights,
+        visit_counts=node.child_visits,
+        value=node.value,
+        qvalues=completed_qvalues(node),
+        depth=xp.max(tree.depth, axis=1),
+        root_entropy=-xp.sum(weights * logs, axis=-1),
+        tree=tree,
+    )

@@ -1,0 +1,65 @@
+"""What search adds to a trained agent: raw network, one-ply value, N simulations, same weights."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rl_serial.agents.agent import Agent
+from rl_serial.agents.dynamics import Dynamics
+from rl_serial.agents.search import OnePlyAgent, SearchAgent
+from rl_serial.envs.tasks import Task
+from rl_serial.training.evaluation import Evaluator
+
+ONE_PLY = "one-ply"
+
+
+@dataclass(frozen=True)
+class SearchScore:
+    """The score of an agent with a search on top."""
+
+    simulations: int | str  # or "one-ply"; 0 is the raw network
+    mean_return: float
+    score: float
+    interval: tuple[float, float]  # 95 % over instances
+    seconds: float  # of play, all instances together
+
+    @property
+    def tag(self) -> str:
+        """Its name among metrics, behind what was searched in."""
+        return f"score/{'one_ply' if self.simulations == ONE_PLY else self.simulations}"
+
+
+def search_scores(
+    task: Task[Any],
+    agent: Agent,
+    dynamics: Dynamics,
+    evaluator: Evaluator,
+    simulations: Sequence[int],
+    algorithm: str = "gumbel",
+    max_depth: int | None = None,
+) -> list[SearchScore]:
+    """Scores of the one-ply agent and of searches with each number of ``simulations``.
+
+    Args:
+        task: the rules.
+        agent: the trained agent, without search.
+        dynamics: the model that is searched in.
+        evaluator: has the instances.
+        simulations: 0 is the agent itself.
+        algorithm: gumbel or puct.
+        max_depth: of the trees.
+    """
+    contenders: list[tuple[int | str, Agent]] = [(ONE_PLY, OnePlyAgent(task, agent, dynamics))]
+    for count in simulations:
+        searcher = SearchAgent(task, agent, dynamics, count, algorithm, max_depth)
+        contenders.append((count, searcher))
+    scores = []
+    for name, contender in contenders:
+        started = time.perf_counter()
+        mean_return, score, interval = evaluator.score(contender)
+        seconds = time.perf_counter() - started
+        scores.append(SearchScore(name, mean_return, score, interval, seconds))
+    return scores

@@ -1,0 +1,129 @@
+"""The compiled search makes the plain search's trees.
+
+Both work in float32 but add in different orders, so they may part where the two best scores of a
+node are closer than rounding. The plain search is watched for that: rows that met such a tie are
+left out, and there must be few of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rl_serial.planning import ByParentAndSiblings, MinMax, MixValue
+from rl_serial.planning.checks import check_root
+from rl_serial.planning.compiled import compiled_search
+from rl_serial.planning.search import search
+from rl_serial.planning.selection import Gumbel, Puct, is_legal, visits_table
+from rl_serial.planning.types import NodeStatistics, Tree
+
+TIE = 1e-5
+"""Scores closer than this count as a tie; they are of the order of 1."""
+
+
+@dataclass
+class Watched:
+    """A rule that notes the least gap between the best two scores that each row has met."""
+
+    rule: Gumbel | Puct
+    gap: Any = field(default=np.inf)
+
+    def note(self, scores: Any, node: NodeStatistics) -> Any:
+        masked = np.where(np.asarray(is_legal(node)), np.asarray(scores), -np.inf)
+        best = np.sort(masked, axis=1)[:, ::-1]
+        if best.shape[1] > 1:
+            with np.errstate(invalid="ignore"):
+                gap = best[:, 0] - best[:, 1]
+            self.gap = np.minimum(self.gap, np.where(np.isnan(gap), np.inf, gap))
+        return scores
+
+    def scores_at_root(self, node: NodeStatistics) -> Any:
+        return self.note(self.rule.scores_at_root(node), node)
+
+    def scores_below_root(self, node: NodeStatistics) -> Any:
+        return self.note(self.rule.scores_below_root(node), node)
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    num_actions: int
+    num_simulations: int
+    transform: MixValue | ByParentAndSiblings | MinMax
+    model: dict[str, float] = field(default_factory=dict)
+    noise: float = 0.0
+    max_considered: int = 16
+    max_depth: int = 2**31 - 1
+    batch: int = 300
+
+
+HARD = {"ends": 0.2, "illegal": 0.3}
+PLAYERS = {"discount": -1.0, "ends": 0.1, "illegal": 0.2}
+BOARD = MixValue(value_scale=1.0, rescale=False)
+CASES = [
+    Case("gumbel", 6, 40, MixValue()),
+    Case("gumbel, ends and masks", 6, 40, MixValue(), HARD),
+    Case("gumbel, noise", 9, 60, MixValue(), HARD, noise=1.0),
+    Case("gumbel, few considered", 12, 50, MixValue(), HARD, noise=1.0, max_considered=4),
+    Case("gumbel, one considered", 5, 20, MixValue(), HARD, max_considered=1),
+    Case("gumbel, two players", 8, 60, BOARD, PLAYERS),
+    Case("gumbel, max depth", 4, 80, MixValue(), HARD, max_depth=3),
+    Case("gumbel, depth one", 4, 30, MixValue(), HARD, max_depth=1),
+    Case("gumbel, sharp prior", 30, 50, MixValue(), {**HARD, "spread": 12.0}),
+    Case("gumbel, many actions", 70, 90, MixValue(), HARD, noise=1.0),
+    Case("gumbel, one action", 1, 12, MixValue()),
+    Case("puct", 6, 40, ByParentAndSiblings(), HARD),
+    Case("puct, bounds", 8, 60, MinMax(-3.0, 3.0), PLAYERS),
+    Case("puct, max depth", 4, 80, ByParentAndSiblings(), HARD, max_depth=3),
+    Case("puct, sharp prior", 30, 50, ByParentAndSiblings(), {**HARD, "spread": 4.0}),
+    Case("puct, many actions", 70, 90, ByParentAndSiblings(), HARD),
+    Case("puct, several threads", 5, 30, ByParentAndSiblings(), HARD, batch=1200),
+    Case("gumbel, several threads", 5, 30, MixValue(), HARD, batch=1200),
+]
+
+
+def make_rule(case: Case, generator: np.random.Generator, earlier: Any = None) -> Gumbel | Puct:
+    if not isinstance(case.transform, MixValue):
+        return Puct(case.transform)
+    shape = (case.batch, case.num_actions)
+    noise = (case.noise * generator.gumbel(size=shape)).astype(np.float32)
+    table = visits_table(min(case.max_considered, case.num_actions), case.num_simulations)
+    if earlier is None:
+        earlier = np.zeros(shape, np.int32)
+    return Gumbel(case.transform, noise, np.asarray(table), earlier)
+
+
+def assert_same(plain: Tree, compiled: Tree, gap: Any, allowed: float) -> None:
+    clear = np.broadcast_to(gap > TIE, len(plain.visits))
+    print(1 - clear.mean())
+    assert clear.mean() >= 1 - allowed
+    for name in ("visits", "parent", "action", "depth", "discount", "prior_logits"):
+        ours, theirs = np.asarray(getattr(compiled, name)), np.asarray(getattr(plain, name))
+        there = np.asarray(plain.visits) > 0
+        for row in np.nonzero(clear)[0]:
+            assert np.array_equal(ours[row][there[row]], theirs[row][there[row]]), (name, row)
+    for name in ("value", "raw_value", "reward"):
+        ours, theirs = np.asarray(getattr(compiled, name)), np.asarray(getattr(plain, name))
+        error = np.abs(np.where(np.asarray(plain.visits) > 0, ours - theirs, 0))[clear]
+        assert error.max() < 1e-5, name
+    ours, theirs = np.asarray(compiled.embedding.state), np.asarray(plain.embedding.state)
+    assert np.array_equal(
+        ours[clear][np.asarray(plain.visits)[clear] > 0],
+        theirs[clear][np.asarray(plain.visits)[clear] > 0],
+    )
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_same_trees(case: Case, random_model: Callable[..., Any]) -> None:
+    generator = np.random.default_rng(len(case.name))
+    model = random_model(generator, 4000, case.num_actions, **case.model)
+    root = check_root(model.root(generator.integers(4000, size=case.batch)))
+    rule = make_rule(case, generator)
+    watched = Watched(rule)
+    plain = search(root, model, case.num_simulations, watched, case.max_depth)
+    compiled = compiled_search(root, model, case.num_simulations, rule, case.max_depth)
+    assert_same(plain, compiled, watched.gap, allowed=0.02)
