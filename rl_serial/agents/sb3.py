@@ -17,11 +17,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sb3_contrib import QRDQN, MaskablePPO
+from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter, Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
@@ -39,6 +41,35 @@ ALGORITHMS: dict[str, type[BaseAlgorithm]] = {
     "dqn": DQN,
     "qrdqn": QRDQN,
     "maskable_ppo": MaskablePPO,
+}
+
+
+class _TrunkPolicy(ActorCriticPolicy):
+    """A policy whose value trunk may have another width than its policy trunk."""
+
+    def _build_mlp_extractor(self) -> None:
+        super()._build_mlp_extractor()
+        _fit_value_head(self)
+
+
+class _MaskableTrunkPolicy(MaskableActorCriticPolicy):
+    """The same with action masks."""
+
+    def _build_mlp_extractor(self) -> None:
+        super()._build_mlp_extractor()
+        _fit_value_head(self)
+
+
+def _fit_value_head(policy: Any) -> None:
+    """Stable-Baselines3 takes the policy trunk's features for both; without layers behind the
+    trunks (``net_arch: []``) the value head follows its own."""
+    if not policy.net_arch:
+        policy.mlp_extractor.latent_dim_vf = policy.vf_features_extractor.features_dim
+
+
+POLICIES: dict[str, type[BasePolicy]] = {
+    "ppo": _TrunkPolicy,
+    "maskable_ppo": _MaskableTrunkPolicy,
 }
 # What the run sets itself; a config that sets it again would be contradicted.
 _SET_BY_THE_RUN = {
@@ -286,7 +317,7 @@ class SB3Trainer:
                 # SB3 advises CPUs for small policies and remarks on target updates per batch.
                 warnings.simplefilter("ignore", UserWarning)
                 self.model: BaseAlgorithm = ALGORITHMS[config.kind](
-                    policy="MlpPolicy",
+                    policy=POLICIES.get(config.kind, "MlpPolicy"),
                     env=self.env,
                     seed=seed,
                     device=device,

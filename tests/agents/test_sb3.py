@@ -99,9 +99,10 @@ def test_agent_decides_as_the_model_predicts(kind: str) -> None:
         np.testing.assert_allclose(judgement.preferences.sum(axis=1), 1, rtol=1e-5)
 
 
-def test_policy_and_value_have_the_trunks_that_were_asked_for() -> None:
+@pytest.mark.parametrize("kind", ["ppo", "maskable_ppo"])
+def test_policy_and_value_have_the_trunks_that_were_asked_for(kind: str) -> None:
     made = trainer(
-        "ppo",
+        kind,
         {"kind": "residual", "depth": 8, "width": 8},
         {"kind": "residual", "depth": 2, "width": 32},
     )
@@ -110,6 +111,8 @@ def test_policy_and_value_have_the_trunks_that_were_asked_for() -> None:
         for name, network in made.networks.items()
     }
     assert widths == {"policy": 32, "value": 8}
+    made.train(lambda: None)
+    assert made.agent.judge(made.agent.task.initial(np.arange(3))).values.shape == (3,)
 
 
 def test_trunks_keep_their_own_initialisation() -> None:
