@@ -1,7 +1,7 @@
 """A study as data: a question, hypotheses, a base run and a grid, and the runs that they plan.
 
-A planned run is a row. Its id is a hash of its resolved configuration, so the same run has the same
-id in every study, and a grid that grows keeps the rows that it had.
+A planned run is a row. Its id is a hash of its configuration, so the same run has the same id in
+every study, and a grid that grows keeps the rows that it had.
 """
 
 from __future__ import annotations
@@ -237,7 +237,11 @@ def plan(data: Mapping[str, Any], source: str, name: str, *, smoke: bool = False
 
 
 def content_id(config: Mapping[str, Any]) -> str:
-    """12 hexadecimal digits of the SHA-256 of a resolved run configuration without its name."""
+    """12 hexadecimal digits of the SHA-256 of what a run sets, without its name.
+
+    What is at its default is left out before, so an option that a later version adds leaves the ids
+    of earlier runs as they are.
+    """
     return hashlib.sha256(_canonical({**config, "name": None}).encode()).hexdigest()[:12]
 
 
@@ -398,13 +402,12 @@ def _planned(config: StudyConfig, axes: Sequence[Axis], source: str) -> Iterator
     cells = []
     for levels in itertools.product(*(axis.levels for axis in axes)):
         columns = {column: cell for level in levels for column, cell in level.columns.items()}
-        cells.append((columns, _resolved(config, levels, columns, source, seen)))
+        cells.append((columns, *_resolved(config, levels, columns, source, seen)))
     # Seed by seed: a study that is stopped has whole grids, not a few cells with all their seeds.
     for seed in seeds:
-        for columns, resolved in cells:
-            row = resolved | {SEED: seed}
-            id_ = content_id(row)
-            yield PlannedRun(id_, columns | {SEED: seed}, row | {"name": id_})
+        for columns, resolved, particular in cells:
+            id_ = content_id(particular | {SEED: seed})
+            yield PlannedRun(id_, columns | {SEED: seed}, resolved | {SEED: seed, "name": id_})
 
 
 def _resolved(
@@ -413,8 +416,8 @@ def _resolved(
     columns: Mapping[str, Scalar],
     source: str,
     seen: set[str],
-) -> dict[str, Any]:
-    """The run of a cell of the grid as plain data, checked."""
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The run of a cell of the grid, checked: resolved, and what of it is not at its default."""
     data = {"name": "run", **copy.deepcopy(config.base)}
     try:
         for level in levels:
@@ -433,7 +436,7 @@ def _resolved(
         raise blamed(_error_of(lambda: parse_config(data, "")), config, columns, source) from None
     except UserError as error:
         raise blamed(error, config, columns, source) from None
-    return run.model_dump(mode="json")
+    return run.model_dump(mode="json"), run.model_dump(mode="json", exclude_defaults=True)
 
 
 def _error_of(action: Callable[[], object]) -> UserError:

@@ -124,6 +124,9 @@ class StudyFolder:
             summary = {}
         status = summary.get("status")
         if status == "done":
+            if contradictions := list(_contradictions(summary.get("config", {}), run.config)):
+                error = f"was made with {', '.join(contradictions)}; --out takes another folder"
+                return Row(run, "failed", error, summary)
             return Row(run, "done", summary=summary)
         if self._is_locked(run.id):
             return Row(run, "running", summary=summary)
@@ -239,6 +242,20 @@ def record_failure(folder: Path, error: str) -> None:
         summary = json.loads(file.read_text()) if file.exists() else {}
         if summary.get("status") not in ("failed", "done"):
             write_json(file, summary | {"status": "failed", "error": error})
+
+
+def _contradictions(made: dict[str, Any], planned: dict[str, Any], at: str = "") -> Iterator[str]:
+    """The keys in which a finished run is not the planned one, though it has its id.
+
+    That is where a later version has another default. Keys that only one of them knows count for
+    nothing: an option that was added later.
+    """
+    for key in made.keys() & planned.keys() - {"name"}:
+        before, now = made[key], planned[key]
+        if isinstance(before, dict) and isinstance(now, dict):
+            yield from _contradictions(before, now, f"{at}{key}.")
+        elif before != now:
+            yield f"{at}{key} {before} where this version takes {now}"
 
 
 def counts(rows: Iterable[Row]) -> dict[Status, int]:

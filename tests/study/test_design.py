@@ -13,6 +13,7 @@ import pytest
 from rl_serial.cli import main
 from rl_serial.config import RunConfig, parse_config
 from rl_serial.errors import UserError
+from rl_serial.study import design
 from rl_serial.study.design import METRICS, Study, content_id, load_study, plan, write_study
 from rl_serial.study.runner import check_networks
 
@@ -65,6 +66,19 @@ def test_ids_depend_on_the_run_alone(tiny: Data) -> None:
     # Each number of a run is part of its id.
     changed = tiny | {"base": tiny["base"] | {"agent": {"kind": "value", "updates": 101}}}
     assert not ids & {run.id for run in planned(changed).runs}
+
+
+def test_an_option_that_is_added_later_leaves_ids_alone(
+    tiny: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = [run.id for run in planned(tiny).runs]
+
+    class Later(RunConfig):
+        novelty: int = 3
+
+    monkeypatch.setattr(design, "RunConfig", Later)
+    assert planned(tiny).runs[0].config["novelty"] == 3
+    assert [run.id for run in planned(tiny).runs] == before
 
 
 def test_the_id_is_that_of_earlier_versions() -> None:

@@ -272,6 +272,24 @@ def test_interrupt_leaves_what_is_there_and_says_how_to_go_on(
     assert (out / "results.csv").read_text() == (finished / "results.csv").read_text()
 
 
+def test_run_of_a_version_with_fewer_options_stays_done_and_with_other_defaults_not(
+    tiny: Data, tmp_path: Path
+) -> None:
+    run(smaller(tiny), tmp_path, Here())
+    folder = StudyFolder(tmp_path)
+    planned = folder.read_plan()[0]
+    file = folder.run(planned.id) / "summary.json"
+    summary = json.loads(file.read_text())
+    del summary["config"]["agent"]["weight_decay"]
+    file.write_text(json.dumps(summary))
+    assert folder.row(planned).status == "done"
+    summary["config"]["agent"]["target_interval"] = 7
+    file.write_text(json.dumps(summary))
+    row = folder.row(planned)
+    assert row.status == "failed"
+    assert "agent.target_interval 7 where this version takes 100" in row.error
+
+
 def test_status_lists_rows(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["study", "status", str(finished)]) == 0
     out = capsys.readouterr().out
