@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from rl_serial.cli import main
 from rl_serial.config import RunConfig, parse_config
 from rl_serial.errors import UserError
+from rl_serial.networks import Network, account, build_trunk
 from rl_serial.study import design
 from rl_serial.study.design import METRICS, Study, content_id, load_study, plan, write_study
 from rl_serial.study.runner import check_networks
+from rl_serial.training.run import trunk_settings
 
 Data = dict[str, Any]
 CONFIGS = sorted((Path(__file__).parents[2] / "configs/study").glob("*.yaml"))
@@ -337,3 +340,23 @@ def test_shipped_studies_can_be_built(file: Path) -> None:
     smoke = load_study(file, smoke=True)
     check_networks(smoke, str(file))
     assert len(smoke.runs) < len(study.runs)
+
+
+def test_path_of_depth_vs_width_is_what_the_accounts_say() -> None:
+    """The label counts the products between input layer and head; the account has those two too."""
+    [file] = [file for file in CONFIGS if file.stem == "depth_vs_width"]
+    study = load_study(file)
+    seen = set()
+    for run in study.runs:
+        cell = (run.columns["trunk"], run.columns["path"])
+        if cell in seen or run.columns["matched"] != "parameters":
+            continue
+        seen.add(cell)
+        config = RunConfig.model_validate(run.config)
+        task = config.env.task()
+        settings = trunk_settings(config, "network", task)
+        network = Network(build_trunk(**settings), len(task.action_names))
+        cost = account(network, torch.zeros(1, task.layout.size))
+        assert cost.critical_path == run.columns["path"] + 2, cell
+        assert cost.parameters == pytest.approx(50_000, rel=0.02)
+    assert len(seen) == 11
