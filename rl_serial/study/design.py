@@ -44,8 +44,15 @@ from rl_serial.errors import UserError
 Scalar = str | int | float | bool
 """What a cell of a column holds."""
 
-METRICS = ("eval/return", "eval/score", "eval/serial_horizon", "eval/serial_reach", "value/rmse")
-"""What every finished run logs beside the accuracies; ``value/rmse`` if the agent has values."""
+METRICS = (
+    "eval/return",
+    "eval/score",
+    "eval/serial_horizon",
+    "eval/serial_reach",
+    "value/rmse",
+    "value/horizon",
+)
+"""What every finished run logs beside the accuracies; the last two if the agent has values."""
 ACCURACY = re.compile(r"value/accuracy/remaining_(\d+)")
 SEARCHED = re.compile(r"search/(true|learned)/score/(one_ply|\d+)")
 """What a run logs at its end whose ``evaluation.simulations`` ask for searches."""
@@ -506,7 +513,7 @@ def _check_metric(metric: str, run: PlannedRun, where: str) -> None:
             f"{where}: {metric!r} is never logged; there are {', '.join(METRICS)}, "
             "value/accuracy/remaining_1, …"
         )
-    if metric == "value/rmse" and run.config["agent"]["kind"] == "random":
+    if metric.startswith("value/") and not accuracy and run.config["agent"]["kind"] == "random":
         raise UserError(f"{where}: {metric!r} is never logged by the agent random")
     if accuracy:
         depth = _serial_depth(_canonical(run.config["env"]))
