@@ -14,11 +14,14 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-# The value of a word in s5 and in its parallel twin z5; a finished run is not repeated.
+# The value of a word in s5 and in its parallel twin z5, and what search adds; a finished run is not
+# repeated.
 demo: setup
 	$(BIN)/rl-serial train configs/train/demo_s5.yaml --resume
 	$(BIN)/rl-serial train configs/train/demo_z5.yaml --resume
+	$(BIN)/rl-serial train configs/train/demo_search.yaml --resume
 	$(BIN)/rl-serial evaluate runs/demo_s5 runs/demo_z5 --figure runs/demo.png
+	$(BIN)/rl-serial evaluate runs/demo_search --simulations 0,4,16,64,128
 	@echo "Watch the runs: $(BIN)/tensorboard --logdir runs"
 
 test: setup
