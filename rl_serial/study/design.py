@@ -545,7 +545,7 @@ def _check_searched(searched: re.Match[str], run: PlannedRun, where: str) -> Non
 
 
 def searches(study: Study) -> tuple[int, ...]:
-    """The numbers of simulations that every run of the study is searched with; none if they differ."""
+    """The numbers of simulations that every run is searched with; none if they differ."""
     asked = {tuple(run.config["evaluation"]["simulations"]) for run in study.runs}
     return asked.pop() if len(asked) == 1 else ()
 
