@@ -226,15 +226,24 @@ def _answer(output: RecurrentOutput, root: Root) -> Answer:
     if output.legal is not None:
         legal = _plain(as_mask(output.legal, "legal", grid, like))
     return (
-        _plain(as_numbers(output.reward, "reward", row, like)),
-        _plain(as_numbers(output.discount, "discount", row, like)),
-        _plain(as_numbers(output.value, "value", row, like)),
-        _plain(as_numbers(output.prior_logits, "prior_logits", grid, like)),
+        _float32(output.reward, "reward", row, like),
+        _float32(output.discount, "discount", row, like),
+        _float32(output.value, "value", row, like),
+        _float32(output.prior_logits, "prior_logits", grid, like),
         legal,
     )
+
+
+def _float32(array: Array, name: str, shape: tuple[int, ...], like: Array) -> NDArray[Any]:
+    """``array`` as the kernels take it, without detours where it is nearly so already."""
+    if is_torch_array(array) and array.device.type == "cpu":
+        array = array.detach().numpy()
+    if type(array) is np.ndarray and array.dtype == np.float32 and array.shape == shape:
+        return array if array.flags.carray else array.copy()
+    return _plain(as_numbers(array, name, shape, like))
 
 
 def _plain(array: Array) -> NDArray[Any]:
     """A NumPy array that kernels take: contiguous and not marked read-only."""
     plain: NDArray[Any] = np.ascontiguousarray(_numpy(array))
-    return plain if plain.flags.writeable else plain.copy()
+    return plain if plain.flags.carray else plain.copy()
