@@ -13,7 +13,6 @@ The peers live in an environment of their own, which `make .venv-peers/installed
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import statistics
@@ -164,9 +163,7 @@ def game_search(contender: str, game: str, n: int) -> Search:
                 actions = state.legal_actions()
                 return [(action, 1 / len(actions)) for action in actions]
 
-        bot = mcts.MCTSBot(
-            rules, 1.25, n, Uniform(), child_selection_fn=mcts.SearchNode.puct_value
-        )
+        bot = mcts.MCTSBot(rules, 1.25, n, Uniform(), child_selection_fn=mcts.SearchNode.puct_value)
         return lambda: bot.step(start)
     evaluator = pyspiel.RandomRolloutEvaluator(1, 0)
     bot = pyspiel.MCTSBot(
@@ -242,7 +239,7 @@ class Worker:
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
-            preexec_fn=(lambda: os.sched_setaffinity(0, cores)) if cores else None,  # noqa: PLW1509
+            preexec_fn=(lambda: os.sched_setaffinity(0, cores)) if cores else None,
         )
 
     def measure(self, maker: str, *arguments: Any, at_least: float = 0.2) -> float:
@@ -274,7 +271,11 @@ def compare_mctx(python: Path, rounds: int, rows: list[tuple[str, int, int, int]
     from rl_serial.tables import markdown_table
 
     core = {min(os.sched_getaffinity(0))}
-    own, pinned, free = Worker(Path(sys.executable), None), Worker(python, core), Worker(python, None)
+    own, pinned, free = (
+        Worker(Path(sys.executable), None),
+        Worker(python, core),
+        Worker(python, None),
+    )
     table = []
     for algorithm, batch, num_actions, n in rows:
         arguments = (algorithm, batch, num_actions, n)

@@ -21,9 +21,17 @@ from rl_serial.planning import kernels
 from rl_serial.planning.checks import as_mask, as_numbers, check_embedding, check_output
 from rl_serial.planning.embeddings import leaves, rebuild
 from rl_serial.planning.qtransforms import ByParentAndSiblings
+from rl_serial.planning.search import Found
 from rl_serial.planning.selection import Gumbel, Puct
-from rl_serial.planning.tree import fill, room_for_embeddings
-from rl_serial.planning.types import Array, RecurrentFn, RecurrentOutput, Root, Tree
+from rl_serial.planning.tree import fill, masked_logits, room_for_embeddings
+from rl_serial.planning.types import (
+    Array,
+    NodeStatistics,
+    RecurrentFn,
+    RecurrentOutput,
+    Root,
+    Tree,
+)
 
 ROWS_A_THREAD = 256
 """Fewest rows of a batch that are worth a thread: handing over work costs tens of microseconds."""
@@ -37,7 +45,7 @@ def compiled_search(
     rule: Gumbel | Puct,
     max_depth: int,
     reused: Tree | None = None,
-) -> Tree:
+) -> Found:
     """The trees after ``num_simulations`` further simulations, as by the plain search.
 
     Raises:
@@ -53,12 +61,9 @@ def compiled_search(
     as_torch = is_torch_array(root.prior_logits)
     embedding = room_for_embeddings(root.embedding, num_nodes)
     tree = fill(_tree_of(head, logits, embedding, as_torch), root, reused)
-    if num_simulations == 0:
-        return tree
-
     order = logits[:, 0].copy()
     earlier = np.zeros((batch, num_actions), np.int32)
-    table = np.zeros((1, num_simulations), np.int64)
+    table = np.zeros((1, 0), np.int64)
     table_row = np.zeros(batch, np.int64)
     is_gumbel = isinstance(rule, Gumbel)
     if isinstance(rule, Gumbel):
@@ -78,7 +83,7 @@ def compiled_search(
     like = leaves(root.embedding)
     output: RecurrentOutput | None = None
     answer = _no_answer(batch, num_actions)
-    for simulation in range(num_simulations + 1):
+    for simulation in range(num_simulations + 1 if num_simulations else 0):
         place = np.empty(batch, np.int64)
         action = np.empty(batch, np.int64)
         last = simulation == num_simulations
@@ -114,7 +119,21 @@ def compiled_search(
         new = check_embedding(following, like)
         for room, array in zip(stored, new, strict=True):
             room[kept + simulation] = array
-    return tree
+
+    child_visits = np.zeros((batch, num_actions), np.int32)
+    qvalues = np.zeros((batch, num_actions), np.float32)
+    depth = np.zeros(batch, np.int32)
+    _run(kernels.report, parts, head, root_child, child_visits, qvalues, depth)
+    wrap = _torch if as_torch else np.asarray
+    at_root = NodeStatistics(
+        visits=wrap(ints[:, 0, kernels.VISITS]),
+        value=wrap(head[:, 0, kernels.VALUE]),
+        raw_value=root.value,
+        prior_logits=masked_logits(root.prior_logits, root.legal),
+        child_visits=wrap(child_visits),
+        qvalues=wrap(qvalues),
+    )
+    return Found(tree, at_root, wrap(depth))
 
 
 def shares(batch: int) -> list[tuple[int, int]]:

@@ -37,9 +37,7 @@ class TableModel:
 
     def root(self, state: Any) -> Root:
         legal = None if self.legal is None else self.legal[state]
-        return Root(
-            self.prior_logits[state], self.value[state], self.position(state), legal
-        )
+        return Root(self.prior_logits[state], self.value[state], self.position(state), legal)
 
     def __call__(self, action: Any, position: Position) -> tuple[RecurrentOutput, Position]:
         state = position.state

@@ -13,15 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from rl_serial.planning import ByParentAndSiblings, MinMax, MixValue, reuse
+from rl_serial.planning import ByParentAndSiblings, MinMax, MixValue
 from rl_serial.planning.checks import check_root
 from rl_serial.planning.compiled import compiled_search
 from rl_serial.planning.search import search
 from rl_serial.planning.selection import Gumbel, Puct, is_legal, visits_table
-from rl_serial.planning.tree import root_statistics
-from rl_serial.planning.types import NodeStatistics, Root, Tree
+from rl_serial.planning.types import NodeStatistics, Tree
 
 TIE = 3e-6
 """Scores closer than this count as a tie; they are of the order of 1."""
@@ -88,9 +86,7 @@ CASES = [
 ]
 
 
-def make_rule(
-    case: Case, generator: np.random.Generator, earlier: Any = None
-) -> Gumbel | Puct:
+def make_rule(case: Case, generator: np.random.Generator, earlier: Any = None) -> Gumbel | Puct:
     if not isinstance(case.transform, MixValue):
         return Puct(case.transform)
     shape = (case.batch, case.num_actions)
@@ -127,6 +123,6 @@ def test_same_trees(case: Case, random_model: Callable[..., Any]) -> None:
     root = check_root(model.root(generator.integers(4000, size=case.batch)))
     rule = make_rule(case, generator)
     watched = Watched(rule)
-    plain = search(root, model, case.num_simulations, watched, case.max_depth)
-    compiled = compiled_search(root, model, case.num_simulations, rule, case.max_depth)
+    plain = search(root, model, case.num_simulations, watched, case.max_depth).tree
+    compiled = compiled_search(root, model, case.num_simulations, rule, case.max_depth).tree
     assert_same(plain, compiled, watched.gap, allowed=0.03)
