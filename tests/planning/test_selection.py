@@ -90,7 +90,7 @@ def test_by_parent_and_siblings() -> None:
 
 def test_min_max() -> None:
     assert MinMax(-1.0, 1.0)(node())[0] == pytest.approx([0.9, 0.6, 0.0])
-    with pytest.raises(ValueError, match="min_value 1.0 is not below"):
+    with pytest.raises(ValueError, match=r"min_value 1\.0 is not below"):
         MinMax(1.0, 1.0)
 
 
