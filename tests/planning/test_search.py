@@ -137,10 +137,7 @@ def test_a_long_search_comes_to_the_exact_values(
 
 
 @both_backends
-@both_policies
-def test_exact_values_as_the_network_never_lose(
-    policy: Any, backend: str, table_model: Any
-) -> None:
+def test_exact_values_as_the_network_never_lose(backend: str, table_model: Any) -> None:
     """With V* at the leaves Gumbel's search needs as many simulations as there are actions."""
     model = layered_model(table_model, 0.9, depth=4, num_actions=3)
     states = np.arange(40)
@@ -152,8 +149,7 @@ def test_exact_values_as_the_network_never_lose(
             "prior_logits": np.zeros_like(model.prior_logits),
         }
     )
-    simulations = 3 if policy is gumbel_muzero_policy else 1000
-    output = policy(perfect.root(states), perfect, simulations, backend=backend)
+    output = gumbel_muzero_policy(perfect.root(states), perfect, 3, backend=backend)
     assert output.action.tolist() == exact.argmax(axis=1).tolist()
 
 
