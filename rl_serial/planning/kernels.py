@@ -98,7 +98,7 @@ float_of_bits: Any = intrinsic(_float_of_bits)
 
 @part
 def exponential(x: Any) -> Any:
-    """exp(x) of a float32 x ≤ 88, to 2 units in the last place; 0 below −87."""
+    """exp(x) of a float32 x ≤ 88, to 3 units in the last place; 0 below −87."""
     bounded = max(x, LEAST_EXPONENT)
     power = np.floor(bounded * LOG2_E + HALF)
     r = bounded - power * LN2_HIGH - power * LN2_LOW
