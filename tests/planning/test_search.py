@@ -313,11 +313,14 @@ def test_gradients_are_not_followed(backend: str) -> None:
 
     def recurrent_fn(action: Any, embedding: Any) -> Any:
         logits = parameter * torch.zeros(2, 3)
-        return RecurrentOutput(parameter * zeros, zeros + 0.9, logits, parameter * zeros), embedding
+        assert not embedding.requires_grad
+        output = RecurrentOutput(parameter * zeros, zeros + 0.9, logits, parameter * zeros)
+        return output, parameter * embedding
 
-    root = Root(parameter * torch.zeros(2, 3), parameter * zeros, zeros)
+    root = Root(parameter * torch.zeros(2, 3), parameter * zeros, parameter * zeros)
     output = gumbel_muzero_policy(root, recurrent_fn, 5, backend=backend)
     assert not output.value.requires_grad
+    assert not output.tree.embedding.requires_grad
 
 
 @both_backends
@@ -332,11 +335,17 @@ def test_embeddings_of_any_structure(backend: str, random_model: Make) -> None:
         longer = np.array(
             [f"{s}{a}" for s, a in zip(embedding["name"], action, strict=True)], object
         )
-        following = {"name": longer, "numbers": (embedding["numbers"][0] + 1, action[:, None])}
+        following = {
+            "name": longer,
+            "numbers": (embedding["numbers"][0] + 1, action[:, None]),
+            "nothing": None,
+        }
         return RecurrentOutput(zeros, zeros + 1, np.zeros((3, 2), np.float32), zeros), following
 
     numbers = (np.zeros((3, 2, 2)), np.zeros((3, 1), np.int64))
-    root = Root(np.zeros((3, 2)), np.zeros(3), {"name": states, "numbers": numbers})
+    root = Root(
+        np.zeros((3, 2)), np.zeros(3), {"name": states, "numbers": numbers, "nothing": None}
+    )
     output = gumbel_muzero_policy(root, recurrent_fn, 6, backend=backend)
     for embedding in seen:
         depth = [len(name) - 1 for name in embedding["name"]]
