@@ -73,14 +73,9 @@ def root_numbers(batch: int, num_actions: int) -> tuple[Any, Any, Any]:
 Search = Callable[[], Any]
 
 
-def own_search(algorithm: str, batch: int, num_actions: int, n: int, backend: str) -> Search:
-    """A search by this package."""
-    from rl_serial.planning import (
-        RecurrentOutput,
-        Root,
-        gumbel_muzero_policy,
-        muzero_policy,
-    )
+def own_model(batch: int, num_actions: int) -> Callable[[Any, Any], Any]:
+    """The network as this package's model, in NumPy."""
+    from rl_serial.planning import RecurrentOutput
 
     w = weights(num_actions)
     discount = np.full(batch, 0.99, np.float32)
@@ -95,6 +90,22 @@ def own_search(algorithm: str, batch: int, num_actions: int, n: int, backend: st
         logits, value, reward = out[:, :-2], out[:, -2], out[:, -1]
         return RecurrentOutput(reward, discount, logits, value), h
 
+    return recurrent_fn
+
+
+def own_network(batch: int, num_actions: int) -> Search:
+    """One call of the network alone."""
+    recurrent_fn = own_model(batch, num_actions)
+    embedding = root_numbers(batch, num_actions)[2]
+    action = np.arange(batch) % num_actions
+    return lambda: recurrent_fn(action, embedding)
+
+
+def own_search(algorithm: str, batch: int, num_actions: int, n: int, backend: str) -> Search:
+    """A search by this package."""
+    from rl_serial.planning import Root, gumbel_muzero_policy, muzero_policy
+
+    recurrent_fn = own_model(batch, num_actions)
     root = Root(*root_numbers(batch, num_actions))
     policy: Any = gumbel_muzero_policy if algorithm == "gumbel" else muzero_policy
     return lambda: policy(root, recurrent_fn, n, backend=backend).action
@@ -163,7 +174,9 @@ def game_search(contender: str, game: str, n: int) -> Search:
                 actions = state.legal_actions()
                 return [(action, 1 / len(actions)) for action in actions]
 
-        bot = mcts.MCTSBot(rules, 1.25, n, Uniform(), child_selection_fn=mcts.SearchNode.puct_value)
+        bot = mcts.MCTSBot(
+            rules, 1.25, n, Uniform(), solve=False, child_selection_fn=mcts.SearchNode.puct_value
+        )
         return lambda: bot.step(start)
     evaluator = pyspiel.RandomRolloutEvaluator(1, 0)
     bot = pyspiel.MCTSBot(
@@ -202,6 +215,7 @@ def own_game_search(start: Any, num_actions: int, n: int) -> Search:
 
 MAKERS: dict[str, Callable[..., Search]] = {
     "own": own_search,
+    "network": own_network,
     "mctx": mctx_search,
     "game": game_search,
 }
@@ -280,7 +294,9 @@ def compare_mctx(python: Path, rounds: int, rows: list[tuple[str, int, int, int]
     for algorithm, batch, num_actions, n in rows:
         arguments = (algorithm, batch, num_actions, n)
         times: dict[str, list[float]] = {"own": [], "pinned": [], "free": []}
+        network = []
         for _ in range(rounds):
+            network.append(own.measure("network", batch, num_actions, at_least=0.05))
             times["own"].append(own.measure("own", *arguments, "auto"))
             times["pinned"].append(pinned.measure("mctx", *arguments))
             times["free"].append(free.measure("mctx", *arguments))
@@ -291,6 +307,7 @@ def compare_mctx(python: Path, rounds: int, rows: list[tuple[str, int, int, int]
             [
                 algorithm,
                 *(f"{number:,}" for number in arguments[1:]),
+                f"{1e6 * statistics.median(network):,.0f}",
                 *(f"{per_step[who]:,.0f}" for who in ("own", "pinned", "free")),
                 f"{1e6 * batch / per_step['own']:,.0f}",
                 f"{ratio:.1f}x",
@@ -301,7 +318,7 @@ def compare_mctx(python: Path, rounds: int, rows: list[tuple[str, int, int, int]
     for worker in (own, pinned, free):
         worker.close()
     print(file=sys.stderr)
-    header = ("search", "B", "A", "n", "own µs", "mctx pinned µs", "mctx free µs")
+    header = ("search", "B", "A", "n", "network µs", "own µs", "mctx pinned µs", "mctx free µs")
     print(markdown_table((*header, "own simulations/s", "over mctx", "target"), table))
 
 

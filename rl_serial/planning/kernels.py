@@ -454,26 +454,24 @@ def step(
                 ints[b, leaf, VISITS] += 1
         if simulation >= 0:
             # Select.
-            if is_gumbel:
-                considered = table[table_row[b], simulation]
-                action = gumbel_at_root(
-                    ints, floats, order, earlier, b, considered, scratch, numbers
-                )
-            else:
-                action = puct(ints, floats, logits, b, 0, scratch, numbers)
-            node = 0
-            child = root_child[b, action]
-            depth = 1
-            while child != 0 and floats[b, child, DISCOUNT] != ZERO and depth < max_depth:
+            child, depth = 0, 0
+            while True:
                 node = child
                 depth += 1
-                if ints[b, node, BEST] <= 0 and ints[b, node, BEST] != NONE_LEFT:
+                if node > 0 and ints[b, node, BEST] <= 0 and ints[b, node, BEST] != NONE_LEFT:
                     look_below_root(ints, floats, logits, b, node)
-                if is_gumbel:
+                if not is_gumbel:
+                    action = puct(ints, floats, logits, b, node, scratch, numbers)
+                elif node > 0:
                     action = gumbel_below_root(ints, floats, logits, b, node, scratch, numbers)
                 else:
-                    action = puct(ints, floats, logits, b, node, scratch, numbers)
-                child = child_of(ints, b, node, action)
+                    considered = table[table_row[b], simulation]
+                    action = gumbel_at_root(
+                        ints, floats, order, earlier, b, considered, scratch, numbers
+                    )
+                child = child_of(ints, b, node, action) if node > 0 else root_child[b, action]
+                if child == 0 or floats[b, child, DISCOUNT] == ZERO or depth >= max_depth:
+                    break
             pending[b, 0] = node
             pending[b, 1] = action
             place[b] = node * batch + b
