@@ -105,7 +105,7 @@ def gumbel_muzero_policy(
         table=xp.asarray(table, dtype=xp.int64, device=device(like)),
         earlier=earlier,
     )
-    run = _choose(backend, root)
+    run = choose(backend, root)
     found = run(root, recurrent_fn, num_simulations, rule, max_depth, reused)
     node = found.root
     values = completed_qvalues(node)
@@ -185,7 +185,7 @@ def muzero_policy(
         pb_c_init=pb_c_init,
         pb_c_base=pb_c_base,
     )
-    run = _choose(backend, root)
+    run = choose(backend, root)
     found = run(noisy, recurrent_fn, num_simulations, rule, max_depth, reused)
     node = found.root
     xp = array_namespace(node.qvalues)
@@ -212,7 +212,7 @@ def _check_numbers(num_simulations: int, max_depth: int | None, backend: str) ->
     return 2**31 - 1 if max_depth is None else max_depth
 
 
-def _choose(backend: str, root: Root) -> Search:
+def choose(backend: str, root: Root) -> Search:
     """The compiled search or the plain one."""
     arrays = [root.prior_logits, *leaves(root.embedding)]
     on_host = all(str(device(array)) == "cpu" for array in arrays)

@@ -77,6 +77,7 @@ CASES = [
     Case("gumbel, sharp prior", 30, 50, MixValue(), {**HARD, "spread": 12.0}),
     Case("gumbel, many actions", 70, 90, MixValue(), HARD, noise=1.0),
     Case("gumbel, one action", 1, 12, MixValue()),
+    Case("gumbel, two actions", 2, 24, MixValue(), batch=600),
     Case("puct", 6, 40, ByParentAndSiblings(), HARD),
     Case("puct, bounds", 8, 60, MinMax(-3.0, 3.0), PLAYERS),
     Case("puct, max depth", 4, 80, ByParentAndSiblings(), HARD, max_depth=3),
