@@ -5,7 +5,7 @@ multilayer perceptron in NumPy, or in JAX). mctx runs in two processes of its ow
 core and one not, and its better time counts. The contenders take turns within a round, and medians
 over rounds are compared; a time is that of one search over n, so of one simulation in all B trees.
 
-    rl-serial bench search [--rounds 7] [--peers .venv-peers/bin/python] [--quick] [--markdown]
+    rl-serial bench search [--rounds 7] [--peers .venv-peers/bin/python] [--quick]
 
 The peers live in an environment of their own, which `make .venv-peers/installed` sets up.
 """
@@ -222,9 +222,9 @@ MAKERS: dict[str, Callable[..., Search]] = {
 
 
 def seconds(search: Search, at_least: float) -> float:
-    """Median duration of a search, over a time and three searches at least."""
+    """Median duration of a search, over a time and one search at least."""
     spent: list[float] = []
-    while len(spent) < 3 or sum(spent) < at_least:
+    while sum(spent) < at_least:
         started = time.perf_counter()
         search()
         spent.append(time.perf_counter() - started)
