@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
+PEERS := .venv-peers/installed
 # One thread a process: the tests and the small networks gain nothing from more.
 export OMP_NUM_THREADS ?= 1
 
@@ -12,13 +13,18 @@ setup: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	# Only for its golden trees, which are files: without JAX it cannot be imported.
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps mctx
 	touch $@
 
-# The value of a word in s5 and in its parallel twin z5; a finished run is not repeated.
+# The value of a word in s5 and in its parallel twin z5, and what search adds; a finished run is not
+# repeated.
 demo: setup
 	$(BIN)/rl-serial train configs/train/demo_s5.yaml --resume
 	$(BIN)/rl-serial train configs/train/demo_z5.yaml --resume
+	$(BIN)/rl-serial train configs/train/demo_search.yaml --resume
 	$(BIN)/rl-serial evaluate runs/demo_s5 runs/demo_z5 --figure runs/demo.png
+	$(BIN)/rl-serial evaluate runs/demo_search --simulations 0,4,16,64,128
 	@echo "Watch the runs: $(BIN)/tensorboard --logdir runs"
 
 test: setup
@@ -38,17 +44,23 @@ learning: setup
 study-chaos: setup
 	$(BIN)/pytest -m chaos
 
-# Against other libraries; needs the extra `peers` in an environment that resolves it.
-peers: setup
-	$(BIN)/pytest -m peers
+# Against mctx under JAX, in an environment of its own; a few minutes.
+peers: $(PEERS)
+	.venv-peers/bin/python -m pytest -m peers tests/planning
 
-bench: setup
+$(PEERS): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet --constraint constraints.txt --editable '.[peers]' pytest
+	touch $@
+
+bench: setup $(PEERS)
 	$(BIN)/rl-serial bench envs
 	$(BIN)/rl-serial bench train
+	$(BIN)/rl-serial bench search
 
 # The README's figure, from the demo's runs.
 figures: demo
 	$(BIN)/rl-serial evaluate runs/demo_s5 runs/demo_z5 --figure docs/images/demo.png
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv .venv-peers build *.egg-info

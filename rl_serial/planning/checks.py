@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from array_api_compat import array_namespace, device, is_torch_array
+from array_api_compat import array_namespace, device
 
-from rl_serial.planning.embeddings import leaves
+from rl_serial.planning.embeddings import detached, leaves, map_arrays
 from rl_serial.planning.types import Array, Embedding, RecurrentOutput, Root, Tree
 
 
@@ -26,7 +26,7 @@ def check_root(root: Root) -> Root:
     checked = Root(
         prior_logits=as_numbers(root.prior_logits, "root.prior_logits", (batch, num_actions), like),
         value=as_numbers(root.value, "root.value", (batch,), like),
-        embedding=root.embedding,
+        embedding=map_arrays(detached, root.embedding),
         legal=as_mask(root.legal, "root.legal", (batch, num_actions), like),
     )
     for number, leaf in enumerate(leaves(root.embedding)):
@@ -120,7 +120,7 @@ def check_embedding(new: Embedding, like: list[Array]) -> list[Array]:
                 f"next embedding: array {number} is {array.dtype} {_shape(array)}, the root's is "
                 f"{own.dtype} {_shape(own)}"
             )
-    return arrays
+    return [detached(array) for array in arrays]
 
 
 def _is_float(array: Array) -> bool:
@@ -132,9 +132,7 @@ def _shape(array: Array) -> tuple[int, ...]:
 
 
 def _as(array: Any, like: Array, dtype: Any) -> Array:
-    if is_torch_array(array):
-        array = array.detach()
-    return array_namespace(like).asarray(array, dtype=dtype, device=device(like))
+    return array_namespace(like).asarray(detached(array), dtype=dtype, device=device(like))
 
 
 def as_numbers(array: Any, name: str, shape: tuple[int, ...], like: Array) -> Array:

@@ -21,12 +21,20 @@ from rl_serial.planning import kernels
 from rl_serial.planning.checks import as_mask, as_numbers, check_embedding, check_output
 from rl_serial.planning.embeddings import leaves, rebuild
 from rl_serial.planning.qtransforms import ByParentAndSiblings
+from rl_serial.planning.search import Found
 from rl_serial.planning.selection import Gumbel, Puct
-from rl_serial.planning.tree import fill, room_for_embeddings
-from rl_serial.planning.types import Array, RecurrentFn, RecurrentOutput, Root, Tree
+from rl_serial.planning.tree import fill, masked_logits, room_for_embeddings
+from rl_serial.planning.types import (
+    Array,
+    NodeStatistics,
+    RecurrentFn,
+    RecurrentOutput,
+    Root,
+    Tree,
+)
 
-ROWS_A_THREAD = 256
-"""Fewest rows of a batch that are worth a thread: handing over work costs tens of microseconds."""
+ROWS_A_THREAD = 512
+"""Fewest rows of a batch that are worth a thread: to hand them over costs some 40 µs."""
 LINE = 64
 
 
@@ -37,7 +45,7 @@ def compiled_search(
     rule: Gumbel | Puct,
     max_depth: int,
     reused: Tree | None = None,
-) -> Tree:
+) -> Found:
     """The trees after ``num_simulations`` further simulations, as by the plain search.
 
     Raises:
@@ -53,12 +61,9 @@ def compiled_search(
     as_torch = is_torch_array(root.prior_logits)
     embedding = room_for_embeddings(root.embedding, num_nodes)
     tree = fill(_tree_of(head, logits, embedding, as_torch), root, reused)
-    if num_simulations == 0:
-        return tree
-
     order = logits[:, 0].copy()
     earlier = np.zeros((batch, num_actions), np.int32)
-    table = np.zeros((1, num_simulations), np.int64)
+    table = np.zeros((1, 0), np.int64)
     table_row = np.zeros(batch, np.int64)
     is_gumbel = isinstance(rule, Gumbel)
     if isinstance(rule, Gumbel):
@@ -78,7 +83,7 @@ def compiled_search(
     like = leaves(root.embedding)
     output: RecurrentOutput | None = None
     answer = _no_answer(batch, num_actions)
-    for simulation in range(num_simulations + 1):
+    for simulation in range(num_simulations + 1 if num_simulations else 0):
         place = np.empty(batch, np.int64)
         action = np.empty(batch, np.int64)
         last = simulation == num_simulations
@@ -114,12 +119,26 @@ def compiled_search(
         new = check_embedding(following, like)
         for room, array in zip(stored, new, strict=True):
             room[kept + simulation] = array
-    return tree
+
+    child_visits = np.zeros((batch, num_actions), np.int32)
+    qvalues = np.zeros((batch, num_actions), np.float32)
+    depth = np.zeros(batch, np.int32)
+    _run(kernels.report, parts, head, root_child, child_visits, qvalues, depth)
+    wrap = _torch if as_torch else np.asarray
+    at_root = NodeStatistics(
+        visits=wrap(ints[:, 0, kernels.VISITS]),
+        value=wrap(head[:, 0, kernels.VALUE]),
+        raw_value=root.value,
+        prior_logits=masked_logits(root.prior_logits, root.legal),
+        child_visits=wrap(child_visits),
+        qvalues=wrap(qvalues),
+    )
+    return Found(tree, at_root, wrap(depth))
 
 
 def shares(batch: int) -> list[tuple[int, int]]:
     """The rows that each thread works on."""
-    threads = max(1, min(_most_threads(), batch // ROWS_A_THREAD))
+    threads = max(1, min(most_threads(), batch // ROWS_A_THREAD))
     bounds = [batch * t // threads for t in range(threads + 1)]
     return list(itertools.pairwise(bounds))
 
@@ -135,10 +154,10 @@ def aligned_zeros(shape: tuple[int, ...]) -> NDArray[np.float32]:
 @cache
 def _threads(process: int) -> ThreadPoolExecutor:
     """Helpers of this ``process``; a fork has none of its parent's threads."""
-    return ThreadPoolExecutor(_most_threads(), "rl_serial-search")
+    return ThreadPoolExecutor(most_threads(), "rl_serial-search")
 
 
-def _most_threads() -> int:
+def most_threads() -> int:
     """NUMBA_NUM_THREADS, by default the cores this process may use."""
     return int(getattr(numba.config, "NUMBA_NUM_THREADS"))  # noqa: B009
 
@@ -226,15 +245,24 @@ def _answer(output: RecurrentOutput, root: Root) -> Answer:
     if output.legal is not None:
         legal = _plain(as_mask(output.legal, "legal", grid, like))
     return (
-        _plain(as_numbers(output.reward, "reward", row, like)),
-        _plain(as_numbers(output.discount, "discount", row, like)),
-        _plain(as_numbers(output.value, "value", row, like)),
-        _plain(as_numbers(output.prior_logits, "prior_logits", grid, like)),
+        _float32(output.reward, "reward", row, like),
+        _float32(output.discount, "discount", row, like),
+        _float32(output.value, "value", row, like),
+        _float32(output.prior_logits, "prior_logits", grid, like),
         legal,
     )
+
+
+def _float32(array: Array, name: str, shape: tuple[int, ...], like: Array) -> NDArray[Any]:
+    """``array`` as the kernels take it, without detours where it is nearly so already."""
+    if is_torch_array(array) and array.device.type == "cpu":
+        array = array.detach().numpy()
+    if type(array) is np.ndarray and array.dtype == np.float32 and array.shape == shape:
+        return array if array.flags.carray else array.copy()
+    return _plain(as_numbers(array, name, shape, like))
 
 
 def _plain(array: Array) -> NDArray[Any]:
     """A NumPy array that kernels take: contiguous and not marked read-only."""
     plain: NDArray[Any] = np.ascontiguousarray(_numpy(array))
-    return plain if plain.flags.writeable else plain.copy()
+    return plain if plain.flags.carray else plain.copy()

@@ -7,7 +7,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
-from array_api_compat import is_array_api_obj
+from array_api_compat import is_array_api_obj, is_torch_array
 
 from rl_serial.planning.types import Array, Embedding
 
@@ -32,13 +32,15 @@ def _collect(embedding: Embedding, found: list[Array]) -> None:
     elif isinstance(embedding, dict):
         for part in embedding.values():
             _collect(part, found)
+    elif embedding is None:
+        pass
     elif is_dataclass(embedding) and not isinstance(embedding, type):
         for field in fields(embedding):
             _collect(getattr(embedding, field.name), found)
     else:
         raise ValueError(
             f"embedding holds a {type(embedding).__name__}; it may hold NumPy or torch arrays "
-            "in tuples, lists, dicts and dataclasses"
+            "in tuples, lists, dicts and dataclasses, or None"
         )
 
 
@@ -46,6 +48,11 @@ def rebuild(like: Embedding, arrays: list[Array]) -> Embedding:
     """An embedding built as ``like``, with ``arrays`` in the order of :func:`leaves`."""
     following: Iterator[Array] = iter(arrays)
     return map_arrays(lambda _: next(following), like)
+
+
+def detached(array: Array) -> Array:
+    """The array without gradients; a search does not follow them."""
+    return array.detach() if is_torch_array(array) else array
 
 
 def map_arrays(function: Callable[[Array], Any], embedding: Embedding) -> Embedding:
@@ -58,6 +65,8 @@ def map_arrays(function: Callable[[Array], Any], embedding: Embedding) -> Embedd
         return type(embedding)(*parts) if hasattr(embedding, "_fields") else type(embedding)(parts)
     if isinstance(embedding, dict):
         return {key: map_arrays(function, part) for key, part in embedding.items()}
+    if embedding is None:
+        return None
     if is_dataclass(embedding) and not isinstance(embedding, type):
         parts_by_name = {
             f.name: map_arrays(function, getattr(embedding, f.name)) for f in fields(embedding)

@@ -42,12 +42,14 @@ WORDS = 16
     NEXT_SIBLING,  # int: node; 0: none
     LOGIT,  # of the action at the parent, less the greatest there
     PRIOR,  # of the action at the parent
-    BEST,  # int: 1 + unvisited action of greatest logit; 0: not yet looked for; −1: none is left
+    BEST,  # int: 1 + unvisited action of greatest logit; NONE_LEFT; or not yet looked for: 0, or
+    # −2 − the action visited last
     MASS,  # sum of exp(logit − that logit) over unvisited actions
     TOP,  # greatest logit
     TOTAL,  # sum of exp(logit − TOP); 0: not yet known
 ) = range(WORDS)
 
+NONE_LEFT = -1
 SCRATCH = 5
 """Rows of scratch a selection needs: q, visits, logit, score (float) and action (as float)."""
 ONE = np.float32(1)
@@ -65,20 +67,22 @@ C0, C1, C2, C3, C4, C5 = (np.float32(1 / math.factorial(k)) for k in range(2, 8)
 
 
 def kernel(function: F) -> F:
-    """Compile on the first call, kept on disk where a folder for that can be written to."""
-    return _compile(function, fastmath=False)
+    """Compile on the first call; kept on disk where a folder for that can be written to."""
+    return _compile(function)
 
 
-def sums(function: F) -> F:
-    """A kernel whose sums may be taken in any order, so that they use the vector unit."""
-    return _compile(function, fastmath={"reassoc", "contract", "nsz", "arcp"})
+def part(function: F) -> F:
+    """A piece of a kernel. It takes whole arrays and indices: a slice would cost a reference."""
+    return _compile(function, inline="always")
 
 
 def _compile(function: F, **options: Any) -> F:
+    # Sums may be taken in any order, so that they use the vector unit.
+    options |= {"fastmath": {"reassoc", "contract", "nsz", "arcp"}, "error_model": "numpy"}
     try:
-        compiled: F = njit(cache=True, nogil=True, error_model="numpy", **options)(function)
+        compiled: F = njit(cache=True, nogil=True, **options)(function)
     except RuntimeError:  # no folder to write to
-        compiled = njit(nogil=True, error_model="numpy", **options)(function)
+        compiled = njit(nogil=True, **options)(function)
     return compiled
 
 
@@ -92,9 +96,9 @@ def _float_of_bits(context: Any, bits: Any) -> Any:
 float_of_bits: Any = intrinsic(_float_of_bits)
 
 
-@sums
+@part
 def exponential(x: Any) -> Any:
-    """exp(x) of a float32 x ≤ 88, to 2 units in the last place; 0 below −87."""
+    """exp(x) of a float32 x ≤ 88, to 3 units in the last place; 0 below −87."""
     bounded = max(x, LEAST_EXPONENT)
     power = np.floor(bounded * LOG2_E + HALF)
     r = bounded - power * LN2_HIGH - power * LN2_LOW
@@ -104,96 +108,82 @@ def exponential(x: Any) -> Any:
     return result if x >= LEAST_EXPONENT else ZERO
 
 
-@sums
-def sum_exponentials(logits: Any, top: Any) -> Any:
-    """Sum of exp(logit − top) over a row of logits."""
-    total = ZERO
-    for a in range(logits.size):
-        total += exponential(logits[a] - top)
-    return total
-
-
-@sums
-def sum_after(logits: Any, best: Any) -> Any:
-    """The same over the actions that come at or behind ``best`` by falling logit, then index."""
-    top = logits[best]
-    total = ZERO
-    for a in range(logits.size):
-        behind = logits[a] < top or (logits[a] == top and a >= best)
-        total += exponential(logits[a] - top) if behind else ZERO
-    return total
-
-
-@kernel
-def survey(ints: Any, floats: Any, logits: Any) -> None:
+@part
+def survey(floats: Any, logits: Any, b: Any, node: Any) -> None:
     """Know a node's greatest logit and the sum of its exponentials."""
     top = -INFINITY
-    for a in range(logits.size):
-        top = max(top, logits[a])
-    floats[TOP] = top
-    floats[TOTAL] = sum_exponentials(logits, top)
+    for a in range(logits.shape[2]):
+        top = max(top, logits[b, node, a])
+    total = ZERO
+    if top > -INFINITY:
+        for a in range(logits.shape[2]):
+            total += exponential(logits[b, node, a] - top)
+    floats[b, node, TOP] = top
+    floats[b, node, TOTAL] = total
 
 
-@kernel
-def look_below_root(ints: Any, floats: Any, logits: Any, last: Any) -> None:
-    """Find a node's best unvisited action, the next after ``last`` (−1: none was visited).
+@part
+def look_below_root(ints: Any, floats: Any, logits: Any, b: Any, node: Any) -> None:
+    """Find a node's best unvisited action, by falling logit and then by index.
 
-    Below the root actions are visited in this order and no other.
+    Below the root actions are visited in this order and no other, so the last one visited says
+    which are left.
     """
-    best, top = -1, -INFINITY
+    last = -ints[b, node, BEST] - 2
+    best, top, total = -1, -INFINITY, ZERO
     if last < 0:
-        for a in range(logits.size):
-            if logits[a] > top:
-                best, top = a, logits[a]
+        for a in range(logits.shape[2]):
+            if logits[b, node, a] > top:
+                best, top = a, logits[b, node, a]
+        for a in range(logits.shape[2]):
+            total += exponential(logits[b, node, a] - top)
+        floats[b, node, TOP] = top
+        floats[b, node, TOTAL] = total
     else:
-        bound = logits[last]
-        for a in range(logits.size):
-            behind = logits[a] < bound or (logits[a] == bound and a > last)
-            if behind and logits[a] > top:
-                best, top = a, logits[a]
-    if best < 0:
-        ints[BEST] = -1
-        floats[MASS] = ZERO
-        return
-    ints[BEST] = best + 1
-    if last < 0:
-        floats[TOP] = top
-        floats[TOTAL] = sum_exponentials(logits, top)
-        floats[MASS] = floats[TOTAL]
-    else:
-        floats[MASS] = sum_after(logits, best)
+        bound = logits[b, node, last]
+        for a in range(logits.shape[2]):
+            logit = logits[b, node, a]
+            if logit > top and (logit < bound or (logit == bound and a > last)):
+                best, top = a, logit
+        if best >= 0:
+            for a in range(logits.shape[2]):
+                logit = logits[b, node, a]
+                left = logit < top or (logit == top and a >= best)
+                total += exponential(logit - top) if left else ZERO
+    ints[b, node, BEST] = best + 1 if best >= 0 else NONE_LEFT
+    floats[b, node, MASS] = total
 
 
-@kernel
-def look_at_root(ints: Any, floats: Any, logits: Any, order: Any, child: Any) -> None:
-    """Find the root's best unvisited action by ``order`` [A]; nothing asks for their mass there."""
+@part
+def look_at_root(ints: Any, logits: Any, order: Any, root_child: Any, b: Any) -> None:
+    """Find the root's best unvisited action by ``order``; nothing asks for their mass there."""
     best, top = -1, -INFINITY
-    for a in range(logits.size):
-        if child[a] == 0 and logits[a] > -INFINITY and (best < 0 or order[a] > top):
-            best, top = a, order[a]
-    ints[BEST] = best + 1 if best >= 0 else -1
+    for a in range(logits.shape[2]):
+        is_left = root_child[b, a] == 0 and logits[b, 0, a] > -INFINITY
+        if is_left and (best < 0 or order[b, a] > top):
+            best, top = a, order[b, a]
+    ints[b, 0, BEST] = best + 1 if best >= 0 else NONE_LEFT
 
 
-@kernel
-def gather(ints: Any, floats: Any, node: Any, scratch: Any) -> Any:
+@part
+def gather(ints: Any, floats: Any, b: Any, node: Any, scratch: Any) -> Any:
     """Write what is known of the children of ``node`` into ``scratch``, and say how many."""
     count = 0
-    child = ints[node, FIRST_CHILD]
+    child = ints[b, node, FIRST_CHILD]
     while child != 0:
-        scratch[0, count] = floats[child, REWARD] + floats[child, DISCOUNT] * floats[child, VALUE]
-        scratch[1, count] = np.float32(ints[child, VISITS])
-        scratch[2, count] = floats[child, LOGIT]
-        scratch[3, count] = floats[child, PRIOR]
-        scratch[4, count] = np.float32(ints[child, ACTION])
+        q = floats[b, child, REWARD] + floats[b, child, DISCOUNT] * floats[b, child, VALUE]
+        scratch[0, count] = q
+        scratch[1, count] = np.float32(ints[b, child, VISITS])
+        scratch[2, count] = floats[b, child, LOGIT]
+        scratch[3, count] = floats[b, child, PRIOR]
+        scratch[4, count] = np.float32(ints[b, child, ACTION])
         count += 1
-        child = ints[child, NEXT_SIBLING]
+        child = ints[b, child, NEXT_SIBLING]
     return count
 
 
-@kernel
-def transform(
-    floats: Any, node: Any, scratch: Any, count: Any, num_actions: Any, numbers: Any
-) -> Any:
+@part
+def transform(raw: Any, scratch: Any, count: Any, num_actions: Any, numbers: Any) -> Any:
     """σ of the children's completed values, in place of q; returns σ(v_mix) and all visits."""
     value_scale, maxvisit_init, rescale, epsilon = numbers[0], numbers[1], numbers[2], numbers[3]
     visits, most, mass, weighted = ZERO, ZERO, ZERO, ZERO
@@ -206,7 +196,7 @@ def transform(
         weighted += scratch[3, c] * q
         low = min(low, q)
         high = max(high, q)
-    mixed = floats[node, RAW_VALUE]
+    mixed = raw
     if count > 0:
         mixed = (mixed + visits * (weighted / mass)) / (ONE + visits)
     scale = (maxvisit_init + most) * value_scale
@@ -224,228 +214,164 @@ def transform(
     return scale * mixed, visits
 
 
-@sums
-def softmax_scratch(scratch: Any, count: Any, top: Any) -> Any:
-    """Turn scores (row 3) into exp(score − top) and return their sum."""
-    total = ZERO
-    for c in range(count):
-        weight = exponential(scratch[3, c] - top)
-        scratch[3, c] = weight
-        total += weight
-    return total
-
-
-@kernel
+@part
 def gumbel_below_root(
-    ints: Any, floats: Any, logits: Any, node: Any, scratch: Any, numbers: Any
+    ints: Any, floats: Any, logits: Any, b: Any, node: Any, scratch: Any, numbers: Any
 ) -> Any:
     """The action that maximises the improved policy minus the share of visits."""
-    best = ints[node, BEST] - 1
-    count = gather(ints, floats, node, scratch)
-    if count == 0:
-        return best
-    mixed, visits = transform(floats, node, scratch, count, logits.shape[1], numbers)
-    unvisited = -INFINITY
-    if best >= 0:
-        unvisited = logits[node, best] - floats[node, TOP] + mixed
-    top = unvisited
-    for c in range(count):
-        scratch[3, c] = scratch[2, c] + scratch[0, c]
-        top = max(top, scratch[3, c])
-    total = softmax_scratch(scratch, count, top)
-    weight = ZERO
-    if best >= 0:
-        weight = exponential(unvisited - top)
-        total += weight * floats[node, MASS]
-    score = weight / total if best >= 0 else -INFINITY
-    for c in range(count):
-        own = scratch[3, c] / total - scratch[1, c] / (ONE + visits)
-        action = int(scratch[4, c])
-        if scratch[2, c] > -INFINITY and (own > score or (own == score and action < best)):
-            score, best = own, action
+    best = ints[b, node, BEST] - 1
+    count = gather(ints, floats, b, node, scratch)
+    if count > 0:
+        raw = floats[b, node, RAW_VALUE]
+        mixed, visits = transform(raw, scratch, count, logits.shape[2], numbers)
+        unvisited = -INFINITY
+        if best >= 0:
+            unvisited = logits[b, node, best] - floats[b, node, TOP] + mixed
+        top = unvisited
+        for c in range(count):
+            scratch[3, c] = scratch[2, c] + scratch[0, c]
+            top = max(top, scratch[3, c])
+        total = ZERO
+        for c in range(count):
+            weight = exponential(scratch[3, c] - top)
+            scratch[3, c] = weight
+            total += weight
+        score = -INFINITY
+        if best >= 0:
+            weight = exponential(unvisited - top)
+            total += weight * floats[b, node, MASS]
+            score = weight / total
+        for c in range(count):
+            own = scratch[3, c] / total - scratch[1, c] / (ONE + visits)
+            action = int(scratch[4, c])
+            if scratch[2, c] > -INFINITY and (own > score or (own == score and action < best)):
+                score, best = own, action
     return best
 
 
-@kernel
+@part
 def gumbel_at_root(
     ints: Any,
     floats: Any,
     order: Any,
     earlier: Any,
+    b: Any,
     considered: Any,
     scratch: Any,
     numbers: Any,
 ) -> Any:
     """The best root action among those that this search visited ``considered`` times."""
-    best = ints[0, BEST] - 1 if considered == 0 else -1
-    count = gather(ints, floats, 0, scratch)
-    mixed = ZERO
+    best = ints[b, 0, BEST] - 1 if considered == 0 else -1
+    count = gather(ints, floats, b, 0, scratch)
     eligible = False
     for c in range(count):
-        action = int(scratch[4, c])
-        if int(scratch[1, c]) - earlier[action] == considered and scratch[2, c] > -INFINITY:
-            eligible = True
-    if not eligible:
-        return best
-    mixed, _ = transform(floats, 0, scratch, count, order.size, numbers)
-    score = max(order[best] + mixed, LOWEST) if best >= 0 else -INFINITY
-    for c in range(count):
-        action = int(scratch[4, c])
-        if int(scratch[1, c]) - earlier[action] == considered and scratch[2, c] > -INFINITY:
-            own = max(order[action] + scratch[0, c], LOWEST)
-            if own > score or (own == score and action < best):
+        here = int(scratch[1, c]) - earlier[b, int(scratch[4, c])]
+        eligible |= here == considered and scratch[2, c] > -INFINITY
+    if eligible:
+        mixed, _ = transform(floats[b, 0, RAW_VALUE], scratch, count, order.shape[1], numbers)
+        score = max(order[b, best] + mixed, LOWEST) if best >= 0 else -INFINITY
+        for c in range(count):
+            action = int(scratch[4, c])
+            here = int(scratch[1, c]) - earlier[b, action]
+            if here == considered and scratch[2, c] > -INFINITY:
+                own = max(order[b, action] + scratch[0, c], LOWEST)
+                if own > score or (own == score and action < best):
+                    score, best = own, action
+    return best
+
+
+@part
+def puct(ints: Any, floats: Any, logits: Any, b: Any, node: Any, scratch: Any, numbers: Any) -> Any:
+    """The action of greatest predictor + upper confidence bound."""
+    best = ints[b, node, BEST] - 1
+    count = gather(ints, floats, b, node, scratch)
+    if count > 0:
+        pb_c_init, pb_c_base, by_siblings = numbers[0], numbers[1], numbers[2]
+        low = numbers[3]
+        span = numbers[4] - numbers[3]
+        if by_siblings != ZERO:
+            low = floats[b, node, VALUE]
+            high = low
+            for c in range(count):
+                low = min(low, scratch[0, c])
+                high = max(high, scratch[0, c])
+            span = max(high - low, numbers[3])
+        visits = np.float32(ints[b, node, VISITS])
+        weight = np.float32(np.log((visits + pb_c_base + ONE) / pb_c_base)) + pb_c_init
+        weight = np.sqrt(visits) * weight
+        score = -INFINITY
+        if best >= 0:
+            logit = logits[b, node, best] - floats[b, node, TOP]
+            score = weight * (exponential(logit) / floats[b, node, TOTAL])
+        for c in range(count):
+            own = (scratch[0, c] - low) / span + weight * scratch[3, c] / (scratch[1, c] + ONE)
+            action = int(scratch[4, c])
+            if scratch[2, c] > -INFINITY and (own > score or (own == score and action < best)):
                 score, best = own, action
     return best
 
 
-@kernel
-def puct(ints: Any, floats: Any, logits: Any, node: Any, scratch: Any, numbers: Any) -> Any:
-    """The action of greatest predictor + upper confidence bound."""
-    best = ints[node, BEST] - 1
-    count = gather(ints, floats, node, scratch)
-    if count == 0:
-        return best
-    pb_c_init, pb_c_base, by_siblings = numbers[0], numbers[1], numbers[2]
-    if by_siblings != ZERO:
-        low = floats[node, VALUE]
-        high = low
-        for c in range(count):
-            low = min(low, scratch[0, c])
-            high = max(high, scratch[0, c])
-        span = max(high - low, numbers[3])
-    else:
-        low = numbers[3]
-        span = numbers[4] - numbers[3]
-    visits = np.float32(ints[node, VISITS])
-    weight = np.float32(np.log((visits + pb_c_base + ONE) / pb_c_base)) + pb_c_init
-    weight = np.sqrt(visits) * weight
-    score = -INFINITY
-    if best >= 0:
-        prior = exponential(logits[node, best] - floats[node, TOP]) / floats[node, TOTAL]
-        score = weight * prior
-    for c in range(count):
-        own = (scratch[0, c] - low) / span + weight * scratch[3, c] / (scratch[1, c] + ONE)
-        action = int(scratch[4, c])
-        if scratch[2, c] > -INFINITY and (own > score or (own == score and action < best)):
-            score, best = own, action
-    return best
-
-
-@kernel
-def child_of(ints: Any, node: Any, action: Any) -> Any:
+@part
+def child_of(ints: Any, b: Any, node: Any, action: Any) -> Any:
     """The child of ``node`` by ``action``; 0 where there is none."""
-    child = ints[node, FIRST_CHILD]
-    while child != 0 and ints[child, ACTION] != action:
-        child = ints[child, NEXT_SIBLING]
+    child = ints[b, node, FIRST_CHILD]
+    while child != 0 and ints[b, child, ACTION] != action:
+        child = ints[b, child, NEXT_SIBLING]
     return child
 
 
-@kernel
-def attach(ints: Any, floats: Any, logits: Any, parent: Any, child: Any) -> None:
+@part
+def attach(ints: Any, floats: Any, logits: Any, b: Any, parent: Any, child: Any) -> None:
     """Enter ``child`` in its parent's list, with the logit and prior of its action there."""
-    action = ints[child, ACTION]
-    logit = logits[parent, action] - floats[parent, TOP]
-    floats[child, LOGIT] = logit
-    floats[child, PRIOR] = max(exponential(logit) / floats[parent, TOTAL], TINY)
-    ints[child, NEXT_SIBLING] = ints[parent, FIRST_CHILD]
-    ints[parent, FIRST_CHILD] = child
+    logit = logits[b, parent, ints[b, child, ACTION]] - floats[b, parent, TOP]
+    floats[b, child, LOGIT] = logit
+    floats[b, child, PRIOR] = max(exponential(logit) / floats[b, parent, TOTAL], TINY)
+    ints[b, child, NEXT_SIBLING] = ints[b, parent, FIRST_CHILD]
+    ints[b, parent, FIRST_CHILD] = child
 
 
-@kernel
-def is_sound(reward: Any, discount: Any, value: Any, prior: Any, legal: Any, has_legal: Any) -> Any:
+@part
+def is_sound(
+    reward: Any, discount: Any, value: Any, prior: Any, legal: Any, b: Any, has_legal: Any
+) -> Any:
     """Whether a row of the model's output is finite and leaves an action where it goes on."""
-    sound = math.isfinite(reward) and math.isfinite(discount) and math.isfinite(value)
-    if not has_legal:
-        for a in range(prior.size):
-            sound &= abs(prior[a]) < INFINITY
-        return sound
-    some = False
-    for a in range(prior.size):
-        sound &= abs(prior[a]) < INFINITY or not legal[a]
-        some |= legal[a]
-    return sound and (some or discount == ZERO)
-
-
-@kernel
-def enter(
-    ints: Any,
-    floats: Any,
-    logits: Any,
-    root_child: Any,
-    order: Any,
-    index: Any,
-    node: Any,
-    action: Any,
-    reward: Any,
-    discount: Any,
-    value: Any,
-    prior: Any,
-    legal: Any,
-    has_legal: Any,
-) -> None:
-    """Expand ``action`` at ``node`` into ``index`` and carry the value up to the root."""
-    leaf = root_child[action] if node == 0 else child_of(ints, node, action)
-    if leaf == 0:
-        leaf = index
-        ints[leaf, VISITS] = 1
-        floats[leaf, VALUE] = value
-        floats[leaf, RAW_VALUE] = value
-        floats[leaf, REWARD] = reward
-        floats[leaf, DISCOUNT] = discount
-        ints[leaf, PARENT] = node
-        ints[leaf, ACTION] = action
-        ints[leaf, DEPTH] = ints[node, DEPTH] + 1
-        if has_legal:
-            for a in range(prior.size):
-                logits[leaf, a] = prior[a] if legal[a] else -INFINITY
-        else:
-            for a in range(prior.size):
-                logits[leaf, a] = prior[a]
-        attach(ints, floats, logits, node, leaf)
-        if node == 0:
-            root_child[action] = leaf
-            look_at_root(ints[0], floats[0], logits[0], order, root_child)
-        else:
-            look_below_root(ints[node], floats[node], logits[node], action)
+    sound = abs(reward[b]) < INFINITY and abs(discount[b]) < INFINITY and abs(value[b]) < INFINITY
+    if has_legal:
+        some = False
+        for a in range(prior.shape[1]):
+            sound &= abs(prior[b, a]) < INFINITY or not legal[b, a]
+            some |= legal[b, a]
+        sound &= some or discount[b] == ZERO
     else:
-        ints[leaf, VISITS] += 1
-        floats[leaf, VALUE] += (value - floats[leaf, VALUE]) / np.float32(ints[leaf, VISITS])
-    gain = value
-    while leaf != 0:
-        gain = floats[leaf, REWARD] + floats[leaf, DISCOUNT] * gain
-        leaf = ints[leaf, PARENT]
-        visits = np.float32(ints[leaf, VISITS])
-        floats[leaf, VALUE] = (floats[leaf, VALUE] * visits + gain) / (visits + ONE)
-        ints[leaf, VISITS] += 1
+        for a in range(prior.shape[1]):
+            sound &= abs(prior[b, a]) < INFINITY
+    return sound
 
 
 @kernel
-def prepare(low: Any, high: Any, head: Any, prior_logits: Any, root_child: Any, order: Any) -> None:
+def prepare(low: Any, high: Any, head: Any, logits: Any, root_child: Any, order: Any) -> None:
     """Build lists of children and what is known of unvisited actions, of trees just planted."""
+    floats = head
+    ints = head.view(np.int32)
     for b in range(low, high):
-        floats = head[b]
-        ints = head[b].view(np.int32)
-        logits = prior_logits[b]
-        for node in range(ints.shape[0]):
-            if ints[node, VISITS] > 0:
-                survey(ints[node], floats[node], logits[node])
+        for node in range(ints.shape[1]):
+            if ints[b, node, VISITS] > 0:
+                survey(floats, logits, b, node)
                 if node > 0:
-                    attach(ints, floats, logits, ints[node, PARENT], node)
-                    if ints[node, PARENT] == 0:
-                        root_child[b, ints[node, ACTION]] = node
-        for node in range(1, ints.shape[0]):
-            if ints[node, VISITS] > 0 and ints[node, FIRST_CHILD] > 0:
-                # The last visited action is that of the least logit.
-                child = ints[node, FIRST_CHILD]
-                last = ints[child, ACTION]
-                while child != 0:
-                    a = ints[child, ACTION]
-                    x, y = logits[node, a], logits[node, last]
-                    if x < y or (x == y and a > last):
-                        last = a
-                    child = ints[child, NEXT_SIBLING]
-                look_below_root(ints[node], floats[node], logits[node], last)
-        look_at_root(ints[0], floats[0], logits[0], order[b], root_child[b])
+                    parent, action = ints[b, node, PARENT], ints[b, node, ACTION]
+                    attach(ints, floats, logits, b, parent, node)
+                    if parent == 0:
+                        root_child[b, action] = node
+                        continue
+                    # The last action visited is the one of least logit; BEST says which it is.
+                    last = -ints[b, parent, BEST] - 2
+                    if last < 0:
+                        ints[b, parent, BEST] = -action - 2
+                    else:
+                        x, y = logits[b, parent, action], logits[b, parent, last]
+                        if x < y or (x == y and action > last):
+                            ints[b, parent, BEST] = -action - 2
+        look_at_root(ints, logits, order, root_child, b)
 
 
 @kernel
@@ -458,7 +384,7 @@ def step(
     is_gumbel: Any,
     numbers: Any,
     head: Any,
-    prior_logits: Any,
+    logits: Any,
     root_child: Any,
     order: Any,
     earlier: Any,
@@ -480,46 +406,93 @@ def step(
     memory [N, B] into ``place`` [B]. Returns whether the answers were sound; one row that is not
     stops it.
     """
-    batch, num_nodes = head.shape[0], head.shape[1]
-    num_actions = prior_logits.shape[2]
-    has_legal = legal.size > 0
+    floats = head
+    ints = head.view(np.int32)
+    batch, num_nodes, num_actions = logits.shape
+    has_legal = legal.shape[0] > 0
     scratch = np.empty((SCRATCH, min(num_actions, num_nodes)), np.float32)
     for b in range(low, high):
-        floats = head[b]
-        ints = floats.view(np.int32)
-        logits = prior_logits[b]
         if index >= 0:
-            mask = legal[b] if has_legal else legal[0:0].reshape(0)
-            if not is_sound(reward[b], discount[b], value[b], prior[b], mask, has_legal):
+            if not is_sound(reward, discount, value, prior, legal, b, has_legal):
                 return False
-            enter(
-                ints, floats, logits, root_child[b], order[b], index, pending[b, 0],
-                pending[b, 1], reward[b], discount[b], value[b], prior[b], mask, has_legal,
-            )  # fmt: skip
-        if simulation < 0:
-            continue
-        if is_gumbel:
-            considered = table[table_row[b], simulation]
-            action = gumbel_at_root(
-                ints, floats, order[b], earlier[b], considered, scratch, numbers
-            )
-        else:
-            action = puct(ints, floats, logits, 0, scratch, numbers)
-        node = 0
-        child = root_child[b, action]
-        depth = 1
-        while child != 0 and floats[child, DISCOUNT] != ZERO and depth < max_depth:
-            node = child
-            depth += 1
-            if ints[node, BEST] == 0:
-                look_below_root(ints[node], floats[node], logits[node], -1)
-            if is_gumbel:
-                action = gumbel_below_root(ints, floats, logits, node, scratch, numbers)
+            # Expand.
+            parent, action = pending[b, 0], pending[b, 1]
+            leaf = child_of(ints, b, parent, action)
+            if leaf == 0:
+                leaf = index
+                ints[b, leaf, VISITS] = 1
+                floats[b, leaf, VALUE] = value[b]
+                floats[b, leaf, RAW_VALUE] = value[b]
+                floats[b, leaf, REWARD] = reward[b]
+                floats[b, leaf, DISCOUNT] = discount[b]
+                ints[b, leaf, PARENT] = parent
+                ints[b, leaf, ACTION] = action
+                ints[b, leaf, DEPTH] = ints[b, parent, DEPTH] + 1
+                if has_legal:
+                    for a in range(num_actions):
+                        logits[b, leaf, a] = prior[b, a] if legal[b, a] else -INFINITY
+                else:
+                    for a in range(num_actions):
+                        logits[b, leaf, a] = prior[b, a]
+                attach(ints, floats, logits, b, parent, leaf)
+                if parent == 0:
+                    root_child[b, action] = leaf
+                    look_at_root(ints, logits, order, root_child, b)
+                else:
+                    ints[b, parent, BEST] = -action - 2
             else:
-                action = puct(ints, floats, logits, node, scratch, numbers)
-            child = child_of(ints, node, action)
-        pending[b, 0] = node
-        pending[b, 1] = action
-        place[b] = node * batch + b
-        action_out[b] = action
+                ints[b, leaf, VISITS] += 1
+                error = value[b] - floats[b, leaf, VALUE]
+                floats[b, leaf, VALUE] += error / np.float32(ints[b, leaf, VISITS])
+            # Carry the value up to the root.
+            gain = value[b]
+            while leaf != 0:
+                gain = floats[b, leaf, REWARD] + floats[b, leaf, DISCOUNT] * gain
+                leaf = ints[b, leaf, PARENT]
+                visits = np.float32(ints[b, leaf, VISITS])
+                floats[b, leaf, VALUE] = (floats[b, leaf, VALUE] * visits + gain) / (visits + ONE)
+                ints[b, leaf, VISITS] += 1
+        if simulation >= 0:
+            # Select.
+            child, depth = 0, 0
+            while True:
+                node = child
+                depth += 1
+                if node > 0 and ints[b, node, BEST] <= 0 and ints[b, node, BEST] != NONE_LEFT:
+                    look_below_root(ints, floats, logits, b, node)
+                if not is_gumbel:
+                    action = puct(ints, floats, logits, b, node, scratch, numbers)
+                elif node > 0:
+                    action = gumbel_below_root(ints, floats, logits, b, node, scratch, numbers)
+                else:
+                    considered = table[table_row[b], simulation]
+                    action = gumbel_at_root(
+                        ints, floats, order, earlier, b, considered, scratch, numbers
+                    )
+                child = child_of(ints, b, node, action) if node > 0 else root_child[b, action]
+                if child == 0 or floats[b, child, DISCOUNT] == ZERO or depth >= max_depth:
+                    break
+            pending[b, 0] = node
+            pending[b, 1] = action
+            place[b] = node * batch + b
+            action_out[b] = action
     return True
+
+
+@kernel
+def report(
+    low: Any, high: Any, head: Any, root_child: Any, visits: Any, qvalues: Any, depth: Any
+) -> None:
+    """Read the root's ``visits`` and ``qvalues`` [B, A] and each tree's ``depth`` [B]."""
+    ints = head.view(np.int32)
+    for b in range(low, high):
+        for a in range(root_child.shape[1]):
+            child = root_child[b, a]
+            if child != 0:
+                visits[b, a] = ints[b, child, VISITS]
+                value = head[b, child, DISCOUNT] * head[b, child, VALUE]
+                qvalues[b, a] = head[b, child, REWARD] + value
+        deepest = 0
+        for node in range(head.shape[1]):
+            deepest = max(deepest, ints[b, node, DEPTH])
+        depth[b] = deepest

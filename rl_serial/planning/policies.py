@@ -27,12 +27,11 @@ from rl_serial.planning.randomness import (
     gumbel_noise,
     numpy_generator,
 )
-from rl_serial.planning.search import Search, search
+from rl_serial.planning.search import Found, Search, search
 from rl_serial.planning.selection import Gumbel, Puct, best_legal, visits_table
 from rl_serial.planning.tree import check_memory, root_statistics
 from rl_serial.planning.types import (
     Array,
-    NodeStatistics,
     PolicyOutput,
     RecurrentFn,
     Root,
@@ -106,13 +105,15 @@ def gumbel_muzero_policy(
         table=xp.asarray(table, dtype=xp.int64, device=device(like)),
         earlier=earlier,
     )
-    run = _choose(backend, root)
-    tree = run(root, recurrent_fn, num_simulations, rule, max_depth, reused)
-    node = root_statistics(tree)
+    run = choose(backend, root)
+    found = run(root, recurrent_fn, num_simulations, rule, max_depth, reused)
+    node = found.root
+    values = completed_qvalues(node)
+    transformed = rule.qtransform.of_completed(values, node)
     most = xp.max(node.child_visits - earlier, axis=-1)
-    action = best_legal(rule.scores_with_visits(node, most), node)
-    weights = softmax(node.prior_logits + rule.qtransform(node))
-    return _output(tree, node, action, weights)
+    action = best_legal(rule.scores_with_visits(node, most, transformed), node)
+    weights = softmax(node.prior_logits + transformed)
+    return _output(found, action, weights, values)
 
 
 def muzero_policy(
@@ -184,9 +185,9 @@ def muzero_policy(
         pb_c_init=pb_c_init,
         pb_c_base=pb_c_base,
     )
-    run = _choose(backend, root)
-    tree = run(noisy, recurrent_fn, num_simulations, rule, max_depth, reused)
-    node = root_statistics(tree)
+    run = choose(backend, root)
+    found = run(noisy, recurrent_fn, num_simulations, rule, max_depth, reused)
+    node = found.root
     xp = array_namespace(node.qvalues)
     visits = xp.astype(node.child_visits, xp.float32)
     total = xp.sum(visits, axis=-1, keepdims=True)
@@ -197,7 +198,7 @@ def muzero_policy(
         logits = xp.log(xp.clip(weights, xp.finfo(weights.dtype).tiny, None))
         logits = xp.where(weights > 0, logits / temperature, -math.inf)
         scores = logits + _like(gumbel_noise(source, _shape(logits)), logits)
-    return _output(tree, node, best_legal(scores, node), weights)
+    return _output(found, best_legal(scores, node), weights, completed_qvalues(node))
 
 
 def _check_numbers(num_simulations: int, max_depth: int | None, backend: str) -> int:
@@ -211,7 +212,7 @@ def _check_numbers(num_simulations: int, max_depth: int | None, backend: str) ->
     return 2**31 - 1 if max_depth is None else max_depth
 
 
-def _choose(backend: str, root: Root) -> Search:
+def choose(backend: str, root: Root) -> Search:
     """The compiled search or the plain one."""
     arrays = [root.prior_logits, *leaves(root.embedding)]
     on_host = all(str(device(array)) == "cpu" for array in arrays)
@@ -252,16 +253,16 @@ def _numpy(array: Array) -> np.ndarray:
     return np.asarray(to_device(array, "cpu"))
 
 
-def _output(tree: Tree, node: NodeStatistics, action: Array, weights: Array) -> PolicyOutput:
+def _output(found: Found, action: Array, weights: Array, values: Array) -> PolicyOutput:
     xp = array_namespace(weights)
     logs = xp.log(xp.where(weights > 0, weights, xp.ones_like(weights)))
     return PolicyOutput(
-        action=xp.astype(action, xp.int64),
+        action=xp.astype(action, xp.int64, copy=False),
         action_weights=weights,
-        visit_counts=node.child_visits,
-        value=node.value,
-        qvalues=completed_qvalues(node),
-        depth=xp.max(tree.depth, axis=1),
+        visit_counts=found.root.child_visits,
+        value=found.root.value,
+        qvalues=values,
+        depth=found.depth,
         root_entropy=-xp.sum(weights * logs, axis=-1),
-        tree=tree,
+        tree=found.tree,
     )

@@ -62,8 +62,11 @@ class MixValue:
 
     def __call__(self, node: NodeStatistics) -> Array:
         """[B, A]."""
-        xp = array_namespace(node.qvalues)
-        values = completed_qvalues(node)
+        return self.of_completed(completed_qvalues(node), node)
+
+    def of_completed(self, values: Array, node: NodeStatistics) -> Array:
+        """[B, A]: σ of completed action ``values`` [B, A]."""
+        xp = array_namespace(values)
         if self.rescale:
             low = xp.min(values, axis=-1, keepdims=True)
             span = xp.max(values, axis=-1, keepdims=True) - low

@@ -7,6 +7,7 @@ arrays, which the search owns.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from array_api_compat import array_namespace
@@ -36,6 +37,15 @@ class Rule(Protocol):
         """[B, A] at any other node."""
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a search leaves behind."""
+
+    tree: Tree
+    root: NodeStatistics
+    depth: Array  # [B] int32: edges from the root to the deepest node
+
+
 class Search(Protocol):
     """:func:`search`, or another that makes the same trees."""
 
@@ -47,7 +57,7 @@ class Search(Protocol):
         rule: Any,
         max_depth: int,
         reused: Tree | None = None,
-    ) -> Tree:
+    ) -> Found:
         """The trees after the simulations."""
 
 
@@ -58,7 +68,7 @@ def search(
     rule: Rule,
     max_depth: int,
     reused: Tree | None = None,
-) -> Tree:
+) -> Found:
     """The trees after ``num_simulations`` further simulations."""
     tree = plant(root, num_simulations, reused)
     child = children(tree)
@@ -72,7 +82,9 @@ def search(
             stored[:, index] = new
         leaf = expand(tree, child, index, parent, action, output)
         backward(tree, leaf, output.value)
-    return tree
+    xp = array_namespace(child)
+    at_root = statistics(tree, xp.zeros_like(rows_of(child)), child[:, 0])
+    return Found(tree, at_root, xp.max(tree.depth, axis=1))
 
 
 def simulate(tree: Tree, child: Array, rule: Rule, max_depth: int) -> tuple[Array, Array]:

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import lru_cache
 
+import numpy as np
 from array_api_compat import array_namespace
+from numpy.typing import NDArray
 
 from rl_serial.planning.qtransforms import ByParentAndSiblings, MinMax, MixValue, softmax
 from rl_serial.planning.types import Array, NodeStatistics
@@ -36,9 +39,14 @@ def considered_visits(num_considered: int, num_simulations: int) -> list[int]:
     return sequence[:num_simulations]
 
 
-def visits_table(max_considered: int, num_simulations: int) -> list[list[int]]:
-    """[max_considered + 1, num_simulations]: :func:`considered_visits` for each number of them."""
-    return [considered_visits(count, num_simulations) for count in range(max_considered + 1)]
+@lru_cache(maxsize=64)
+def visits_table(max_considered: int, num_simulations: int) -> NDArray[np.int64]:
+    """[max_considered + 1, num_simulations]: :func:`considered_visits` for each number of them.
+
+    It is kept for the next search; do not write into it.
+    """
+    rows = [considered_visits(count, num_simulations) for count in range(max_considered + 1)]
+    return np.array(rows, np.int64)
 
 
 def is_legal(node: NodeStatistics) -> Array:
@@ -65,14 +73,16 @@ class Gumbel:
     table: Array  # [max_considered + 1, simulations] int64, see :func:`visits_table`
     earlier: Array  # [B, A] int32 visits of the root's children before this search
 
-    def scores_with_visits(self, node: NodeStatistics, considered: Array) -> Array:
+    def scores_with_visits(
+        self, node: NodeStatistics, considered: Array, transformed: Array
+    ) -> Array:
         """[B, A]: noise + logits + σ(completed Q) where an action has ``considered`` [B] visits.
 
-        It is not below :data:`LOWEST_SCORE` there, and −inf elsewhere.
+        It is not below :data:`LOWEST_SCORE` there, and −inf elsewhere; ``transformed`` [B, A] is σ.
         """
         xp = array_namespace(self.noise)
         logits = node.prior_logits - xp.max(node.prior_logits, axis=-1, keepdims=True)
-        scores = xp.clip(self.noise + logits + self.qtransform(node), LOWEST_SCORE, None)
+        scores = xp.clip(self.noise + logits + transformed, LOWEST_SCORE, None)
         candidate = node.child_visits - self.earlier == considered[:, None]
         return xp.where(candidate, scores, -math.inf)
 
@@ -82,7 +92,8 @@ class Gumbel:
         num_legal = xp.sum(xp.astype(is_legal(node), xp.int64), axis=-1)
         row = xp.clip(num_legal, None, self.table.shape[0] - 1)
         simulation = xp.sum(node.child_visits - self.earlier, axis=-1)
-        return self.scores_with_visits(node, self.table[row, simulation])
+        considered = self.table[row, simulation]
+        return self.scores_with_visits(node, considered, self.qtransform(node))
 
     def scores_below_root(self, node: NodeStatistics) -> Array:
         """[B, A]: the improved policy minus the share of visits (equation 14)."""

@@ -21,7 +21,7 @@ SMALL = 64 * 2**20
 def search_bytes(
     batch: int, num_simulations: int, num_actions: int, embedding_bytes: int = 0
 ) -> int:
-    """Bytes that the trees of a search hold; ``embedding_bytes`` is that of one node.
+    """Most bytes that the trees of a search take; ``embedding_bytes`` is that of one node.
 
     A node takes 64 bytes, 8 an action (rounded up to 64), and its embedding.
     """
@@ -66,8 +66,9 @@ def check_memory(root: Root, num_simulations: int, reused: Tree | None, limit: i
     if needed > limit:
         raise MemoryError(
             f"a search of {batch} rows × {num_nodes} nodes × {num_actions} actions with "
-            f"{embedding} bytes of embedding a node needs {needed / 2**20:,.1f} MiB; the limit is "
-            f"{limit / 2**20:,.1f} MiB: take fewer rows at a time or fewer simulations"
+            f"{embedding} bytes of embedding a node needs {needed:,} bytes "
+            f"({needed / 2**30:,.2f} GiB); the limit is {limit:,} bytes: take fewer rows at a time "
+            "or fewer simulations"
         )
 
 

@@ -13,7 +13,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -44,11 +44,23 @@ from rl_serial.errors import UserError
 Scalar = str | int | float | bool
 """What a cell of a column holds."""
 
-METRICS = ("eval/return", "eval/score", "eval/serial_horizon", "eval/serial_reach", "value/rmse")
-"""What every finished run logs beside the accuracies; ``value/rmse`` if the agent has values."""
+METRICS = (
+    "eval/return",
+    "eval/score",
+    "eval/serial_horizon",
+    "eval/serial_reach",
+    "value/rmse",
+    "value/horizon",
+)
+"""What every finished run logs beside the accuracies; the last two if the agent has values."""
 ACCURACY = re.compile(r"value/accuracy/remaining_(\d+)")
-SEARCHED = re.compile(r"search/(true|learned)/score/(one_ply|\d+)")
-"""What a run logs at its end whose ``evaluation.simulations`` ask for searches."""
+SEARCHED = re.compile(r"search/(true|learned)/score(?:/(one_ply|\d+))?")
+"""What a run logs at its end whose ``evaluation.simulations`` ask for searches.
+
+Without a number it is the score over the column ``simulations`` (see :func:`by_simulations`).
+"""
+SIMULATIONS = "simulations"
+"""The column that tests and figures may name where every run asks for the same searches."""
 SEED = "seed"
 
 
@@ -506,7 +518,7 @@ def _check_metric(metric: str, run: PlannedRun, where: str) -> None:
             f"{where}: {metric!r} is never logged; there are {', '.join(METRICS)}, "
             "value/accuracy/remaining_1, …"
         )
-    if metric == "value/rmse" and run.config["agent"]["kind"] == "random":
+    if metric.startswith("value/") and not accuracy and run.config["agent"]["kind"] == "random":
         raise UserError(f"{where}: {metric!r} is never logged by the agent random")
     if accuracy:
         depth = _serial_depth(_canonical(run.config["env"]))
@@ -520,7 +532,7 @@ def _check_metric(metric: str, run: PlannedRun, where: str) -> None:
 def _check_searched(searched: re.Match[str], run: PlannedRun, where: str) -> None:
     metric, dynamics, simulations = searched.group(0, 1, 2)
     asked = run.config["evaluation"]["simulations"]
-    if not asked or simulations not in ("one_ply", *map(str, asked)):
+    if not asked or simulations not in (None, "one_ply", *map(str, asked)):
         raise UserError(
             f"{where}: {metric!r} is never logged where base.evaluation.simulations is {asked} "
             f"(in the run with {describe(run.columns)})"
@@ -532,10 +544,42 @@ def _check_searched(searched: re.Match[str], run: PlannedRun, where: str) -> Non
         )
 
 
+def searches(study: Study) -> tuple[int, ...]:
+    """The numbers of simulations that every run is searched with; none if they differ."""
+    asked = {tuple(run.config["evaluation"]["simulations"]) for run in study.runs}
+    return asked.pop() if len(asked) == 1 else ()
+
+
+def by_simulations(
+    study: Study, records: Sequence[dict[str, Any]]
+) -> tuple[Study, list[dict[str, Any]]]:
+    """The study with the column ``simulations``: a row a run and number of simulations.
+
+    The metrics ``search/true/score`` and ``search/learned/score`` hold the scores.
+    """
+    asked = searches(study)
+    runs = tuple(
+        replace(run, columns=run.columns | {SIMULATIONS: count})
+        for run in study.runs
+        for count in asked
+    )
+    rows = []
+    for record in records:
+        for count in asked:
+            found = {
+                metric: record.get(f"{metric}/{count}")
+                for metric in ("search/true/score", "search/learned/score")
+            }
+            rows.append(record | found | {SIMULATIONS: count})
+    return replace(study, runs=runs), rows
+
+
 def _check_columns(study: Study, source: str, smoke: bool) -> None:
     """Hypotheses, figures and tuned columns name what the grid has."""
     columns = study.columns
     levels = {column: study.levels(column) for column in (*columns, SEED)}
+    if asked := searches(study):
+        columns, levels = (*columns, SIMULATIONS), levels | {SIMULATIONS: list(asked)}
 
     def check(column: str, path: str) -> None:
         if column not in levels:
@@ -554,7 +598,7 @@ def _check_columns(study: Study, source: str, smoke: bool) -> None:
         numbers = [v for v in levels[column] if isinstance(v, int | float)]
         if len(numbers) < len(levels[column]):
             raise UserError(f"{source}: {path}: {column} holds no numbers")
-        if scale == "log2" and min(numbers) <= 0:
+        if scale == "log2" and min(numbers) <= 0 and column != SIMULATIONS:
             raise UserError(f"{source}: {path}: {column} holds {min(numbers)}, which has no log2")
 
     def check_metric(metric: str | None, path: str) -> None:

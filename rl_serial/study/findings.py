@@ -9,7 +9,15 @@ from typing import Literal
 
 import numpy as np
 
-from rl_serial.study.design import SEED, Comparison, Hypothesis, Scalar, Study
+from rl_serial.study.design import (
+    SEED,
+    SIMULATIONS,
+    Comparison,
+    Hypothesis,
+    Scalar,
+    Study,
+    by_simulations,
+)
 from rl_serial.study.statistics import (
     Interval,
     Stratum,
@@ -115,6 +123,8 @@ def _judge(
         return Finding(hypothesis, "not tested", note="states no test; read the figures")
     metric = test.metric or study.config.metric[0]
     compared = [*test.where, *(test.difference or {}), *([test.slope] if test.slope else [])]
+    if SIMULATIONS in compared:
+        study, records = by_simulations(study, records)
     free = [column for column in study.config.tuned if column not in compared]
     wanted = [record for record in records if _matches(record, test.where)]
     chosen = tune(wanted, study.columns, free, study.config.metric[0])

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from rl_serial.study.design import ACCURACY, SEED, Scalar, Study
+from rl_serial.study.design import ACCURACY, SEED, SIMULATIONS, Scalar, Study, by_simulations
 from rl_serial.study.findings import cells, tune
 from rl_serial.study.statistics import aggregate, performance_profile
 from rl_serial.study.table import Record
@@ -37,6 +37,9 @@ _LABELS = {
     "eval/score": "score (0 random, 1 optimal)",
     "eval/return": "return",
     "value/rmse": "value RMSE",
+    "value/horizon": "horizon of the value (steps)",
+    "search/true/score": "score with search on top",
+    "search/learned/score": "score with search in learned dynamics",
 }
 _RIGHT = 0.9  # the share of right decisions that the serial horizon asks for
 
@@ -78,7 +81,9 @@ def draw(study: Study, records: Sequence[Record], curves: Sequence[Record]) -> l
     drawings: list[Drawing] = []
     plans = layouts(study)
     for layout in plans:
-        drawings += _against_axis(study, chosen, layout)
+        over_simulations = SIMULATIONS in (layout.x, layout.series, *layout.panels)
+        shown = by_simulations(study, chosen) if over_simulations else (study, chosen)
+        drawings += _against_axis(*shown, layout)
     first = plans[0]
     drawings += _accuracy(study, chosen, first)
     drawings += _learning_curves(study, chosen, curves, first)
@@ -134,6 +139,8 @@ def _against_axis(study: Study, records: Sequence[Record], layout: Layout) -> li
     for axis, (title, rows) in zip(axes, panels, strict=False):
         levels = _present(study, rows, layout.x)
         places = {level: float(level) if number else float(i) for i, level in enumerate(levels)}
+        if layout.scale == "log2":  # no simulations stand half-way before one
+            places = {level: place or 0.5 for level, place in places.items()}
         for i, name in enumerate(series):
             mine = [r for r in rows if name is None or r[column] == name]
             _line_with_seeds(axis, mine, layout, study.columns, places, i, len(series), name)

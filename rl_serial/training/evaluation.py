@@ -20,6 +20,8 @@ from rl_serial.envs.tasks import Task
 
 RIGHT = 0.9
 """Share of right decisions that counts as deciding rightly (serial horizon)."""
+CLOSE = 0.5
+"""Error below which a value counts as right; the payoffs of a chain lie 1 or more apart."""
 TIE = 1e-6
 """Action values this close count as equal."""
 
@@ -39,6 +41,7 @@ class Evaluation:
     serial_horizon: int
     serial_reach: float
     value_rmse: float  # of state values against V*, at all remaining steps; NaN without values
+    value_horizon: float  # as serial_horizon, of values less than CLOSE from V*; NaN without values
 
 
 def play(agent: Agent, task: Task[Any], seeds: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -139,10 +142,13 @@ class Evaluator:
         chosen = choices[:, None] == np.arange(self.right.shape[1])
         accuracy = self._by_remaining((self.right & chosen).any(axis=1, keepdims=True))[:, 0]
         expected = (self._by_remaining(chosen) * self.right_shares).sum(axis=1)
-        rmse = float("nan")
+        rmse = horizon = float("nan")
         if judgement.values is not None:
             best = np.where(self.legal, self.exact, -np.inf).max(axis=1)
-            rmse = float(np.sqrt(np.mean((judgement.values - best) ** 2)))
+            errors = judgement.values - best
+            rmse = float(np.sqrt(np.mean(errors**2)))
+            close = np.abs(errors) < CLOSE
+            horizon = serial_horizon(close.reshape(accuracy.size, -1).mean(axis=1))
         return Evaluation(
             instances=self.seeds.size,
             mean_return=mean_return,
@@ -155,6 +161,7 @@ class Evaluator:
             serial_horizon=serial_horizon(accuracy),
             serial_reach=serial_reach(accuracy, expected),
             value_rmse=rmse,
+            value_horizon=float(horizon),
         )
 
     def _by_remaining(self, values: NDArray[np.bool_]) -> NDArray[np.float64]:

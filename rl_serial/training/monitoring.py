@@ -34,6 +34,7 @@ def metrics_of(evaluation: Evaluation) -> dict[str, float]:
         "eval/serial_horizon": float(evaluation.serial_horizon),
         "eval/serial_reach": evaluation.serial_reach,
         "value/rmse": evaluation.value_rmse,
+        "value/horizon": evaluation.value_horizon,
     }
     for remaining, accuracy in enumerate(evaluation.accuracy, start=1):
         metrics[f"{ACCURACY}{remaining}"] = float(accuracy)

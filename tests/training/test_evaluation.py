@@ -76,6 +76,7 @@ def test_optimal_scores_one_and_random_zero(id_: str, options: dict[str, Any]) -
     # With decisions left to mend it, a first kick of a short chain may be of no consequence at all.
     assert optimal.serial_horizon == 1 + np.flatnonzero(~np.isnan(optimal.accuracy)).max()
     assert optimal.value_rmse == 0.0
+    assert optimal.value_horizon == task.chain.serial_depth
     random = evaluator(RandomAgent(task, seed=12345))
     low, high = random.score_interval
     # Eight environments and two options: 95 % intervals would fail now and then, 99.9 % do not.
@@ -108,6 +109,7 @@ def test_blind_agents_reach_nothing() -> None:
         assert evaluation.serial_reach == 0
         assert evaluation.serial_horizon == 0
         assert np.isnan(evaluation.value_rmse)
+        assert np.isnan(evaluation.value_horizon)
     # PASS is right where the last point is 2, 3 or 4.
     assert evaluator(_Blind(task, 0)).accuracy.mean() == pytest.approx(0.6, abs=0.04)
     assert evaluator(_Blind(task, 0)).mean_return == 0
@@ -125,6 +127,7 @@ def test_an_agent_that_knows_the_last_five_steps_has_horizon_five() -> None:
     evaluation = Evaluator(task, instances=256, per_remaining=512)(Knows5(task))
     assert evaluation.serial_horizon == 5
     assert evaluation.serial_reach == pytest.approx(5)
+    assert evaluation.value_horizon == 5
 
 
 def test_evaluation_instances_are_not_training_instances() -> None:
