@@ -34,7 +34,7 @@ TINY: dict[str, Any] = {
         },
         "network": {"kind": "residual", "depth": 1, "width": 8},
         "agent": {"kind": "value", "updates": 100, "batch_size": 16},
-        "evaluation": {"instances": 32, "per_remaining": 8, "every": 25},
+        "evaluation": {"instances": 32, "per_remaining": 8, "every": 50},
     },
     "grid": {
         "network.depth": [1, 2],
