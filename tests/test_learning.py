@@ -8,6 +8,7 @@ import pytest
 
 from rl_serial.config import load_config
 from rl_serial.training.evaluation import Evaluation
+from rl_serial.training.reporting import search_runs
 from rl_serial.training.run import train
 
 pytestmark = pytest.mark.learning
@@ -38,3 +39,13 @@ def test_control_learns_four_steps(agent: str, network: str, seed: int, tmp_path
 @pytest.mark.parametrize("seed", SEEDS)
 def test_recurrent_trunk_is_a_positive_control(seed: int, tmp_path: Path) -> None:
     assert outcome("automaton_s5_value_recurrent", tmp_path, seed).serial_horizon >= 15
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_search_adds_to_the_weights_of_the_demo(seed: int, tmp_path: Path) -> None:
+    """From the same weights: the raw network, then more and more simulations."""
+    outcome("demo_search", tmp_path, seed)
+    scores = search_runs([tmp_path / "demo_search"], [0, 16, 128], device="cpu")["demo_search"]
+    raw, few, many = (found.score for found in scores if found.simulations != "one-ply")
+    assert few > raw + 0.2
+    assert many > few + 0.1
