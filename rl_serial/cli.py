@@ -10,7 +10,7 @@ import argparse
 import importlib.util
 import runpy
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rl_serial import __version__
@@ -37,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.command(options)
     except UserError as error:
         print(f"rl-serial: {error}", file=sys.stderr)
+        return 2
+    except MemoryError as error:
+        print(f"rl-serial: not enough memory: {error}", file=sys.stderr)
         return 2
     except RunError as error:
         print(f"rl-serial: run failed: {error}", file=sys.stderr)
@@ -73,9 +76,11 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate = commands.add_parser("evaluate", help="examine trained agents side by side")
     evaluate.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folders")
-    evaluate.add_argument("--instances", type=int, help="episodes played for the score")
-    evaluate.add_argument("--per-remaining", type=int, help="states at each remaining step")
-    evaluate.add_argument("--seed", type=int, help="chooses the evaluation instances")
+    evaluate.add_argument("--instances", type=_whole(2), help="episodes played for the score")
+    evaluate.add_argument(
+        "--per-remaining", type=_whole(1), help="states at each number of remaining steps"
+    )
+    evaluate.add_argument("--seed", type=_whole(0), help="chooses the evaluation instances")
     evaluate.add_argument("--figure", type=Path, help="draw accuracy by remaining steps (PNG, SVG)")
     evaluate.add_argument(
         "--simulations", type=_counts, metavar="0,1,2,…", help="scores with a search on top instead"
@@ -91,9 +96,9 @@ def _parser() -> argparse.ArgumentParser:
         "watch", help="an episode as GIF and text, values beside exact ones"
     )
     watch.add_argument("run", type=Path, metavar="RUN", help="a run folder")
-    watch.add_argument("--instance", type=int, default=0, help="which evaluation instance")
+    watch.add_argument("--instance", type=_whole(0), default=0, help="which evaluation instance")
     watch.add_argument(
-        "--simulations", type=int, help="search on top, with its trees; default: as trained"
+        "--simulations", type=_whole(0), help="search on top, with its trees; default: as trained"
     )
     _add_search(watch)
     watch.add_argument("--gif", type=Path, help="where to write it; default RUN/episode_N.gif")
@@ -110,20 +115,37 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _counts(text: str) -> list[int]:
-    """Numbers of simulations behind commas."""
-    counts = [int(word) for word in text.split(",")]
-    if min(counts) < 0:
-        raise ValueError("negative")
-    return counts
+    """Numbers of simulations between commas."""
+    words = text.split(",")
+    if not all(word.strip().isdecimal() for word in words):
+        raise argparse.ArgumentTypeError(f"{text!r}: must be whole numbers, as in 0,1,2,4")
+    return [int(word) for word in words]
 
 
 def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--dynamics", choices=("true", "learned"), default="true", help="what is searched in"
+        "--dynamics", choices=("true", "learned"), help="what is searched in; default: as trained"
     )
     parser.add_argument(
-        "--algorithm", choices=("gumbel", "puct"), default="gumbel", help="Gumbel MuZero or PUCT"
+        "--algorithm", choices=("gumbel", "puct"), help="Gumbel MuZero or PUCT; default: as trained"
     )
+
+
+def _whole(least: int) -> Callable[[str], int]:
+    """Parses a whole number of at least ``least`` that an int64 holds."""
+
+    def parse(text: str) -> int:
+        if not text.strip().isdecimal() or not least <= int(text) < 2**62:
+            raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number, at least {least}")
+        return int(text)
+
+    return parse
+
+
+def _refuse_without_simulations(options: argparse.Namespace, names: Sequence[str]) -> None:
+    for name in names:
+        if getattr(options, name) is not None:
+            raise UserError(f"--{name}: goes with --simulations")
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:
@@ -216,9 +238,9 @@ def _require_training(command: str, threads: int) -> None:
     _require_libraries(command)
     if threads < 1:
         raise UserError(f"--threads {threads}: must be at least 1")
-    import torch
+    from rl_serial.training.run import use_threads
 
-    torch.set_num_threads(threads)
+    use_threads(threads)
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -251,6 +273,9 @@ def _evaluate(options: argparse.Namespace) -> None:
     from rl_serial.training.reporting import evaluate_runs, search_runs
 
     if options.simulations is not None:
+        for name in ("model", "per_remaining"):
+            if getattr(options, name) is not None:
+                raise UserError(f"--{name.replace('_', '-')}: does not go with --simulations")
         search_runs(
             options.runs,
             options.simulations,
@@ -263,8 +288,7 @@ def _evaluate(options: argparse.Namespace) -> None:
             device=options.device,
         )
         return
-    if options.table is not None:
-        raise UserError("--table: goes with --simulations")
+    _refuse_without_simulations(options, ("table", "dynamics", "algorithm"))
     evaluate_runs(
         options.runs,
         instances=options.instances,
@@ -284,15 +308,12 @@ def _watch(options: argparse.Namespace) -> None:
     from rl_serial.training.watching import animated_gif, watch_episode
 
     if options.simulations is None:
+        _refuse_without_simulations(options, ("dynamics", "algorithm"))
         config, agent = load_run(options.run, options.device)
     else:
-        if options.simulations < 0:
-            raise UserError(f"--simulations {options.simulations}: must be 0 or more")
-        config, _, agent = load_searcher(
+        config, agent = load_searcher(
             options.run, options.simulations, options.dynamics, options.algorithm, options.device
         )
-    if options.instance < 0:
-        raise UserError(f"--instance {options.instance}: must be 0 or more")
     task = config.env.task()
     moments = watch_episode(agent, task, options.instance, config.evaluation.seed)
     for moment in moments:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import (
@@ -22,8 +22,11 @@ from pydantic import (
 )
 
 from rl_serial.envs.registry import task_of
-from rl_serial.envs.tasks import Task
+from rl_serial.envs.tasks import Bet, Task
 from rl_serial.errors import UserError
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What NumPy, torch and Stable-Baselines3 all take as a seed."""
 
 
 class _Model(BaseModel):
@@ -134,13 +137,21 @@ AgentConfig = Annotated[
 ]
 
 
+AGENT_KINDS: dict[str, type[BaseModel]] = {
+    kind: model
+    for model in (ValueAgentConfig, SB3AgentConfig, SearchAgentConfig, BaselineConfig)
+    for kind in get_args(model.model_fields["kind"].annotation)
+}
+"""The model of each kind of agent."""
+
+
 class EvaluationConfig(_Model):
     """How often and on how many evaluation instances an agent is examined."""
 
     every: PositiveInt | None = None  # updates or timesteps; None: ten times in a run
-    instances: PositiveInt = 2048  # episodes played for the score
+    instances: Annotated[int, Field(ge=2)] = 2048  # episodes played for the score
     per_remaining: PositiveInt = 512  # states judged at each number of remaining steps
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     simulations: list[NonNegativeInt] = []  # of a search on top of the trained agent, at the end
 
 
@@ -159,7 +170,7 @@ class RunConfig(_Model):
     policy_network: NetworkConfig | None = None  # None: the policy's trunk is set like the value's
     model_network: NetworkConfig | None = None  # of learned dynamics
     agent: AgentConfig
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     evaluation: EvaluationConfig = EvaluationConfig()
 
 
@@ -232,7 +243,8 @@ def _override(data: dict[str, Any], override: str) -> None:
 def set_key(data: dict[str, Any], path: str, value: Any) -> None:
     """Set a dotted key of a run's plain data, in place.
 
-    Another ``kind`` drops the keys of the old one; ``width`` and ``budget`` replace each other.
+    Another ``agent.kind`` drops the keys of the old one; ``width`` and ``budget`` replace each
+    other.
 
     Raises:
         UserError: the path leads through something that holds no keys.
@@ -245,8 +257,8 @@ def set_key(data: dict[str, Any], path: str, value: Any) -> None:
         if not isinstance(child, dict):
             raise UserError(f"{path}: {parent} holds {child!r}, not keys with values")
         data = child
-    if key == "kind" and data.get("kind") != value:
-        data.clear()  # the keys of one kind mean nothing to another
+    if path == "agent.kind" and data.get("kind") != value:
+        data.clear()  # the keys of one agent mean nothing to another; networks share theirs
     if key in ("width", "budget"):
         data.pop("budget" if key == "width" else "width", None)
     data[key] = value
@@ -261,6 +273,8 @@ def _check_agent(config: RunConfig, task: Task[Any], source: str) -> None:
         raise UserError(f"{source}: network: missing; the agent {config.agent.kind} needs one")
     if config.policy_network is not None and config.agent.kind not in WITH_POLICY:
         raise UserError(f"{source}: policy_network: the agent {config.agent.kind} has no policy")
+    if isinstance(config.agent, SearchAgentConfig):
+        _check_search(config.agent, task, source)
     learned = isinstance(config.agent, SearchAgentConfig) and config.agent.dynamics == "learned"
     if learned and config.model_network is None:
         raise UserError(f"{source}: model_network: missing; agent.dynamics learned needs one")
@@ -272,6 +286,19 @@ def _check_agent(config: RunConfig, task: Task[Any], source: str) -> None:
         raise UserError(f"{source}: evaluation.simulations: the agent random has no values")
     if isinstance(config.agent, ValueAgentConfig) and config.agent.policy == "optimal":
         _check_exact_values(task, source)
+
+
+def _check_search(agent: SearchAgentConfig, task: Task[Any], source: str) -> None:
+    if agent.dynamics == "learned" and isinstance(task, Bet):
+        raise UserError(
+            f"{source}: agent.dynamics: learned needs a Steer environment, where a step of play is "
+            "a serial step; a BET is many"
+        )
+    if agent.value_target == "root" and agent.simulations == 0:
+        raise UserError(
+            f"{source}: agent.value_target: root needs agent.simulations of 1 or more; without a "
+            "search the value would be its own target"
+        )
 
 
 def _check_exact_values(task: Task[Any], source: str) -> None:
@@ -293,9 +320,8 @@ def readable_errors(
     lines = []
     for item in error.errors():
         # A union adds the name of the member it tried to the path; keys are what a reader knows.
-        kinds = {"value", "ppo", "dqn", "qrdqn", "maskable_ppo", "search", "random", "optimal"}
         path = ".".join(
-            str(part) for i, part in enumerate(item["loc"]) if not (i == 1 and part in kinds)
+            str(part) for i, part in enumerate(item["loc"]) if not (i == 1 and part in AGENT_KINDS)
         )
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
@@ -316,10 +342,6 @@ def _keys_at(location: tuple[int | str, ...]) -> list[str]:
         "budget": BudgetConfig,
         "evaluation": EvaluationConfig,
         "model_network": NetworkConfig,
-        "value": ValueAgentConfig,
-        "search": SearchAgentConfig,
-        "random": BaselineConfig,
-        "optimal": BaselineConfig,
     }
     name = str(location[-1]) if location else ""
-    return list(models.get(name, SB3AgentConfig).model_fields)
+    return list((models | AGENT_KINDS)[name].model_fields)

@@ -42,12 +42,17 @@ class ObservingAgent(Agent, Protocol):
         """
 
 
+def on_host(array: Array) -> NDArray[Any]:
+    """A NumPy or torch array of any device as a NumPy array."""
+    return array.cpu().numpy() if hasattr(array, "cpu") else np.asarray(array)
+
+
 def decide(judgement: Judgement, legal: NDArray[np.bool_]) -> NDArray[np.int64]:
     """[B] the agent's action: by its word, or the legal one with the largest preference.
 
     Of equal ones the first.
     """
     if judgement.action is not None:
-        return np.asarray(judgement.action)
+        return on_host(judgement.action)
     choices: NDArray[np.int64] = np.where(legal, judgement.preferences, -np.inf).argmax(axis=1)
     return choices

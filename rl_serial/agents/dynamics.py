@@ -19,7 +19,7 @@ from rl_serial.agents.agent import Agent, Judgement, ObservingAgent
 from rl_serial.agents.value import apply_network, random_legal
 from rl_serial.envs.chain import Array, TokenLayout, array_namespace, one_hot
 from rl_serial.envs.random import random_words
-from rl_serial.envs.tasks import Task
+from rl_serial.envs.tasks import Task, num_actions
 from rl_serial.networks import Trunk
 from rl_serial.networks.trunks import dense
 
@@ -48,7 +48,7 @@ class Dynamics(Protocol):
 
 
 class TrueDynamics:
-    """The rules of the task; an embedding is a state."""
+    """The rules of the task, one serial step at a time; an embedding is a state."""
 
     def __init__(self, task: Task[Any]) -> None:
         self.task = task
@@ -58,13 +58,17 @@ class TrueDynamics:
         return state
 
     def step(self, embedding: Any, action: Array) -> Step:
-        """The task's own step."""
-        transition = self.task.step(embedding, action)
-        legal = self.task.legal_actions(transition.state)
+        """The first serial step of the action; where it takes more, only it is legal then."""
+        transition, goes_on = self.task.serial_step(embedding, action)
+        xp = array_namespace(action)
+        same = one_hot(action, num_actions(self.task), xp) > 0
+        legal = xp.where(goes_on[:, None], same, self.task.legal_actions(transition.state))
         return Step(transition.state, transition.reward, transition.terminated, legal)
 
     def judge(self, agent: Agent, embedding: Any, legal: Array) -> Judgement:
         """Any agent can judge a state."""
+        if isinstance(agent, ObservingAgent):
+            return agent.assess(self.task.observe(embedding), legal)
         return agent.judge(embedding)
 
 
@@ -176,7 +180,7 @@ class LearnedDynamics:
 class RolloutError:
     """How often a model is right after k steps of random play, k = 1 … K."""
 
-    exact: NDArray[np.float64]  # [K] share of episodes with observation and end right up to k
+    exact: NDArray[np.float64]  # [K] share of episodes right up to k but for the reward
     wrong_numbers: NDArray[np.float64]  # [K] mean share of an observation's numbers that are wrong
     reward_error: NDArray[np.float64]  # [K] root mean squared, over episodes that reach step k
 
@@ -205,7 +209,9 @@ def rollout_error(
         transition, guess = task.step(state, action), dynamics.step(predicted, action)
         state, predicted = transition.state, guess.embedding
         differs = predicted != task.observe(state)
+        legal = (guess.legal == task.legal_actions(state)).all(axis=1)
         right &= ~differs.any(axis=1) & (guess.terminated == transition.terminated)
+        right &= legal | transition.terminated
         exact[k] = right[running].mean()
         wrong[k] = differs[running].mean()
         error = (guess.reward - transition.reward)[running]

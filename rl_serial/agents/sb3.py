@@ -32,6 +32,7 @@ from rl_serial.agents.agent import Judgement
 from rl_serial.config import SB3AgentConfig
 from rl_serial.envs.chain import Array, map_state
 from rl_serial.envs.gym import SerialVectorEnv
+from rl_serial.envs.random import fold_in
 from rl_serial.envs.tasks import Task
 from rl_serial.errors import RunError, UserError
 from rl_serial.networks import build_trunk
@@ -80,6 +81,9 @@ _SET_BY_THE_RUN = {
     "device",
     "tensorboard_log",
     "_init_setup_model",
+    "optimize_memory_usage",  # its replay buffer has a layout that checkpoints do not know
+    "replay_buffer_class",
+    "replay_buffer_kwargs",
 }
 
 
@@ -226,16 +230,24 @@ def check_arguments(config: SB3AgentConfig, source: str) -> None:
     """Hold ``agent.arguments`` against the signature of the algorithm's constructor.
 
     Raises:
-        UserError: an argument that it has not, or that the run sets itself.
+        UserError: an argument that it has not, that the run sets itself, or of another kind than
+            its default.
     """
     known = inspect.signature(ALGORITHMS[config.kind]).parameters
     free = [name for name in known if name not in _SET_BY_THE_RUN]
     for name in config.arguments:
+        where = f"{source}: agent.arguments.{name}"
         if name not in free:
             raise UserError(
-                f"{source}: agent.arguments.{name}: {ALGORITHMS[config.kind].__name__} has no such "
-                f"argument, or the run sets it; there are {', '.join(free)}"
+                f"{where}: {ALGORITHMS[config.kind].__name__} has no such argument, or the run "
+                f"sets it; there are {', '.join(free)}"
             )
+        default, value = known[name].default, config.arguments[name]
+        if name == "policy_kwargs" and not isinstance(value, dict):
+            raise UserError(f"{where}: must be keys with values, not {value!r}")
+        # What is a number by default may be a pair (train_freq) but never a word.
+        if isinstance(default, int | float) and isinstance(value, str | dict | None):
+            raise UserError(f"{where}: must be like its default {default!r}, not {value!r}")
 
 
 class _LogToMonitor(KVWriter):
@@ -326,6 +338,8 @@ class SB3Trainer:
                 )
         except (TypeError, ValueError, AssertionError) as error:
             raise UserError(f"agent.arguments: {error}") from error
+        # SB3 would give neighbouring seeds nearly the same instances.
+        self.env.seed(int(fold_in(np.array([seed]), np.array([0]))[0]))
         self.model.set_logger(Logger(None, [_LogToMonitor(log)]))
         self.agent = SB3Agent(env.task, self.model)
 
@@ -340,8 +354,16 @@ class SB3Trainer:
         policy: Any = self.model.policy
         if isinstance(self.model, PPO | MaskablePPO):
             return {
-                "policy": nn.Sequential(policy.pi_features_extractor, policy.action_net),
-                "value": nn.Sequential(policy.vf_features_extractor, policy.value_net),
+                "policy": nn.Sequential(
+                    policy.pi_features_extractor,
+                    policy.mlp_extractor.policy_net,
+                    policy.action_net,
+                ),
+                "value": nn.Sequential(
+                    policy.vf_features_extractor,
+                    policy.mlp_extractor.value_net,
+                    policy.value_net,
+                ),
             }
         return {"value": policy.quantile_net if isinstance(self.model, QRDQN) else policy.q_net}
 
@@ -371,6 +393,9 @@ class SB3Trainer:
                 raise RunError(_diverged("the policy's output", "NaN", self.step)) from error
             raise
         self._check_losses()
+        # The last update can spoil weights whose losses were finite before it.
+        if not all(bool(p.isfinite().all()) for p in self.model.policy.parameters()):
+            raise RunError(_diverged("a weight of the policy", "not finite", self.step))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a run needs to go on as if it had not been interrupted."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rl_serial.agents.agent import Agent, Judgement
+from rl_serial.agents.agent import Agent, Judgement, on_host
 from rl_serial.agents.dynamics import (
     Dynamics,
     DynamicsNetwork,
@@ -64,16 +65,22 @@ def prior_logits(agent: Agent, judgement: Judgement) -> Array:
     return judgement.preferences / BOLTZMANN_TEMPERATURE
 
 
-def _values(agent: Agent, judgement: Judgement) -> Array:
+def _values(agent: Agent, judgement: Judgement, legal: Array) -> Array:
+    """[B]: the agent's values; of action values the largest legal one."""
     if judgement.values is None:
         raise ValueError(f"{type(agent).__name__} has no values to search with")
-    return judgement.values
+    if agent.preference != "action value":
+        return judgement.values
+    # Within a model fewer actions may be legal than the agent knows of (a BET that is on its way).
+    xp = array_namespace(judgement.preferences)
+    return xp.max(xp.where(legal, judgement.preferences, -xp.inf), axis=1)
 
 
 class SearchAgent:
     """Searches before it acts, with another agent's judgement as network.
 
-    Where only one action is legal nothing is searched. Zero simulations is the other agent itself.
+    A simulation is one serial step of the model: a BET is carried out step by step. Where only one
+    action is legal nothing is searched. Zero simulations is the other agent itself.
 
     Args:
         task: the rules, which say what is legal now.
@@ -84,6 +91,7 @@ class SearchAgent:
         max_depth: most steps from the root to a leaf; None: no limit.
         device: where trees are; None: on the CPU. On a GPU rules, trees and network are tensors
             that never leave it.
+        backend: of the planner.
 
     Raises:
         ValueError: an unknown algorithm, a negative number of simulations.
@@ -98,6 +106,7 @@ class SearchAgent:
         algorithm: str = "gumbel",
         max_depth: int | None = None,
         device: torch.device | None = None,
+        backend: str = "auto",
     ) -> None:
         if algorithm not in ALGORITHMS:
             raise ValueError(f"algorithm={algorithm!r}: must be one of {', '.join(ALGORITHMS)}")
@@ -106,11 +115,18 @@ class SearchAgent:
         self.task, self.agent, self.dynamics = task, agent, dynamics
         self.simulations, self.algorithm, self.max_depth = simulations, algorithm, max_depth
         self.device = device
+        self.backend = backend
 
     @property
     def preference(self) -> str:
         """Action values that the search has found."""
         return "searched value" if self.simulations else self.agent.preference
+
+    def with_simulations(self, simulations: int) -> SearchAgent:
+        """The same search with another number of simulations."""
+        other = copy(self)
+        other.simulations = simulations
+        return other
 
     def search(
         self, state: Any, generator: np.random.Generator | None = None
@@ -127,13 +143,15 @@ class SearchAgent:
         legal = self.task.legal_actions(state)
         embedding = self.dynamics.embed(state)
         own = self.dynamics.judge(self.agent, embedding, legal)
-        root = Root(prior_logits(self.agent, own), _values(self.agent, own), embedding, legal)
+        value = _values(self.agent, own, legal)
+        root = Root(prior_logits(self.agent, own), value, embedding, legal)
         if self.algorithm == "gumbel":
             output = gumbel_muzero_policy(
                 root,
                 self._recurrent,
                 self.simulations,
                 max_depth=self.max_depth,
+                backend=self.backend,
                 gumbel_scale=0.0 if generator is None else 1.0,
                 generator=generator,
                 qtransform=_GUMBEL_VALUES,
@@ -144,6 +162,7 @@ class SearchAgent:
                 self._recurrent,
                 self.simulations,
                 max_depth=self.max_depth,
+                backend=self.backend,
                 temperature=0.0 if generator is None else 1.0,
                 dirichlet_fraction=0.0 if generator is None else 0.25,
                 generator=generator,
@@ -158,15 +177,14 @@ class SearchAgent:
             return own
         legal = self.task.legal_actions(state)
         preferences = np.array(own.preferences, dtype=np.float32)
-        values = np.array(_values(self.agent, own), dtype=np.float32)
+        values = np.array(_values(self.agent, own, legal), dtype=np.float32)
         action = np.argmax(legal, axis=1).astype(np.int64)
         open_rows = np.flatnonzero(legal.sum(axis=1) > 1)
         for first in range(0, open_rows.size, SEARCH_BATCH):
             rows = open_rows[first : first + SEARCH_BATCH]
-            output, _ = self.search(_rows(state, rows))
-            preferences[rows] = _numpy(output.qvalues)
-            values[rows] = _numpy(output.value)
-            action[rows] = _numpy(output.action)
+            found = searched(self.search(_rows(state, rows))[0])
+            preferences[rows], values[rows] = found.preferences, found.values
+            action[rows] = found.action
         return Judgement(preferences, values, action)
 
     def _recurrent(self, action: Array, embedding: Any) -> tuple[RecurrentOutput, Any]:
@@ -178,7 +196,7 @@ class SearchAgent:
             reward=step.reward,
             discount=goes_on,
             prior_logits=prior_logits(self.agent, judgement),
-            value=_values(self.agent, judgement) * goes_on,
+            value=_values(self.agent, judgement, step.legal) * goes_on,
             legal=step.legal,
         )
         return output, step.embedding
@@ -206,7 +224,7 @@ class OnePlyAgent:
             batch = self.task.remaining(state).shape[0]
             step = self.dynamics.step(embedding, np.full(batch, action, dtype=np.int64))
             judgement = self.dynamics.judge(self.agent, step.embedding, step.legal)
-            following = np.where(step.terminated, 0, _values(self.agent, judgement))
+            following = np.where(step.terminated, 0, _values(self.agent, judgement, step.legal))
             columns.append(step.reward + following)
         preferences = np.stack(columns, axis=1).astype(np.float32)
         legal = self.task.legal_actions(state)
@@ -343,7 +361,7 @@ class SearchTrainer:
             config.simulations,
             config.algorithm,
             config.max_depth,
-            device if device.type != "cpu" else None,
+            tensors_on(device),
         )
 
     @property
@@ -360,12 +378,7 @@ class SearchTrainer:
         """
         while self.step < self.total:
             pause()
-            try:
-                episodes = self._play()
-            except ValueError as error:
-                if "finite" in str(error):
-                    raise RunError(self._diverged(str(error))) from error
-                raise
+            episodes = self._play()
             self._remember(episodes)
             self.step += episodes.reward.size
             self._learn()
@@ -450,16 +463,16 @@ class SearchTrainer:
         """
         action = np.argmax(legal, axis=1).astype(np.int64)
         policy = legal / legal.sum(axis=1, keepdims=True)
-        root_value = np.array(_values(self.raw_agent, self.raw_agent.judge(state)))
+        root_value = np.array(self.raw_agent.judge(state).values)
         everywhere = self.config.value_target == "root"
         rows = np.flatnonzero(((legal.sum(axis=1) > 1) | everywhere) & running)
         if rows.size:
             started = time.perf_counter()
             output, own = self.agent.search(_rows(state, rows), self.generator)
             self._tally.add(output, own, time.perf_counter() - started, self.config.simulations)
-            action[rows] = _numpy(output.action)
-            policy[rows] = _numpy(output.action_weights)
-            root_value[rows] = _numpy(output.value)
+            action[rows] = on_host(output.action)
+            policy[rows] = on_host(output.action_weights)
+            root_value[rows] = on_host(output.value)
         return {"action": action, "policy": policy.astype(np.float32), "root_value": root_value}
 
     def _report_search(self) -> None:
@@ -501,6 +514,10 @@ class SearchTrainer:
             self.metrics[tag] = mean
             if not np.isfinite(mean):
                 raise RunError(self._diverged(f"{tag} is {mean}"))
+        # The last update can spoil weights whose losses were finite before it.
+        for name, network in self.networks.items():
+            if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
+                raise RunError(self._diverged(f"the {name} network is not finite"))
 
     def _update(self, rows: NDArray[np.int64]) -> dict[str, float]:
         def batch(name: str) -> Tensor:
@@ -548,15 +565,21 @@ class _Tally:
     def add(self, output: PolicyOutput, own: Judgement, seconds: float, simulations: int) -> None:
         self.rows += output.value.shape[0]
         self.simulations += output.value.shape[0] * simulations
-        self.depth += float(_numpy(output.depth).sum())
-        self.entropy += float(_numpy(output.root_entropy).sum())
-        self.gain += float((_numpy(output.value) - _numpy(own.values)).sum())
+        self.depth += float(on_host(output.depth).sum())
+        self.entropy += float(on_host(output.root_entropy).sum())
+        self.gain += float((on_host(output.value) - on_host(own.values)).sum())
         self.seconds += seconds
+
+
+def tensors_on(device: torch.device) -> torch.device | None:
+    """The ``device`` of :class:`SearchAgent` for networks on ``device``: arrays on the CPU."""
+    return None if device.type == "cpu" else device
+
+
+def searched(output: PolicyOutput) -> Judgement:
+    """What a search found, on the host."""
+    return Judgement(*(on_host(a) for a in (output.qvalues, output.value, output.action)))
 
 
 def _rows(state: Any, rows: NDArray[np.int64]) -> Any:
     return map_state(lambda array: array[rows], state)
-
-
-def _numpy(array: Array) -> NDArray[Any]:
-    return array.cpu().numpy() if isinstance(array, Tensor) else np.asarray(array)

@@ -1,8 +1,8 @@
 """The seriality certificate: does the outcome really depend on the whole chain?
 
-What one step reads is drawn anew (:meth:`Chain.redraw_step`) and the chain run to its end; the
-influence of the step is the share of instances whose payoff changes. Where the first step has no
-influence, an agent can do without the beginning of the chain: a shortcut. Where every step has
+A part of what one step reads is changed (:meth:`Chain.redraw_step`) and the chain run to its end;
+the influence of the step is the share of instances whose payoff changes. Where the first step has
+no influence, an agent can do without the beginning of the chain: a shortcut. Where every step has
 influence, a closed form may still exist; that is the twin's part to show.
 """
 
@@ -23,7 +23,7 @@ INSTANCES = 4096
 
 @dataclass(frozen=True)
 class Influence:
-    """Shares of instances whose payoff changes when what a step reads is drawn anew."""
+    """Shares of instances whose payoff changes when a part of what a step reads is changed."""
 
     serial_depth: int
     first: float

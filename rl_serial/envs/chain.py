@@ -93,7 +93,7 @@ class Chain(Protocol[S]):
         """
 
     def redraw_step(self, state: S, seeds: Array) -> S:
-        """The same states with that drawn anew which the next step reads; ``seeds`` [B] int64.
+        """The same states with a part of what the next step reads changed; ``seeds`` [B] int64.
 
         The seriality certificate asks how often this changes the outcome.
         """

@@ -80,7 +80,7 @@ class SerialEnv(gymnasium.Env[Observation, np.int64]):
         """
         super().reset(seed=seed)
         if seed is not None or self._seed is None:
-            self._seed = seed if seed is not None else int(self.np_random.integers(2**31))
+            self._seed = _stream(seed if seed is not None else self.np_random.integers(2**31))
             self._episode = 0
         instance = (options or {}).get("instance")
         if instance is None:
@@ -310,7 +310,7 @@ class SerialVectorEnv(VectorEnv[Observation, NDArray[np.int64], Any]):
                 raise ValueError(f"seed: {len(given)} seeds for {self.num_envs} environments")
         for row in rows:
             if (row_seed := given[row]) is not None:
-                self._seeds[row], self._episodes[row] = row_seed, 0
+                self._seeds[row], self._episodes[row] = _stream(row_seed), 0
 
     def _start_episodes(self, rows: NDArray[np.int64]) -> None:
         """Put the next instance of each of ``rows`` in their places."""
@@ -352,6 +352,11 @@ class SerialVectorEnv(VectorEnv[Observation, NDArray[np.int64], Any]):
 
     def _row(self, row: int | np.int64) -> Any:
         return map_state(lambda array: array[row : row + 1], self.state)
+
+
+def _stream(seed: int | np.int64) -> int:
+    """A seed of any size as the int64 that instances are drawn from."""
+    return int(seed) % 2**63
 
 
 def _autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:

@@ -71,7 +71,7 @@ def fold_in(seeds: Array, index: Array) -> Array:
     return ((high & 0x3FFFFFFF) << 32) | (low & 0xFFFFFFFF)
 
 
-def evaluation_seeds(seed: int, count: int, xp: Any) -> Array:
-    """[count] int64: the evaluation instances that go with ``seed``, as an array of ``xp``."""
-    index = xp.arange(count, dtype=xp.int64)
+def evaluation_seeds(seed: int, count: int, xp: Any, first: int = 0) -> Array:
+    """[count] int64: evaluation instances ``first``, … of ``seed``, as an array of ``xp``."""
+    index = xp.arange(first, first + count, dtype=xp.int64)
     return EVALUATION_SEEDS + fold_in(xp.full_like(index, seed), index)

@@ -150,11 +150,6 @@ def task_of(env: str, **options: Any) -> Task[Any]:
     return make_task(family.name, task, **options)
 
 
-def twin_options(family: Family, options: dict[str, Any]) -> dict[str, Any]:
-    """The same options with the main twin's value."""
-    return options | {family.option: family.twins[0]}
-
-
 def register() -> None:
     """Register every family under every task with Gymnasium."""
     for id_, (family, task) in ENV_IDS.items():

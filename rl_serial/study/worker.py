@@ -16,18 +16,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
-import torch
-
 from rl_serial.config import parse_config
 from rl_serial.errors import RunError, UserError
 from rl_serial.study.engines import Job, Outcome
 from rl_serial.study.folder import record_failure
-from rl_serial.training.run import is_finished, train
+from rl_serial.training.run import is_finished, train, use_threads
 
 
 def carry_out(job: Job) -> Outcome:
     """Carry out a run, or go on with it; never raises but to end the process."""
-    torch.set_num_threads(1)
+    use_threads(1)
     folder, log = Path(job.folder), Path(job.log)
     try:
         with _output_to(log):

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from rl_serial.agents.agent import Agent, decide
 from rl_serial.agents.baselines import RandomAgent
-from rl_serial.envs.chain import map_state
 from rl_serial.envs.random import evaluation_seeds
 from rl_serial.envs.tasks import Task
 
@@ -105,7 +104,8 @@ class Evaluator:
         seed: chooses the evaluation instances.
 
     Raises:
-        ValueError: the task's exact values cannot be enumerated.
+        ValueError: the task's exact values cannot be enumerated, or optimal play earns no more than
+            random play, so that there is no score.
     """
 
     def __init__(
@@ -115,6 +115,11 @@ class Evaluator:
         self.seeds = evaluation_seeds(2 * seed, instances, np)
         self.random_returns = play(RandomAgent(task, seed), task, self.seeds)
         self.optimal_returns = task.action_values(task.initial(self.seeds)).max(axis=1)
+        if self.optimal_returns.mean() <= self.random_returns.mean():
+            raise ValueError(
+                f"optimal play earns no more than random play on {instances} evaluation instances: "
+                "there is nothing to decide (decisions: 0), or too few instances to tell"
+            )
         depth = task.chain.serial_depth
         self.remaining = np.repeat(np.arange(1, depth + 1), per_remaining)
         seeds = evaluation_seeds(2 * seed + 1, depth * per_remaining, np)
@@ -173,9 +178,3 @@ class Evaluator:
         shares = np.full(hits.shape, np.nan)
         np.divide(hits, states, out=shares, where=states > 0)
         return shares
-
-
-def first_instance(task: Task[Any], seed: int) -> Any:
-    """The first state of an evaluation episode, B = 1, for watching."""
-    state = task.initial(evaluation_seeds(2 * seed, 1, np))
-    return map_state(lambda array: array[:1], state)

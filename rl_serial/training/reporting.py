@@ -6,6 +6,7 @@ import csv
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -15,6 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from rl_serial.agents.dynamics import LearnedDynamics
 from rl_serial.config import RunConfig
 from rl_serial.errors import UserError
 from rl_serial.tables import markdown_table
@@ -88,8 +90,8 @@ def search_runs(
     folders: list[Path],
     simulations: list[int],
     *,
-    dynamics: str = "true",
-    algorithm: str = "gumbel",
+    dynamics: str | None = None,
+    algorithm: str | None = None,
     instances: int | None = None,
     seed: int | None = None,
     table: Path | None = None,
@@ -101,8 +103,8 @@ def search_runs(
     Args:
         folders: finished runs of agents with values.
         simulations: 0 is the agent's raw network.
-        dynamics: the model that is searched in, true or learned.
-        algorithm: gumbel or puct.
+        dynamics: the model that is searched in, true or learned; None: each run's own.
+        algorithm: gumbel or puct; None: each run's own.
         instances: episodes played; None: as each run's configuration says; so the next.
         seed: chooses the evaluation instances.
         table: where to write the scores as CSV.
@@ -114,47 +116,42 @@ def search_runs(
             has not learned.
     """
     scores: dict[str, list[SearchScore]] = {}
+    rows: list[tuple[Any, ...]] = []
     for folder in folders:
-        config, agent, searcher = load_searcher(folder, 0, dynamics, algorithm, device)
-        settings, task = config.evaluation, config.env.task()
+        config, searcher = load_searcher(folder, 0, dynamics, algorithm, device)
+        settings = config.evaluation
         evaluator = Evaluator(
-            task,
+            searcher.task,
             settings.instances if instances is None else instances,
             per_remaining=1,
             seed=settings.seed if seed is None else seed,
         )
-        scores[config.name] = search_scores(
-            task, agent, searcher.dynamics, evaluator, simulations, algorithm
-        )
-    rows = [
-        (
-            name,
-            found.simulations,
-            f"{found.score:.3f} ({found.interval[0]:.3f} to {found.interval[1]:.3f})",
-            f"{found.seconds:.2f}",
-        )
-        for name, found_scores in scores.items()
-        for found in found_scores
+        # Two runs of one name are told apart by their folders.
+        name = config.name if config.name not in scores else str(folder)
+        scores[name] = search_scores(searcher, evaluator, simulations)
+        kind = "learned" if isinstance(searcher.dynamics, LearnedDynamics) else "true"
+        for found in scores[name]:
+            numbers = (found.mean_return, found.score, *found.interval, found.seconds)
+            played = (evaluator.seeds.size, settings.seed if seed is None else seed)
+            rows.append((name, kind, searcher.algorithm, found.simulations, *numbers, *played))
+    shown = [
+        (name, simulations, f"{score:.3f} ({low:.3f} to {high:.3f})", f"{seconds:.2f}")
+        for name, _, _, simulations, _, score, low, high, seconds, *_ in rows
     ]
-    print(markdown_table(("run", "simulations", "score (95 % over instances)", "seconds"), rows))
+    print(markdown_table(("run", "simulations", "score (95 % over instances)", "seconds"), shown))
     if table is not None:
-        _write_scores(scores, dynamics, algorithm, table)
+        _write_scores(rows, table)
     if figure is not None:
         draw_search(scores, figure)
     return scores
 
 
-def _write_scores(
-    scores: dict[str, list[SearchScore]], dynamics: str, algorithm: str, file: Path
-) -> None:
+def _write_scores(rows: list[tuple[Any, ...]], file: Path) -> None:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    header = ("run", "dynamics", "algorithm", "simulations", "return", "score", "low", "high")
-    writer.writerow(header)
-    for name, found_scores in scores.items():
-        for found in found_scores:
-            numbers = (found.mean_return, found.score, *found.interval)
-            writer.writerow((name, dynamics, algorithm, found.simulations, *numbers))
+    columns = "run dynamics algorithm simulations return score low high seconds instances seed"
+    writer.writerow(columns.split())
+    writer.writerows(rows)
     try:
         write_text(file, stream.getvalue())
     except OSError as error:

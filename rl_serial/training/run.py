@@ -7,6 +7,7 @@ A run folder holds ``config.yaml`` (resolved), TensorBoard events, ``metrics.csv
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 import time
@@ -17,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -29,7 +31,7 @@ from rl_serial.agents.dynamics import (
     TrueDynamics,
     rollout_error,
 )
-from rl_serial.agents.search import SearchAgent, SearchTrainer
+from rl_serial.agents.search import SearchAgent, SearchTrainer, tensors_on
 from rl_serial.agents.value import ValueTrainer
 from rl_serial.config import (
     BaselineConfig,
@@ -59,6 +61,7 @@ from rl_serial.training.monitoring import Monitor, metrics_of
 from rl_serial.training.simulations import search_scores
 from rl_serial.training.watching import animated_gif, watch_episode
 
+SEARCH_DEFAULTS = SearchAgentConfig(kind="search")
 EVALUATIONS = 10
 """Evaluations in a run whose configuration does not say how often."""
 
@@ -95,6 +98,12 @@ class Trainer(Protocol):
 
     def load_model_state(self, state: dict[str, Any]) -> None:
         """Take trained weights."""
+
+
+def use_threads(count: int) -> None:
+    """Let torch and the compiled search work with ``count`` threads in this process."""
+    torch.set_num_threads(count)
+    os.environ["NUMBA_NUM_THREADS"] = str(count)
 
 
 def choose_device(name: str) -> torch.device:
@@ -235,8 +244,10 @@ def train(
     _make_folder(config, folder)
     try:
         return run.carry_out()
-    except (RunError, OSError) as error:
+    except (RunError, OSError, MemoryError) as error:
         _record_failure(folder, summary, error)
+        if isinstance(error, MemoryError):
+            raise RunError(f"{folder}: not enough memory: {error}") from error
         if isinstance(error, OSError):
             raise RunError(f"{folder}: {error.strerror or error}; --resume goes on") from error
         raise
@@ -279,7 +290,7 @@ class _Run:
         device: torch.device,
         progress: bool,
     ) -> None:
-        self.config, self.task, self.evaluator = config, task, evaluator
+        self.config, self.task, self.evaluator, self.device = config, task, evaluator, device
         self.folder, self.summary = folder, summary
         self.progress = progress
         self.trainer = make_trainer(config, task, device, self._log)
@@ -287,8 +298,14 @@ class _Run:
         saved = checkpoints(folder / "checkpoints")
         if saved:
             state = load_tensors(saved[-1])
-            self.trainer.load_state_dict(state["trainer"])
-            self.spent = state["spent"]
+            try:
+                self.trainer.load_state_dict(state["trainer"])
+                self.spent = state["spent"]
+            except (KeyError, RuntimeError, ValueError, TypeError, AttributeError):
+                raise UserError(
+                    f"{saved[-1]}: not a checkpoint of the run that config.yaml describes; "
+                    "delete it to go on from the one before it"
+                ) from None
         self.every = config.evaluation.every or max(1, self.trainer.total // EVALUATIONS)
         self.last_checked = self.trainer.step if saved else -1
 
@@ -362,9 +379,9 @@ class _Run:
         """Scores of searches on top of the trained agent, where the configuration asks for them."""
         counts = self.config.evaluation.simulations
         metrics = {}
-        for name, dynamics in searchable(self.trainer, self.task).items() if counts else ():
-            agent = without_search(self.trainer)
-            for found in search_scores(self.task, agent, dynamics, self.evaluator, counts):
+        for name in searchable(self.trainer, self.task) if counts else ():
+            searcher = searcher_of(self.config, self.trainer, self.task, self.device, name)
+            for found in search_scores(searcher, self.evaluator, counts):
                 metrics[f"search/{name}/{found.tag}"] = found.score
         return metrics
 
@@ -375,7 +392,12 @@ class _Run:
             return {}
         steps = self.task.chain.serial_depth
         error = rollout_error(learned, self.task, self.evaluator.seeds, steps)
-        return {f"model/exact/step_{k}": float(e) for k, e in enumerate(error.exact, start=1)}
+        return {
+            f"model/{name}/step_{k}": float(number)
+            for name, numbers in vars(error).items()
+            for k, number in enumerate(numbers, start=1)
+            if not np.isnan(number)
+        }
 
 
 def _clocks() -> dict[str, float]:
@@ -395,6 +417,53 @@ def searchable(trainer: Trainer, task: Task[Any]) -> dict[str, Dynamics]:
     return dynamics
 
 
+def searcher_of(
+    config: RunConfig,
+    trainer: Any,
+    task: Task[Any],
+    device: torch.device,
+    dynamics: str | None = None,
+    algorithm: str | None = None,
+    simulations: int = 0,
+) -> SearchAgent:
+    """A search on top of a trained agent; None: as the run searched itself, if it did.
+
+    Args:
+        config: of the run.
+        trainer: trained, or the optimal agent.
+        task: the run's.
+        device: where the networks are, and then the trees.
+        dynamics: true or learned; else the run's own.
+        algorithm: gumbel or puct; else the run's own.
+        simulations: of a decision.
+
+    Raises:
+        UserError: an agent without values; dynamics that were not learned.
+    """
+    if isinstance(trainer, RandomAgent):
+        raise UserError(f"{config.name}: the agent random has no values to search with")
+    models: dict[str, Dynamics] = {"true": TrueDynamics(task)}
+    agent: Agent = trainer
+    if not isinstance(trainer, OptimalAgent):
+        agent, models = without_search(trainer), searchable(trainer, task)
+    own = config.agent if isinstance(config.agent, SearchAgentConfig) else SEARCH_DEFAULTS
+    chosen = dynamics or own.dynamics
+    if chosen not in models:
+        raise UserError(
+            f"{config.name}: has no {chosen} dynamics; there are {', '.join(models)} "
+            "(agent.kind search with agent.dynamics learned trains its own)"
+        )
+    return SearchAgent(
+        task,
+        agent,
+        models[chosen],
+        simulations,
+        algorithm or own.algorithm,
+        own.max_depth,
+        tensors_on(device),
+    )
+
+
 def load_run(folder: Path, device: str = "auto") -> tuple[RunConfig, Agent]:
     """The configuration and the trained agent of a finished run.
 
@@ -408,37 +477,26 @@ def load_run(folder: Path, device: str = "auto") -> tuple[RunConfig, Agent]:
 def load_searcher(
     folder: Path,
     simulations: int,
-    dynamics: str = "true",
-    algorithm: str = "gumbel",
+    dynamics: str | None = None,
+    algorithm: str | None = None,
     device: str = "auto",
-) -> tuple[RunConfig, Agent, SearchAgent]:
-    """The configuration of a finished run, its agent without search, and with one on top.
+) -> tuple[RunConfig, SearchAgent]:
+    """The configuration of a finished run, and its agent with a search on top.
 
     Args:
         folder: of any agent with values.
         simulations: of a decision.
-        dynamics: true, or learned where the run has learned them.
-        algorithm: gumbel or puct.
+        dynamics: true, or learned where the run has learned them; None: the run's own.
+        algorithm: gumbel or puct; None: the run's own.
         device: where the networks run.
 
     Raises:
-        UserError: as :func:`load_run`; an agent without values; dynamics that were not learned.
+        UserError: as :func:`load_run` and :func:`searcher_of`.
     """
     config, trainer = load_trained(folder, device)
-    if isinstance(trainer, RandomAgent):
-        raise UserError(f"{folder}: the agent random has no values to search with")
-    task = config.env.task()
-    agent: Agent = trainer
-    models: dict[str, Dynamics] = {"true": TrueDynamics(task)}
-    if not isinstance(trainer, OptimalAgent):
-        agent, models = without_search(trainer), searchable(trainer, task)
-    if dynamics not in models:
-        raise UserError(
-            f"{folder}: has no {dynamics} dynamics; there are {', '.join(models)} "
-            "(agent.kind search with agent.dynamics learned trains its own)"
-        )
-    searcher = SearchAgent(task, agent, models[dynamics], simulations, algorithm)
-    return config, agent, searcher
+    chosen, task = choose_device(device), config.env.task()
+    searcher = searcher_of(config, trainer, task, chosen, dynamics, algorithm, simulations)
+    return config, searcher
 
 
 def load_trained(folder: Path, device: str = "auto") -> tuple[RunConfig, Any]:
@@ -530,7 +588,10 @@ def is_finished(config: RunConfig, folder: Path) -> bool:
     file, summary = folder / "config.yaml", folder / "summary.json"
     if not (file.exists() and summary.exists() and file.read_text() == write_yaml(config)):
         return False
-    status: str = json.loads(summary.read_text())["status"]
+    try:
+        status: str = json.loads(summary.read_text())["status"]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        raise UserError(f"{summary}: damaged; delete it, and the run goes on") from None
     return status == "done"
 
 
@@ -539,7 +600,7 @@ def _make_evaluator(config: RunConfig, task: Task[Any]) -> Evaluator:
     try:
         return Evaluator(task, settings.instances, settings.per_remaining, settings.seed)
     except ValueError as error:
-        raise UserError(f"env.decisions: {error}") from None
+        raise UserError(f"env: {error}") from None
 
 
 def _baseline(config: RunConfig, task: Task[Any]) -> Agent:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rl_serial.agents.agent import Agent
-from rl_serial.agents.dynamics import Dynamics
 from rl_serial.agents.search import OnePlyAgent, SearchAgent
-from rl_serial.envs.tasks import Task
 from rl_serial.training.evaluation import Evaluator
 
 ONE_PLY = "one-ply"
@@ -33,29 +30,18 @@ class SearchScore:
 
 
 def search_scores(
-    task: Task[Any],
-    agent: Agent,
-    dynamics: Dynamics,
-    evaluator: Evaluator,
-    simulations: Sequence[int],
-    algorithm: str = "gumbel",
-    max_depth: int | None = None,
+    searcher: SearchAgent, evaluator: Evaluator, simulations: Sequence[int]
 ) -> list[SearchScore]:
     """Scores of the one-ply agent and of searches with each number of ``simulations``.
 
     Args:
-        task: the rules.
-        agent: the trained agent, without search.
-        dynamics: the model that is searched in.
+        searcher: the search on top of an agent; its own number of simulations does not matter.
         evaluator: has the instances.
         simulations: 0 is the agent itself.
-        algorithm: gumbel or puct.
-        max_depth: of the trees.
     """
-    contenders: list[tuple[int | str, Agent]] = [(ONE_PLY, OnePlyAgent(task, agent, dynamics))]
-    for count in simulations:
-        searcher = SearchAgent(task, agent, dynamics, count, algorithm, max_depth)
-        contenders.append((count, searcher))
+    one_ply = OnePlyAgent(searcher.task, searcher.agent, searcher.dynamics)
+    contenders: list[tuple[int | str, Agent]] = [(ONE_PLY, one_ply)]
+    contenders += [(count, searcher.with_simulations(count)) for count in simulations]
     scores = []
     for name, contender in contenders:
         started = time.perf_counter()

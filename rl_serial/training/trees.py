@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from rl_serial.agents.agent import on_host
 from rl_serial.planning import Tree
 
 PANEL = (520, 360)
@@ -36,10 +37,10 @@ def tree_of(tree: Tree, names: tuple[str, ...], row: int = 0) -> TreeNode:
         names: of the actions.
         row: which of the batch.
     """
-    visits, parents = np.asarray(tree.visits[row]), np.asarray(tree.parent[row])
-    actions, values = np.asarray(tree.action[row]), np.asarray(tree.value[row])
-    discounts, depths = np.asarray(tree.discount[row]), np.asarray(tree.depth[row])
-    rewards = np.asarray(tree.reward[row])
+    visits, parents = on_host(tree.visits[row]), on_host(tree.parent[row])
+    actions, values = on_host(tree.action[row]), on_host(tree.value[row])
+    discounts, depths = on_host(tree.discount[row]), on_host(tree.depth[row])
+    rewards = on_host(tree.reward[row])
 
     def node(index: int) -> TreeNode:
         there = np.flatnonzero((parents == index) & (visits > 0))
@@ -87,7 +88,7 @@ def draw_tree(root: TreeNode | None, size: tuple[int, int] = PANEL) -> Image.Ima
     draw.text((12, 8), f"search tree: {root.visits - 1} simulations", _TEXT, font)
     columns = _columns(root)
     deepest = max(node.depth for node in columns)
-    widest = max(columns.values()) or 1.0
+    widest = max(columns.values())
     margin, top = 34, 40
 
     def place(node: TreeNode) -> tuple[float, float]:

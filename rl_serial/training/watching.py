@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from rl_serial.agents.agent import Agent, Judgement, decide
-from rl_serial.agents.search import SearchAgent
+from rl_serial.agents.agent import Agent, Judgement, decide, on_host
+from rl_serial.agents.search import SearchAgent, searched
 from rl_serial.envs.random import evaluation_seeds
 from rl_serial.envs.rendering import FRAMES_PER_SECOND, Scene, ansi, rgb_array
 from rl_serial.envs.tasks import Task
@@ -46,20 +46,22 @@ def watch_episode(agent: Agent, task: Task[Any], instance: int = 0, seed: int = 
         instance: which of the evaluation instances of ``seed`` is played.
         seed: as in the evaluation.
     """
-    state = task.initial(evaluation_seeds(2 * seed, instance + 1, np)[instance:])
+    state = task.initial(evaluation_seeds(2 * seed, 1, np, first=instance))
     states, total = [state], 0.0
     actions: list[int] = []
     moments = []
     searches = isinstance(agent, SearchAgent) and agent.simulations > 0
     while True:
-        judgement = agent.judge(state)
         values: dict[str, NDArray[Any]] = {"exact": task.action_values(state)[0]}
-        values |= _own_numbers(agent, judgement)
-        tree = None
+        tree, visits = None, {}
         if isinstance(agent, SearchAgent) and searches and task.legal_actions(state).sum() > 1:
             output, _ = agent.search(state)
+            judgement = searched(output)
             tree = tree_of(output.tree, task.action_names)
-            values["visits"] = np.asarray(output.visit_counts[0])
+            visits = {"visits": on_host(output.visit_counts[0])}
+        else:
+            judgement = agent.judge(state)
+        values |= _own_numbers(agent, judgement) | visits
         scene = Scene(task, tuple(states), tuple(actions), total, values=values)
         moments.append(Moment(scene, searches, tree))
         action = decide(judgement, task.legal_actions(state))

@@ -158,7 +158,11 @@ class CellularAutomaton:
         return xp.astype(state.cells, xp.float32)
 
     def redraw_step(self, state: CellularAutomatonState, seeds: Array) -> CellularAutomatonState:
-        """All cells anew: what passes through the ring at this step is lost."""
+        """One cell of the target's light cone turned over, each equally often."""
         xp = array_namespace(seeds)
-        bits = xp.astype(below(random_words(seeds, self.num_cells, stream=1), 2), xp.int16)
-        return CellularAutomatonState(bits, state.bit, state.remaining)
+        word = random_words(seeds, 1, stream=1)[:, 0]
+        left = state.remaining
+        site = self.target - left + ((word * (2 * left + 1)) >> 32)
+        places = xp.arange(self.num_cells, dtype=xp.int64, device=seeds.device)
+        flips = xp.astype(site[:, None] == places, xp.int16)
+        return CellularAutomatonState(state.cells ^ flips, state.bit, left)

@@ -118,6 +118,13 @@ class PointerChase:
         return one_hot(state.pointer, self.nodes, array_namespace(state.pointer))
 
     def redraw_step(self, state: PointerChaseState, seeds: Array) -> PointerChaseState:
-        """The pointer at a node drawn anew."""
-        pointer = below(random_words(seeds, 1, stream=1)[:, 0], self.nodes)
-        return PointerChaseState(pointer, state.successor, state.remaining)
+        """The table entry under the pointer changed places with another one, drawn uniformly."""
+        xp = array_namespace(seeds)
+        rows = xp.arange(seeds.shape[0], dtype=xp.int64, device=seeds.device)
+        offset = 1 + below(random_words(seeds, 1, stream=1)[:, 0], self.nodes - 1)
+        other = (state.pointer + offset) % self.nodes
+        here, there = state.successor[rows, state.pointer], state.successor[rows, other]
+        places = xp.arange(self.nodes, dtype=xp.int64, device=seeds.device)
+        successor = xp.where(places == state.pointer[:, None], there[:, None], state.successor)
+        successor = xp.where(places == other[:, None], here[:, None], successor)
+        return PointerChaseState(state.pointer, successor, state.remaining)
