@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -147,8 +148,7 @@ def test_search_on_top_of_any_trained_agent(
         (name, simulations) for name in names for simulations in ("one-ply", "0", "3")
     ]
     assert all(f"{float(row['score']):.3f}" in out for row in rows)
-    # Bet ends with its first step, so whoever searches the true model sees the payoff.
-    assert [float(row["score"]) for row in rows if row["simulations"] == "3"][:3] == [1, 1, 1]
+    assert [float(row["score"]) for row in rows if row["run"] == "optimal"] == [1, 1, 1]
     assert "<svg" in figure.read_text()
 
 
@@ -160,11 +160,32 @@ def test_search_in_what_was_learned(runs: Path, capsys: pytest.CaptureFixture[st
     assert "has no learned dynamics; there are true" in capsys.readouterr().err
     assert main(["evaluate", str(runs / "random"), *arguments]) == 2
     assert "the agent random has no values" in capsys.readouterr().err
-    assert main(["evaluate", str(runs / "tiny"), "--table", "x.csv"]) == 2
-    assert "--table: goes with --simulations" in capsys.readouterr().err
+    tiny = ["evaluate", str(runs / "tiny")]
+    for option in (["--table", "x.csv"], ["--dynamics", "true"], ["--algorithm", "puct"]):
+        assert main([*tiny, *option]) == 2
+        assert f"{option[0]}: goes with --simulations" in capsys.readouterr().err
+    assert main([*tiny, *arguments, "--per-remaining", "4"]) == 2
+    assert "--per-remaining: does not go with --simulations" in capsys.readouterr().err
+    assert main([*tiny, "--simulations", "100000000"]) == 2
+    assert "not enough memory: a search of" in capsys.readouterr().err
+    for option in (["--instances", "1"], ["--seed", "-1"], ["--per-remaining", "0"]):
+        with pytest.raises(SystemExit):
+            main([*tiny, *option])
+        assert "must be a whole number, at least" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["evaluate", str(runs / "tiny"), "--simulations", "few"])
     assert "--simulations" in capsys.readouterr().err
+
+
+def test_runs_of_one_name_are_told_apart(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(runs / "tiny", tmp_path / "again")
+    folders = [str(runs / "tiny"), str(tmp_path / "again")]
+    assert main(["evaluate", *folders, "--simulations", "0"]) == 0
+    out = capsys.readouterr().out
+    assert "| tiny " in out
+    assert f"| {folders[1]} " in out
 
 
 @pytest.mark.parametrize("name", ["search", "tiny"])
@@ -179,7 +200,8 @@ def test_watch_draws_the_tree_of_a_decision(
     with Image.open(gif) as image:
         assert image.size[0] > 900  # the tree stands beside the scene
         assert image.is_animated  # type: ignore[attr-defined]
-    assert main(["watch", str(runs / name), "--simulations", "-1"]) == 2
+    assert main(["watch", str(runs / name), "--dynamics", "true"]) == 2
+    assert "--dynamics: goes with --simulations" in capsys.readouterr().err
 
 
 BAD_REQUESTS = {
@@ -203,7 +225,24 @@ BAD_REQUESTS = {
     ),
     "SB3 argument of a wrong kind": (
         ["agent.kind=ppo", "agent.arguments.n_steps=many", "name=x"],
-        "agent.arguments: ",
+        "agent.arguments.n_steps: must be like its default 2048, not 'many'",
+    ),
+    "SB3 policy arguments that are none": (
+        ["agent.kind=ppo", "agent.arguments.policy_kwargs=3", "name=x"],
+        "agent.arguments.policy_kwargs: must be keys with values",
+    ),
+    "nothing to decide": (
+        ["env={id: rl_serial/PointerChaseSteer-v0, decisions: 0}", "name=x"],
+        "env: optimal play earns no more than random play",
+    ),
+    "seed that no library takes": (["seed=10000000000", "name=x"], "seed: "),
+    "learned dynamics of a bet": (
+        ["agent={kind: search, dynamics: learned}", "model_network={width: 8}", "name=x"],
+        "agent.dynamics: learned needs a Steer environment",
+    ),
+    "target that teaches nothing": (
+        ["agent={kind: search, value_target: root, simulations: 0}", "name=x"],
+        "agent.value_target: root needs agent.simulations of 1 or more",
     ),
 }
 

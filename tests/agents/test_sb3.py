@@ -24,6 +24,19 @@ def make(name: str, num_envs: int = 5) -> SerialVecEnv:
     return SerialVecEnv(serial_gym.SerialVectorEnv(num_envs, **ENVS[name]))
 
 
+def test_neighbouring_seeds_play_other_instances() -> None:
+    """SB3 itself seeds environment i with seed + i; the streams of seeds 0 and 1 would be one."""
+    seen = []
+    for seed in (0, 1):
+        env = serial_gym.SerialVectorEnv(16, **ENVS["steer"] | {"serial_depth": 16})
+        trunk = {"kind": "residual", "layout": env.task.layout, "depth": 1, "width": 4}
+        config = SB3AgentConfig(kind="ppo", timesteps=1)
+        cpu = torch.device("cpu")
+        trainer = SB3Trainer(env, config, trunk, trunk, seed, cpu, lambda *_: None)
+        seen.append({row.tobytes() for row in trainer.env.reset()})
+    assert len(seen[0] | seen[1]) == 32
+
+
 @pytest.mark.parametrize("name", ENVS)
 def test_native_vec_env_plays_what_dummy_vec_env_plays(name: str) -> None:
     native = make(name)

@@ -121,7 +121,9 @@ def test_trees_of_tensors_find_what_trees_of_arrays_find() -> None:
     agent = small_agent(task)
     state = task.initial(SEEDS)
     on_arrays = SearchAgent(task, agent, TrueDynamics(task), 12)
-    on_tensors = SearchAgent(task, agent, TrueDynamics(task), 12, device=torch.device("cpu"))
+    on_tensors = SearchAgent(
+        task, agent, TrueDynamics(task), 12, device=torch.device("cpu"), backend="plain"
+    )
     mine, theirs = on_arrays.judge(state), on_tensors.judge(state)
     np.testing.assert_array_equal(mine.action, theirs.action)
     np.testing.assert_allclose(mine.values, theirs.values, atol=1e-5)
@@ -132,6 +134,34 @@ def small_agent(task: Any) -> PolicyValueAgent:
     trunk = {"kind": "residual", "layout": task.layout, "depth": 2, "width": 16}
     policy = Network(build_trunk(**trunk), len(task.action_names))
     return PolicyValueAgent(task, policy, Network(build_trunk(**trunk), 1), torch.device("cpu"))
+
+
+def test_a_bet_is_planned_step_by_step() -> None:
+    """Nothing is paid and only BET is legal until the chain's end, one serial step a simulation."""
+    task = make_task("PermutationAutomaton", "Bet", serial_depth=3)
+    dynamics, state = TrueDynamics(task), task.initial(SEEDS)
+    bet, payoff = np.ones(40, dtype=np.int64), task.action_values(state)[:, 1]
+    for remaining in (2, 1):
+        step = dynamics.step(state, bet)
+        state = step.embedding
+        np.testing.assert_array_equal(step.reward, 0)
+        assert not step.terminated.any()
+        np.testing.assert_array_equal(step.legal, [[False, True]] * 40)
+        np.testing.assert_array_equal(task.remaining(state), remaining)
+    last = dynamics.step(state, bet)
+    np.testing.assert_array_equal(last.reward, payoff)
+    assert last.terminated.all()
+    passed = dynamics.step(task.initial(SEEDS), bet * 0)
+    assert passed.terminated.all()
+
+
+def test_an_ignorant_network_bets_rightly_once_the_search_sees_the_end() -> None:
+    """PASS and BET get half of the simulations each; BET needs as many as the chain has steps."""
+    task = make_task("CellularAutomaton", "Bet", serial_depth=6)
+    evaluator = Evaluator(task, instances=500, per_remaining=1)
+    searcher = SearchAgent(task, Ignorant(task), TrueDynamics(task), 0)
+    assert evaluator.score(searcher.with_simulations(10))[1] < 0.2
+    assert evaluator.score(searcher.with_simulations(12))[1] == 1
 
 
 @pytest.mark.parametrize("family", FAMILIES)

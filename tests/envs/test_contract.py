@@ -253,6 +253,14 @@ def test_resets_go_from_instance_to_instance_and_can_name_one() -> None:
     )
 
 
+def test_seeds_of_any_size_play_the_same_single_and_batched() -> None:
+    id_ = "rl_serial/CircuitBet-v0"
+    for seed in (0, 2**40, 2**63, 2**63 + 5, 2**64):
+        single, _ = gymnasium.make(id_).reset(seed=seed)
+        batched, _ = gymnasium.make_vec(id_, 2).reset(seed=seed)
+        np.testing.assert_array_equal(batched[0], single)
+
+
 # Another value for each option, however it is called: at least one thing must change.
 OTHER = {int: lambda value: value + 2, float: lambda value: value + 0.25}
 

@@ -32,7 +32,15 @@ def test_overrides_reach_their_keys() -> None:
 
 
 def test_a_new_kind_drops_the_keys_of_the_old_one() -> None:
-    assert parse("agent.updates=5", "agent.kind=dqn").agent.kind == "dqn"
+    agent = parse("agent.updates=5", "agent.kind=dqn").agent
+    assert agent.kind == "dqn"
+    assert not hasattr(agent, "updates")
+
+
+def test_another_kind_of_network_keeps_what_all_networks_have() -> None:
+    network = parse("network.kind=conv", "network.depth=6").network
+    assert network is not None
+    assert (network.kind, network.depth, network.width) == ("conv", 6, 8)
 
 
 def test_budget_takes_the_place_of_width_and_back() -> None:
@@ -75,7 +83,10 @@ def test_resolved_configuration_round_trips() -> None:
         ("agent.kind=optimal", r"network: the agent optimal has no network"),
         ("policy_network={width: 8}", r"policy_network: the agent value has no policy"),
         ("model_network={width: 8}", r"model_network: only agent\.kind search with .* learned has"),
-        ("agent={kind: search, dynamics: learned}", r"model_network: missing; .* needs one"),
+        (
+            "env={id: rl_serial/CircuitSteer-v0, wires: 4}",
+            r"model_network: missing; agent\.dynamics learned needs one",
+        ),
         ("agent={kind: search, dynamics: dreamt}", r"agent\.dynamics: .*'true' or 'learned'"),
         ("agent={kind: search, n_step: 3}", r"agent\.n_step: unknown key; there are kind, dyn"),
         ("evaluation.simulations=[-1]", r"evaluation\.simulations\.0: .*greater than or equal"),
@@ -89,6 +100,8 @@ def test_resolved_configuration_round_trips() -> None:
 )
 def test_wrong_key_is_named_in_a_line(override: str, message: str) -> None:
     data = VALUE | {"seed": 0}
+    if "wires" in override:
+        data = data | {"agent": {"kind": "search", "dynamics": "learned"}}
     with pytest.raises(UserError, match=message) as caught:
         parse(override, data=data)
     assert len(str(caught.value).splitlines()) <= 2

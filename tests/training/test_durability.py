@@ -231,11 +231,18 @@ def test_nan_in_the_loss_fails_the_run_and_keeps_what_was_written(tmp_path: Path
     assert files.checkpoints(tmp_path / "run/checkpoints")
 
 
+def test_nan_in_a_search_run_fails_it(tmp_path: Path) -> None:
+    settings = SEARCH | {"kind": "search", "learning_rate": 1e30}
+    with pytest.raises(RunError, match=r"not finite|(nan|inf) at step"):
+        run.train(config("search", agent=settings), tmp_path / "run", device="cpu", progress=False)
+    assert json.loads((tmp_path / "run/summary.json").read_text())["status"] == "failed"
+
+
 @pytest.mark.parametrize("agent", ["ppo", "dqn"])
 def test_nan_in_an_sb3_loss_fails_the_run(agent: str, tmp_path: Path) -> None:
     arguments = ARGUMENTS[agent]["arguments"] | {"learning_rate": 1e30, "max_grad_norm": 1e30}
     settings = ARGUMENTS[agent] | {"kind": agent, "arguments": arguments}
-    with pytest.raises(RunError, match=r"(nan|NaN|inf) at timestep \d+: a smaller"):
+    with pytest.raises(RunError, match=r"(nan|NaN|inf|finite) at timestep \d+: a smaller"):
         run.train(config(agent, agent=settings), tmp_path / "run", device="cpu", progress=False)
 
 
@@ -256,6 +263,27 @@ def test_damaged_checkpoint_is_named(damage, message: str, tmp_path: Path) -> No
         train("value", tmp_path / "run", resume=True)
     assert str(newest) in str(caught.value)
     newest.unlink()  # what the message says mends it
+    train("value", tmp_path / "run", resume=True)
+    assert outcome(tmp_path / "run")
+
+
+def test_checkpoint_of_another_agent_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        _die_after_checkpoints(tmp_path)
+    newest = files.checkpoints(tmp_path / "run/checkpoints")[-1]
+    train("ppo", tmp_path / "ppo")
+    newest.write_bytes(files.checkpoints(tmp_path / "ppo/checkpoints")[-1].read_bytes())
+    with pytest.raises(UserError, match=r"not a checkpoint of the run that config\.yaml describes"):
+        train("value", tmp_path / "run", resume=True)
+
+
+def test_damaged_summary_is_named(tmp_path: Path) -> None:
+    train("value", tmp_path / "run")
+    summary = tmp_path / "run/summary.json"
+    summary.write_text(summary.read_text()[:30])
+    with pytest.raises(UserError, match=r"summary\.json: damaged; delete it"):
+        run.is_finished(config("value"), tmp_path / "run")
+    summary.unlink()
     train("value", tmp_path / "run", resume=True)
     assert outcome(tmp_path / "run")
 

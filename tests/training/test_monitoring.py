@@ -41,8 +41,10 @@ SEARCH = {
     "search/learned/score/4",
     "search/learned/score/one_ply",
     "model/exact/step_1",
+    "model/wrong_numbers/step_3",
+    "model/reward_error/step_3",
 }
-TOTALS = {"value": 50, "ppo": 512, "search": 500}
+TOTALS = {"value": 50, "ppo": 512, "search": 510}
 TAGS = {"value": {"train/loss"}, "ppo": STABLE_BASELINES, "search": SEARCH}
 RUNS: dict[str, dict[str, Any]] = {
     "value": {"kind": "value", "updates": 50, "batch_size": 16},
@@ -76,6 +78,8 @@ def tensorboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             "evaluation": {"instances": 32, "per_remaining": 8},
         }
         if name == "search":
+            steer = {"id": "rl_serial/PermutationAutomatonSteer-v0", "decisions": 1}
+            data["env"] = steer | {"serial_depth": DEPTH}
             data["model_network"] = {"depth": 1, "width": 8}
             data["evaluation"] |= {"simulations": [0, 4]}
         config = parse_config(data, "test")
@@ -125,7 +129,9 @@ def get(address: str, path: str) -> Any:
 @pytest.mark.parametrize("run", RUNS)
 def test_every_promised_scalar_is_there(run: str, tensorboard: str) -> None:
     tags = set(get(tensorboard, "/data/plugin/scalars/tags")[run])
-    assert PROMISED | TAGS[run] <= tags
+    # Steered once, the chain leaves nothing to decide but at its beginning.
+    absent = {f"value/accuracy/remaining_{k}" for k in (1, 2)} if run == "search" else set()
+    assert (PROMISED - absent) | TAGS[run] <= tags
     points = get(tensorboard, f"/data/plugin/scalars/scalars?run={run}&tag=eval/score")
     assert len(points) >= 5
     assert points[-1][1] == TOTALS[run]
