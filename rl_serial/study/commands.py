@@ -163,6 +163,7 @@ def _report(options: argparse.Namespace) -> None:
 
 def _summary(folder: Any) -> str:
     """Where a study stands: counts, failures, verdicts, cells."""
+    from rl_serial.study.design import final_metrics
     from rl_serial.study.findings import cell_intervals, judge, shown
     from rl_serial.study.folder import counts, result_of
 
@@ -188,7 +189,7 @@ def _summary(folder: Any) -> str:
     measured = ((c, i) for c, i in cell_intervals(study, records) if i)
     first = list(islice(measured, SHOWN_CELLS))
     if first:
-        metrics = study.config.metric
+        metrics = final_metrics(study)
         header = (*study.columns, "runs", *metrics)
         cells = [
             (

@@ -550,6 +550,18 @@ def searches(study: Study) -> tuple[int, ...]:
     return asked.pop() if len(asked) == 1 else ()
 
 
+def final_metrics(study: Study) -> list[str]:
+    """The study's metrics as ``results.csv`` has them: scores over simulations number by number."""
+    metrics: list[str] = []
+    for metric in study.config.metric:
+        found = SEARCHED.fullmatch(metric)
+        if found and found.group(2) is None:
+            metrics += [f"{metric}/{count}" for count in searches(study)]
+        else:
+            metrics.append(metric)
+    return metrics
+
+
 def by_simulations(
     study: Study, records: Sequence[dict[str, Any]]
 ) -> tuple[Study, list[dict[str, Any]]]:

@@ -17,6 +17,7 @@ from rl_serial.study.design import (
     Scalar,
     Study,
     by_simulations,
+    final_metrics,
 )
 from rl_serial.study.statistics import (
     Interval,
@@ -101,7 +102,7 @@ def cell_intervals(
 ) -> Iterator[tuple[dict[str, Scalar], dict[str, Interval]]]:
     """Each cell's columns with the interval of every metric that it has, in the grid's order."""
     columns = study.columns
-    by_metric = {metric: cells(records, columns, metric) for metric in study.config.metric}
+    by_metric = {metric: cells(records, columns, metric) for metric in final_metrics(study)}
     for place in dict.fromkeys(tuple(run.columns[c] for c in columns) for run in study.runs):
         generator = np.random.default_rng(seed)
         intervals = {

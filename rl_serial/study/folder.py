@@ -186,8 +186,14 @@ class StudyFolder:
         header = list(dict.fromkeys(["id", "status", *columns, *measured]))
         header = [*(key for key in header if key != "error"), "error"]
         write_text(self.results, table_text(header, records))
-        timed = ("seconds", "cpu_seconds", "steps_per_second", "device_name", "torch_threads")
-        timed += ("commit",)
+        timed = [
+            "seconds",
+            "cpu_seconds",
+            "steps_per_second",
+            "device_name",
+            "torch_threads",
+            "commit",
+        ]
         records = [
             {"id": row.run.id} | {key: row.summary.get(key) for key in timed}
             for row in rows

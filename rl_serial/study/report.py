@@ -12,7 +12,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 
 from rl_serial.errors import RunError, UserError
-from rl_serial.study.design import SEED, Study, describe
+from rl_serial.study.design import SEED, Study, describe, final_metrics
 from rl_serial.study.findings import Finding, cell_intervals, judge, shown
 from rl_serial.study.folder import Row, StudyFolder, counts
 from rl_serial.study.plots import Drawing, draw
@@ -217,7 +217,7 @@ def _figures(pictures: Sequence[tuple[Drawing, str]]) -> list[str]:
 
 
 def _cells(study: Study, records: Sequence[Record]) -> str:
-    metrics = study.config.metric
+    metrics = final_metrics(study)
     table = []
     for columns, intervals in cell_intervals(study, records):
         runs = max((interval.runs for interval in intervals.values()), default=0)
@@ -248,7 +248,7 @@ def _episodes(renderings: Sequence[tuple[Row, bytes]]) -> list[str]:
 
 
 def _runs(study: Study, rows: Sequence[Row]) -> str:
-    metrics = study.config.metric
+    metrics = final_metrics(study)
     table = []
     for row in rows:
         final = row.summary.get("final", {}) if row.status == "done" else {}

@@ -16,7 +16,16 @@ from rl_serial.config import RunConfig, parse_config
 from rl_serial.errors import UserError
 from rl_serial.networks import Network, account, build_trunk
 from rl_serial.study import design
-from rl_serial.study.design import METRICS, Study, content_id, load_study, plan, write_study
+from rl_serial.study.design import (
+    METRICS,
+    Study,
+    by_simulations,
+    content_id,
+    final_metrics,
+    load_study,
+    plan,
+    write_study,
+)
 from rl_serial.study.runner import check_networks
 from rl_serial.training.run import trunk_settings
 
@@ -360,3 +369,47 @@ def test_path_of_depth_vs_width_is_what_the_accounts_say() -> None:
         assert cost.critical_path == run.columns["path"] + 2, cell
         assert cost.parameters == pytest.approx(50_000, rel=0.02)
     assert len(seen) == 11
+
+
+def searching(tiny: Data, **keys: Any) -> Data:
+    """The tiny study on a Steer environment, with searches at the end of each run."""
+    env = {"id": "rl_serial/PermutationAutomatonSteer-v0", "serial_depth": 3}
+    base = tiny["base"] | {"env": env, "evaluation": {"simulations": [0, 8]}}
+    return tiny | {"base": base, "hypotheses": [], "figures": []} | keys
+
+
+def test_scores_over_simulations_become_rows(tiny: Data) -> None:
+    study = planned(searching(tiny, metric=["search/true/score", "search/true/score/one_ply"]))
+    assert final_metrics(study) == [
+        "search/true/score/0",
+        "search/true/score/8",
+        "search/true/score/one_ply",
+    ]
+    record = {"id": "x", "search/true/score/0": 0.25, "search/true/score/8": 0.75}
+    melted, rows = by_simulations(study, [record])
+    assert [(row["simulations"], row["search/true/score"]) for row in rows] == [
+        (0, 0.25),
+        (8, 0.75),
+    ]
+    assert melted.columns == (*study.columns, "simulations")
+    assert len(melted.runs) == 2 * len(study.runs)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"metric": "search/true/score/16"},
+            r"'search/true/score/16' is never logged where .*0, 8",
+        ),
+        ({"metric": "search/learned/score/8"}, r"logged only where agent\.dynamics is learned"),
+        (
+            {"figures": [{"x": "simulations", "metric": "search/true/score"}]},
+            r"figures\.0\.metric: 'search/true/score' is none of the study's",
+        ),
+        (test_of(where={"simulations": 16}), r"simulations is never 16; it is 0, 8"),
+    ],
+)
+def test_searches_that_no_run_makes_are_refused(tiny: Data, changes: Data, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        planned(searching(tiny, **changes))
