@@ -227,6 +227,10 @@ BAD_REQUESTS = {
         ["agent.kind=ppo", "agent.arguments.n_steps=many", "name=x"],
         "agent.arguments.n_steps: must be like its default 2048, not 'many'",
     ),
+    "SB3 schedule without a number": (
+        ["agent.kind=ppo", "agent.arguments.learning_rate=lin_fast", "name=x"],
+        "agent.arguments.learning_rate: must be like its default 0.0003, not 'lin_fast'",
+    ),
     "SB3 policy arguments that are none": (
         ["agent.kind=ppo", "agent.arguments.policy_kwargs=3", "name=x"],
         "agent.arguments.policy_kwargs: must be keys with values",

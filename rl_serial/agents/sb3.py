@@ -245,9 +245,27 @@ def check_arguments(config: SB3AgentConfig, source: str) -> None:
         default, value = known[name].default, config.arguments[name]
         if name == "policy_kwargs" and not isinstance(value, dict):
             raise UserError(f"{where}: must be keys with values, not {value!r}")
+        if isinstance(default, float) and _linear_start(value) is not None:
+            continue
         # What is a number by default may be a pair (train_freq) but never a word.
         if isinstance(default, int | float) and isinstance(value, str | dict | None):
             raise UserError(f"{where}: must be like its default {default!r}, not {value!r}")
+
+
+def _linear_start(value: object) -> float | None:
+    """5e-4 of "lin_5e-4", a schedule that falls linearly to 0, as rl-zoo3 writes it; else None."""
+    if not isinstance(value, str) or not value.startswith("lin_"):
+        return None
+    try:
+        return float(value.removeprefix("lin_"))
+    except ValueError:
+        return None
+
+
+def _scheduled(value: Any) -> Any:
+    """An argument, as a function of the progress remaining (1 to 0) where it is a schedule."""
+    start = _linear_start(value)
+    return value if start is None else lambda remaining: start * remaining
 
 
 class _LogToMonitor(KVWriter):
@@ -311,7 +329,7 @@ class SB3Trainer:
         self.env = SerialVecEnv(env)
         self.total = config.timesteps
         self.metrics: dict[str, float] = {}
-        arguments = dict(config.arguments)
+        arguments = {name: _scheduled(value) for name, value in config.arguments.items()}
         has_policy = config.kind in ("ppo", "maskable_ppo")
         policy_kwargs: dict[str, Any] = {
             "features_extractor_class": TrunkExtractor,

@@ -24,6 +24,22 @@ def make(name: str, num_envs: int = 5) -> SerialVecEnv:
     return SerialVecEnv(serial_gym.SerialVectorEnv(num_envs, **ENVS[name]))
 
 
+def test_a_linear_rate_falls_to_zero() -> None:
+    env = serial_gym.SerialVectorEnv(8, **ENVS["steer"])
+    trunk = {"kind": "residual", "layout": env.task.layout, "depth": 1, "width": 4}
+    arguments = {"learning_rate": "lin_4e-3", "n_steps": 4, "batch_size": 32, "n_epochs": 1}
+    config = SB3AgentConfig(kind="ppo", timesteps=128, arguments=arguments)
+    rates = []
+
+    def log(tag: str, value: float, step: int) -> None:
+        if tag == "train/learning_rate":
+            rates.append((step, value))
+
+    SB3Trainer(env, config, trunk, trunk, 0, torch.device("cpu"), log).train(lambda: None)
+    # Rollouts of 32 steps; what is logged at a step is the rate of the update before it.
+    assert dict(rates) == pytest.approx({64: 3e-3, 96: 2e-3, 128: 1e-3})
+
+
 def test_neighbouring_seeds_play_other_instances() -> None:
     """SB3 itself seeds environment i with seed + i; the streams of seeds 0 and 1 would be one."""
     seen = []

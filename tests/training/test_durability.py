@@ -27,7 +27,12 @@ ARGUMENTS = {
     "ppo": {
         "timesteps": 1024,
         "num_envs": 8,
-        "arguments": {"n_steps": 8, "batch_size": 32, "n_epochs": 2},
+        "arguments": {
+            "n_steps": 8,
+            "batch_size": 32,
+            "n_epochs": 2,
+            "learning_rate": "lin_3e-4",
+        },
     },
     "maskable_ppo": {
         "timesteps": 1024,
