@@ -67,6 +67,10 @@ class BudgetConfig(_Model):
         return self
 
 
+RESIDUAL_OPTIONS = ("block", "scaled", "recall")
+"""The keys of a network that :class:`rl_serial.networks.ResidualTrunk` alone has."""
+
+
 class NetworkConfig(_Model):
     """A trunk; its width is given or solved from a budget."""
 
@@ -75,6 +79,22 @@ class NetworkConfig(_Model):
     loops: PositiveInt = 1
     width: PositiveInt | None = None
     budget: BudgetConfig | None = None
+    block: Literal["wang", "pre_norm"] = "wang"  # of the residual trunk, as the next two
+    scaled: bool = False
+    recall: bool = False
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What only this kind of trunk has."""
+        return {key: getattr(self, key) for key in RESIDUAL_OPTIONS if self.kind == "residual"}
+
+    @model_validator(mode="after")
+    def _options_of_its_own(self) -> NetworkConfig:
+        for key in RESIDUAL_OPTIONS:
+            default = type(self).model_fields[key].default
+            if self.kind != "residual" and getattr(self, key) != default:
+                raise ValueError(f"{key}: only kind residual has it, not {self.kind}")
+        return self
 
     @model_validator(mode="after")
     def _width_or_budget(self) -> NetworkConfig:

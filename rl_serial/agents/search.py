@@ -347,6 +347,7 @@ class SearchTrainer:
             [parameter for network in self.networks.values() for parameter in network.parameters()],
             config.learning_rate,
             weight_decay=config.weight_decay,
+            fused=True,
         )
         self.generator = np.random.default_rng(seed)
         self.replay: Episodes | None = None

@@ -174,7 +174,10 @@ class ValueTrainer:
         }
         self.target = deepcopy(network) if config.targets == "td0" else None
         self.optimizer = torch.optim.AdamW(
-            network.parameters(), config.learning_rate, weight_decay=config.weight_decay
+            network.parameters(),
+            config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=True,  # with 64 layers a sixth of the time
         )
         self.schedule: torch.optim.lr_scheduler.LRScheduler
         if config.schedule == "one_cycle":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from rl_serial.envs.chain import TokenLayout
@@ -22,11 +24,12 @@ def solve_width(
     parameters: int | None = None,
     flops: int | None = None,
     tolerance: float = 0.02,
+    **options: Any,
 ) -> int:
     """The width whose network, trunk and head, comes nearest to the budget.
 
     The budget is either ``parameters`` or ``flops`` (forward, per sample); of two widths equally
-    near the smaller is taken. ``tolerance`` is relative to the budget.
+    near the smaller is taken. ``options`` are the trunk's own. ``tolerance`` is relative to the budget.
 
     Raises BudgetError where the nearest is off by more than ``tolerance``, and ValueError for
     anything but exactly one budget, for one below 1, and for what :func:`build_trunk` refuses.
@@ -41,7 +44,7 @@ def solve_width(
 
     def cost(width: int) -> int:
         with torch.device("meta"):  # shapes only: no memory, no random numbers
-            trunk = build_trunk(kind, layout, depth=depth, width=width, loops=loops)
+            trunk = build_trunk(kind, layout, depth=depth, width=width, loops=loops, **options)
             network = Network(trunk, num_outputs)
         if unit == "flops":
             return network.forward_flops()

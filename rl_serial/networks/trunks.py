@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -87,41 +88,88 @@ class Trunk(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """``length`` times dense, layer norm, swish; the block's input is added at its end."""
+    """``length`` dense layers with norms and swishes, scaled and added to the block's input.
 
-    def __init__(self, width: int, length: int) -> None:
+    ``wang``: dense, layer norm, swish. ``pre_norm``: layer norm, swish, dense.
+    """
+
+    def __init__(self, block: str, width: int, length: int, scale: float) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            *(
-                layer
-                for _ in range(length)
-                for layer in (dense(width, width), nn.LayerNorm(width), nn.SiLU())
-            )
-        )
+        layers: list[nn.Module] = []
+        for _ in range(length):
+            if block == "wang":
+                layers += [dense(width, width), nn.LayerNorm(width), nn.SiLU()]
+            else:
+                layers += [nn.LayerNorm(width), nn.SiLU(), dense(width, width)]
+        self.layers = nn.Sequential(*layers)
+        self.scale = scale
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.layers(x)  # type: ignore[no-any-return]
+        return x + self.scale * self.layers(x)  # type: ignore[no-any-return]
 
 
 class ResidualTrunk(Trunk):
-    """A residual MLP on the flat observation, after Wang et al. 2025 (arXiv 2503.14858).
+    """A residual MLP on the flat observation: input layer swish(LN(dense)), then blocks.
 
-    Input layer swish(LN(dense)); blocks of four dense layers (of two or one where 4 does not divide
-    the depth), the residual added after the last activation, no norm at the end.
+    Args:
+        block: ``wang``, blocks of four dense layers (two or one where 4 does not divide the depth),
+            the residual added after the last activation, no norm at the end (Wang et al. 2025,
+            arXiv 2503.14858); or ``pre_norm``, blocks of two (one where the depth is odd) with the
+            norms before the dense layers and one more at the end (He et al. 2016, arXiv 1603.05027).
+        scaled: every block's output times 1 / sqrt(blocks run), so that deep stacks neither explode
+            nor forget their input.
+        recall: every block but the first gets the observation once more, through a dense layer of
+            its own that is added to the block's input (Bansal et al. 2022, arXiv 2202.05826).
+
+    Raises:
+        ValueError: an unknown block, or recall with a single block.
     """
 
-    def __init__(self, layout: TokenLayout, *, depth: int, width: int, loops: int = 1) -> None:
+    LENGTHS: ClassVar[dict[str, int]] = {"wang": 4, "pre_norm": 2}  # dense layers of a block
+
+    def __init__(
+        self,
+        layout: TokenLayout,
+        *,
+        depth: int,
+        width: int,
+        loops: int = 1,
+        block: str = "wang",
+        scaled: bool = False,
+        recall: bool = False,
+    ) -> None:
         super().__init__(layout, depth=depth, width=width, loops=loops)
+        require(block in self.LENGTHS, "block", block, f"one of {', '.join(self.LENGTHS)}")
         self.features_dim = width
         self.input = nn.Sequential(dense(layout.size, width), nn.LayerNorm(width), nn.SiLU())
-        length = math.gcd(depth, 4)
-        self.stack = nn.Sequential(*(ResidualBlock(width, length) for _ in range(depth // length)))
+        length = math.gcd(depth, self.LENGTHS[block])
+        blocks = depth // length
+        require(blocks > 1 or not recall, "recall", recall, f"off where depth {depth} is one block")
+        scale = (blocks * loops) ** -0.5 if scaled else 1.0
+        self.stack = nn.Sequential(
+            *(ResidualBlock(block, width, length, scale) for _ in range(blocks))
+        )
+        self.recall = nn.ModuleList(
+            dense(layout.size, width, bias=False) for _ in range(blocks - 1 if recall else 0)
+        )
+        self.norm = nn.LayerNorm(width) if block == "pre_norm" else nn.Identity()
 
     def forward(self, observation: Tensor) -> Tensor:
-        return self.run_loops(self.stack, self.input(observation))
+        recalled = [layer(observation) for layer in self.recall]
+
+        def stack_with_recall(h: Tensor) -> Tensor:
+            first, *others = self.stack
+            h = first(h)
+            for block, seen_again in zip(others, recalled, strict=True):
+                h = block(h + seen_again)
+            return h
+
+        stack = stack_with_recall if recalled else self.stack
+        return self.norm(self.run_loops(stack, self.input(observation)))  # type: ignore[no-any-return]
 
     def forward_flops(self) -> int:
-        return 2 * self.width * (self.layout.size + self.loops * self.depth * self.width)
+        inputs = (1 + len(self.recall)) * self.layout.size
+        return 2 * self.width * (inputs + self.loops * self.depth * self.width)
 
 
 class AttentionLayer(nn.Module):
@@ -293,10 +341,15 @@ TRUNKS: dict[str, type[Trunk]] = {
 }
 
 
-def build_trunk(kind: str, layout: TokenLayout, *, depth: int, width: int, loops: int = 1) -> Trunk:
-    """The trunk of that kind; ValueError for an unknown kind or an option it cannot have."""
+def build_trunk(
+    kind: str, layout: TokenLayout, *, depth: int, width: int, loops: int = 1, **options: Any
+) -> Trunk:
+    """The trunk of that kind; ValueError for an unknown kind or an option it cannot have.
+
+    ``options`` are the trunk's own, as :class:`ResidualTrunk` has them.
+    """
     require(kind in TRUNKS, "kind", kind, f"one of {', '.join(TRUNKS)}")
-    return TRUNKS[kind](layout, depth=depth, width=width, loops=loops)
+    return TRUNKS[kind](layout, depth=depth, width=width, loops=loops, **options)
 
 
 class Network(nn.Module):

@@ -140,6 +140,7 @@ def trunk_settings(config: RunConfig, key: str, task: Task[Any]) -> dict[str, An
         "layout": layout,
         "depth": network.depth,
         "loops": network.loops,
+        **network.options,
     }
     try:
         if network.budget is None:
