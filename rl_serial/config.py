@@ -104,17 +104,24 @@ class NetworkConfig(_Model):
 
 
 class ValueAgentConfig(_Model):
-    """Fitted action values of a fixed policy (see :mod:`rl_serial.agents.value`)."""
+    """Fitted action values of a policy (see :mod:`rl_serial.agents.value`)."""
 
     kind: Literal["value"]
     targets: Literal["monte_carlo", "td0"] = "monte_carlo"
-    policy: Literal["optimal", "random"] = "optimal"
+    policy: Literal["optimal", "random", "greedy"] = "optimal"
     updates: PositiveInt = 4000
     batch_size: PositiveInt = 512
     learning_rate: PositiveFloat = 1e-3
     schedule: Literal["one_cycle", "constant"] = "one_cycle"
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     target_interval: PositiveInt = 100
+    one_ply: bool = False  # acts on its values one step ahead, in the true model
+
+    @model_validator(mode="after")
+    def _greedy_bootstraps(self) -> ValueAgentConfig:
+        if self.policy == "greedy" and self.targets != "td0":
+            raise ValueError("policy: greedy is the network's own, and needs targets td0")
+        return self
 
 
 class SB3AgentConfig(_Model):

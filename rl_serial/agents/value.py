@@ -1,8 +1,10 @@
-"""The ``value`` agent: action values of a fixed policy, fitted by regression.
+"""The ``value`` agent: action values fitted by regression, of a fixed policy or of their own.
 
 Representation without the confounds of control: states come from random play, every action of
 every state is tried, and the targets are Monte-Carlo returns or TD(0) bootstraps of a policy that
-does not change. Sutton and Barto 2018, sections 5.1 and 6.1.
+does not change. Sutton and Barto 2018, sections 5.1 and 6.1. With the policy ``greedy`` the
+targets are those of Q-learning (section 6.5) on the same states: what a THINK is worth then depends
+on what the network itself can read afterwards.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from rl_serial.agents.agent import Judgement
+from rl_serial.agents.agent import Agent, Judgement
 from rl_serial.config import ValueAgentConfig
 from rl_serial.envs.chain import Array, array_namespace, map_state, select
 from rl_serial.envs.random import fold_in, random_words
@@ -116,7 +118,8 @@ def td0_targets(
     """[B, A] float32: reward of one serial step plus the value of what follows under ``policy``.
 
     ``values`` maps observations [N, size] to action values [N, A]. A BET runs on along the chain,
-    so its target is the value of betting one step later (an intra-option update).
+    so its target is the value of betting one step later (an intra-option update). The policy
+    ``greedy`` is the values' own: Q-learning on states that do not depend on it.
     """
     actions = num_actions(task)
     state, action, _ = _every_action(task, state, task.remaining(state))
@@ -127,6 +130,8 @@ def td0_targets(
     if policy == "optimal":
         exact = xp.where(legal, task.action_values(transition.state), -xp.inf)
         following = xp.take_along_axis(after, xp.argmax(exact, axis=1)[:, None], axis=1)[:, 0]
+    elif policy == "greedy":
+        following = xp.max(xp.where(legal, after, -xp.inf), axis=1)
     else:
         share = xp.astype(legal, xp.float32)
         following = xp.sum(after * share, axis=1) / xp.sum(share, axis=1)
@@ -154,6 +159,8 @@ class ValueTrainer:
         network: observations [B, layout.size] to action values [B, num_actions], on ``device``.
         seed: chooses the training instances.
         device: where the network is; on a GPU the rules run there too.
+
+    ``raw_agent`` acts on the network alone; ``agent`` is what the run evaluates.
     """
 
     def __init__(
@@ -186,7 +193,8 @@ class ValueTrainer:
             )
         else:
             self.schedule = torch.optim.lr_scheduler.ConstantLR(self.optimizer, 1.0)
-        self.agent = ValueNetworkAgent(task, network, device)
+        self.raw_agent = ValueNetworkAgent(task, network, device)
+        self.agent: Agent = self.raw_agent
 
     @property
     def networks(self) -> dict[str, nn.Module]:

@@ -29,7 +29,8 @@ def solve_width(
     """The width whose network, trunk and head, comes nearest to the budget.
 
     The budget is either ``parameters`` or ``flops`` (forward, per sample); of two widths equally
-    near the smaller is taken. ``options`` are the trunk's own. ``tolerance`` is relative to the budget.
+    near the smaller is taken. ``options`` are the trunk's own. ``tolerance`` is relative to the
+    budget.
 
     Raises BudgetError where the nearest is off by more than ``tolerance``, and ValueError for
     anything but exactly one budget, for one below 1, and for what :func:`build_trunk` refuses.

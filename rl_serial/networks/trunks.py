@@ -115,7 +115,7 @@ class ResidualTrunk(Trunk):
         block: ``wang``, blocks of four dense layers (two or one where 4 does not divide the depth),
             the residual added after the last activation, no norm at the end (Wang et al. 2025,
             arXiv 2503.14858); or ``pre_norm``, blocks of two (one where the depth is odd) with the
-            norms before the dense layers and one more at the end (He et al. 2016, arXiv 1603.05027).
+            norms before the dense layers and one at the end (He et al. 2016, arXiv 1603.05027).
         scaled: every block's output times 1 / sqrt(blocks run), so that deep stacks neither explode
             nor forget their input.
         recall: every block but the first gets the observation once more, through a dense layer of

@@ -93,11 +93,20 @@ class Expectation(_Model):
         return self
 
 
+class Slope(_Model):
+    """A slope to divide by."""
+
+    slope: str
+    scale: Literal["linear", "log2"] = "linear"
+    where: dict[str, Scalar | list[Scalar]] = {}
+
+
 class Comparison(_Model):
     """What a hypothesis says in numbers; see docs/studies.md.
 
     Without ``difference`` and ``slope`` the metric itself is tested; with one of them a difference
-    between two levels of a column or a slope over a column; with both a difference of slopes.
+    between two levels of a column or a slope over a column; with both a difference of slopes. With
+    ``slope`` and ``per`` it is the ratio of two slopes: an exchange rate.
     """
 
     metric: str | None = None  # None: the study's first
@@ -105,6 +114,7 @@ class Comparison(_Model):
     difference: dict[str, tuple[Scalar, Scalar]] | None = None  # {column: [first, second]}
     slope: str | None = None
     scale: Literal["linear", "log2"] = "linear"
+    per: Slope | None = None
     aggregate: Literal["iqm", "mean", "median"] = "iqm"
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     expect: Expectation
@@ -115,6 +125,12 @@ class Comparison(_Model):
         if value is not None and len(value) != 1:
             raise ValueError("give one column with two of its levels, as in {group: [z5, s5]}")
         return value
+
+    @model_validator(mode="after")
+    def _ratio_of_slopes(self) -> Comparison:
+        if self.per is not None and (self.slope is None or self.difference is not None):
+            raise ValueError("per: divides a slope, and goes with slope and without difference")
+        return self
 
 
 class Hypothesis(_Model):
@@ -641,14 +657,20 @@ def _check_columns(study: Study, source: str, smoke: bool) -> None:
         if test is None:
             continue
         check_metric(test.metric, f"{path}.metric")
-        for column, value in test.where.items():
-            for level in value if isinstance(value, list) else [value]:
-                check_level(column, level, f"{path}.where.{column}")
+        wheres = {f"{path}.where": test.where}
+        if test.per is not None:
+            wheres[f"{path}.per.where"] = test.per.where
+        for place, where in wheres.items():
+            for column, value in where.items():
+                for level in value if isinstance(value, list) else [value]:
+                    check_level(column, level, f"{place}.{column}")
         for column, pair in (test.difference or {}).items():
             for level in pair:
                 check_level(column, level, f"{path}.difference.{column}")
         if test.slope is not None:
             check_number(test.slope, test.scale, f"{path}.slope")
+        if test.per is not None:
+            check_number(test.per.slope, test.per.scale, f"{path}.per.slope")
 
 
 @lru_cache
@@ -666,6 +688,7 @@ def _keys_at(location: tuple[int | str, ...]) -> list[str]:
         "hypotheses": Hypothesis,
         "test": Comparison,
         "expect": Expectation,
+        "per": Slope,
         "figures": FigureConfig,
         "smoke": SmokeConfig,
     }

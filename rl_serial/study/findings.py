@@ -27,6 +27,7 @@ from rl_serial.study.statistics import (
     probability_of_improvement,
     slope,
     slope_difference,
+    slope_ratio,
 )
 from rl_serial.study.table import Record
 
@@ -124,26 +125,73 @@ def _judge(
         return Finding(hypothesis, "not tested", note="states no test; read the figures")
     metric = test.metric or study.config.metric[0]
     compared = [*test.where, *(test.difference or {}), *([test.slope] if test.slope else [])]
-    if SIMULATIONS in compared:
+    per_compared = [*test.per.where, test.per.slope] if test.per else []
+    if SIMULATIONS in (*compared, *per_compared):
         study, records = by_simulations(study, records)
-    free = [column for column in study.config.tuned if column not in compared]
-    wanted = [record for record in records if _matches(record, test.where)]
-    chosen = tune(wanted, study.columns, free, study.config.metric[0])
-    columns = [c for c in study.columns if c not in (*free, *test.where)]
-    columns += [c for c in test.where if isinstance(test.where[c], list)]
+    chosen = _choose(study, records, test.where, compared)
     quantity = _quantity(test, metric)
-    undone = sum(record["status"] != "done" for record in wanted)
-    notes = [f"{undone} of {len(wanted)} runs are not done"] if undone else []
-    if free:
-        notes.append(f"at each cell's best {', '.join(free)}")
+    notes = [f"{chosen.undone} of {chosen.wanted} runs are not done"] if chosen.undone else []
+    if chosen.tuned:
+        notes.append(f"at each cell's best {', '.join(chosen.tuned)}")
     try:
-        interval, improvement = _measure(test, chosen, columns, metric, generator)
+        if test.per is not None:
+            divisor = _choose(study, records, test.per.where, per_compared)
+            interval, improvement = _exchange_rate(test, chosen, divisor, metric, generator), None
+        else:
+            interval, improvement = _measure(
+                test, chosen.records, chosen.columns, metric, generator
+            )
     except ValueError as error:
         return Finding(hypothesis, "undecided", quantity, note="; ".join([*notes, str(error)]))
     if not interval.known:
         notes.append("an interval needs two seeds in each cell")
     verdict = _verdict(test, interval)
     return Finding(hypothesis, verdict, quantity, interval, improvement, "; ".join(notes))
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """The rows that a test is about."""
+
+    records: list[Record]  # of each cell those at its best tuned levels
+    columns: list[str]  # that tell its cells apart
+    tuned: list[str]
+    wanted: int  # rows before tuning
+    undone: int
+
+
+def _choose(
+    study: Study,
+    records: Sequence[Record],
+    where: dict[str, Scalar | list[Scalar]],
+    compared: Sequence[str],
+) -> _Choice:
+    free = [column for column in study.config.tuned if column not in compared]
+    wanted = [record for record in records if _matches(record, where)]
+    chosen = tune(wanted, study.columns, free, study.config.metric[0])
+    columns = [c for c in study.columns if c not in (*free, *where)]
+    columns += [c for c in where if isinstance(where[c], list)]
+    undone = sum(record["status"] != "done" for record in wanted)
+    return _Choice(chosen, columns, free, len(wanted), undone)
+
+
+def _exchange_rate(
+    test: Comparison,
+    first: _Choice,
+    second: _Choice,
+    metric: str,
+    generator: np.random.Generator,
+) -> Interval:
+    assert test.slope is not None
+    assert test.per is not None
+    return slope_ratio(
+        _strata(test.slope, first.records, first.columns, metric),
+        _strata(test.per.slope, second.records, second.columns, metric),
+        generator,
+        scale=test.scale,
+        second_scale=test.per.scale,
+        confidence=test.confidence,
+    )
 
 
 def _verdict(test: Comparison, interval: Interval) -> Verdict:
@@ -239,13 +287,21 @@ def _quantity(test: Comparison, metric: str) -> str:
         words = (
             f"{test.aggregate.upper() if test.aggregate == 'iqm' else test.aggregate} of {words}"
         )
-    if test.where:
-        chosen = (
-            f"{c} {' or '.join(str(v) for v in level) if isinstance(level, list) else level}"
-            for c, level in test.where.items()
-        )
-        words += f", where {', '.join(chosen)}"
+    words += _conditions(test.where)
+    if test.per is not None:
+        axis = f"{'log2 ' if test.per.scale == 'log2' else ''}{test.per.slope}"
+        words += f"; divided by the slope over {axis}{_conditions(test.per.where)}"
     return words
+
+
+def _conditions(where: dict[str, Scalar | list[Scalar]]) -> str:
+    if not where:
+        return ""
+    chosen = (
+        f"{c} {' or '.join(str(v) for v in level) if isinstance(level, list) else level}"
+        for c, level in where.items()
+    )
+    return f", where {', '.join(chosen)}"
 
 
 def shown(interval: Interval | None) -> str:

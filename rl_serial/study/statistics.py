@@ -215,6 +215,31 @@ def slope_difference(
     return _interval(a - b, drawn_a - drawn_b, [*scores_a, *scores_b], confidence)
 
 
+def slope_ratio(
+    first: Sequence[Stratum],
+    second: Sequence[Stratum],
+    generator: np.random.Generator,
+    *,
+    scale: str = "linear",
+    second_scale: str = "linear",
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+) -> Interval:
+    """The slope of ``first`` divided by that of ``second``, with its interval over seeds.
+
+    Raises:
+        ValueError: the interval of the second slope holds 0, so that the ratio may be anything.
+    """
+    a, drawn_a, scores_a = _slopes(first, generator, scale, resamples)
+    b, drawn_b, scores_b = _slopes(second, generator, second_scale, resamples)
+    divisor = _interval(b, drawn_b, scores_b, confidence)
+    if divisor.low <= 0 <= divisor.high or b == 0:
+        raise ValueError(f"the slope divided by is not told from 0: {b:.3g}")
+    with np.errstate(divide="ignore"):
+        drawn = drawn_a / drawn_b
+    return _interval(a / b, drawn, [*scores_a, *scores_b], confidence)
+
+
 def _slopes(
     strata: Sequence[Stratum], generator: np.random.Generator, scale: str, resamples: int
 ) -> tuple[float, Array, list[Array]]:

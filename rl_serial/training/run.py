@@ -31,7 +31,7 @@ from rl_serial.agents.dynamics import (
     TrueDynamics,
     rollout_error,
 )
-from rl_serial.agents.search import SearchAgent, SearchTrainer, tensors_on
+from rl_serial.agents.search import OnePlyAgent, SearchAgent, SearchTrainer, tensors_on
 from rl_serial.agents.value import ValueTrainer
 from rl_serial.config import (
     BaselineConfig,
@@ -171,7 +171,10 @@ def make_trainer(
         policy_trunk = trunk_settings(config, "policy_network", task)
     if isinstance(config.agent, ValueAgentConfig):
         network = Network(build_trunk(**value_trunk), actions)
-        return ValueTrainer(task, config.agent, network.to(device), config.seed, device)
+        trainer = ValueTrainer(task, config.agent, network.to(device), config.seed, device)
+        if config.agent.one_ply:
+            trainer.agent = OnePlyAgent(task, trainer.raw_agent, TrueDynamics(task))
+        return trainer
     if isinstance(config.agent, SearchAgentConfig):
         model = None
         if config.model_network is not None:
@@ -407,7 +410,9 @@ def _clocks() -> dict[str, float]:
 
 def without_search(trainer: Trainer) -> Agent:
     """The agent of a trainer as its networks alone make it."""
-    return trainer.raw_agent if isinstance(trainer, SearchTrainer) else trainer.agent
+    if isinstance(trainer, SearchTrainer | ValueTrainer):
+        return trainer.raw_agent
+    return trainer.agent
 
 
 def searchable(trainer: Trainer, task: Task[Any]) -> dict[str, Dynamics]:
