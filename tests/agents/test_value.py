@@ -94,8 +94,9 @@ def exact_table(task: Any, state: Any) -> dict[bytes, np.ndarray]:  # type: igno
     return table
 
 
+@pytest.mark.parametrize("policy", ["optimal", "greedy"])
 @pytest.mark.parametrize("name", ["bet", "steer"])
-def test_exact_values_are_the_fixed_point_of_td0(name: str) -> None:
+def test_exact_values_are_the_fixed_point_of_td0(name: str, policy: str) -> None:
     task = TASKS[name]
     state = task.initial(SEEDS[:20])
     table = exact_table(task, state)
@@ -104,7 +105,7 @@ def test_exact_values_are_the_fixed_point_of_td0(name: str) -> None:
     def values(observations: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
         return np.stack([table.get(row.tobytes(), zeros) for row in observations])
 
-    targets = td0_targets(task, state, "optimal", values)
+    targets = td0_targets(task, state, policy, values)
     np.testing.assert_allclose(targets, task.action_values(state), atol=1e-6)
 
 
@@ -134,6 +135,19 @@ def test_td0_of_the_random_policy_averages_over_legal_actions() -> None:
         lambda observations: np.tile([[0.0, 3.0, 6.0]], (len(observations), 1)),
     )
     np.testing.assert_allclose(targets[:, 2], -0.25 + 3.0)  # one THINK left: all three are legal
+
+
+def test_td0_of_the_greedy_policy_takes_the_best_legal_action() -> None:
+    """The values say 6 for THINK: it counts as long as one is left."""
+    task = TASKS["think"]
+
+    def values(observations: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        return np.tile([[0.0, 3.0, 6.0]], (len(observations), 1))
+
+    state = task.initial(SEEDS[:50])  # two THINK left
+    np.testing.assert_allclose(td0_targets(task, state, "greedy", values)[:, 2], -0.25 + 6.0)
+    state = task.step(state, np.full(50, 2)).state
+    np.testing.assert_allclose(td0_targets(task, state, "greedy", values)[:, 2], -0.25 + 3.0)
 
 
 @pytest.mark.parametrize("targets", ["monte_carlo", "td0"])

@@ -101,6 +101,16 @@ def test_hand_counted_networks(case: Case, device: str) -> None:
     assert found == case.expected
 
 
+def test_hand_counted_recall_and_last_norm() -> None:
+    """Two pre-norm blocks of two on SMALL, width 3: each weight beside its sum."""
+    trunk = build_trunk("residual", SMALL, depth=4, width=3, block="pre_norm", recall=True)
+    # input 10·3+3 + LN 6, four times LN 6 + 3·3+3, recall 10·3, LN 6, head 3·2+2
+    # MACs: 30 + 30, 4·9 = 36, 6. Update 2 (2·60 + 3·42). Recall is beside the path.
+    expected = Account(39 + 72 + 30 + 6 + 8, 204, 492, 1 + 4 + 1)
+    assert account(Network(trunk, 2), torch.zeros(1, 10)) == expected
+    assert Network(trunk, 2).forward_flops() == 204
+
+
 @pytest.mark.parametrize("kind", ["residual", "transformer", "conv", "recurrent"])
 def test_accounts_are_per_sample(kind: str) -> None:
     network = Network(build_trunk(kind, SMALL, depth=6, width=5), 2)

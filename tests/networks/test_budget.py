@@ -102,3 +102,12 @@ def test_the_search_draws_no_random_numbers() -> None:
     state = torch.get_rng_state()
     solve_width("transformer", LAYOUT, 3, depth=6, parameters=1_000_000)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("options", [{"block": "pre_norm"}, {"recall": True}, {"scaled": True}])
+def test_options_of_the_trunk_are_in_the_budget(options: dict[str, object]) -> None:
+    width = solve_width("residual", LAYOUT, 3, depth=16, parameters=40_000, **options)  # type: ignore[arg-type]
+    network = Network(build_trunk("residual", LAYOUT, depth=16, width=width, **options), 3)
+    assert sum(p.numel() for p in network.parameters()) == pytest.approx(40_000, rel=0.02)
+    found = account(network, torch.zeros(1, LAYOUT.size))
+    assert found.flops_forward == network.forward_flops()

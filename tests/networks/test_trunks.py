@@ -194,7 +194,7 @@ def test_fold_takes_tokens_row_by_row_and_then_the_globals() -> None:
 
 @pytest.mark.parametrize(("depth", "length"), [(8, 4), (6, 2), (3, 1)])
 def test_residual_is_the_block_of_wang_et_al(depth: int, length: int) -> None:
-    trunk = ResidualTrunk(LAYOUT, depth=depth, width=8)
+    trunk = ResidualTrunk(LAYOUT, depth=depth, width=8, block="wang", scaled=False)
     for parameter in trunk.parameters():  # norms and biases too
         nn.init.normal_(parameter)
     rest = list(trunk.parameters())
@@ -215,6 +215,74 @@ def test_residual_is_the_block_of_wang_et_al(depth: int, length: int) -> None:
         h = h + before
     assert rest == []
     assert torch.allclose(trunk(rows), h, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("loops", [1, 2])
+@pytest.mark.parametrize("recall", [False, True])
+@pytest.mark.parametrize("block", ["wang", "pre_norm"])
+def test_scaled_blocks_with_recall_in_plain_steps(block: str, recall: bool, loops: int) -> None:
+    """Two blocks of either kind, each scaled by 1/sqrt(blocks run), restated line by line."""
+    depth = {"wang": 8, "pre_norm": 4}[block]
+    trunk = ResidualTrunk(
+        LAYOUT, depth=depth, width=8, loops=loops, block=block, scaled=True, recall=recall
+    )
+    for parameter in trunk.parameters():
+        nn.init.normal_(parameter)
+    weights = trunk.state_dict()
+
+    def dense_(x: Tensor, name: str) -> Tensor:
+        return x @ weights[f"{name}.weight"].T + weights.get(f"{name}.bias", 0)
+
+    def norm(x: Tensor, name: str) -> Tensor:
+        x = x - x.mean(-1, keepdim=True)
+        x = x / (x.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+        return x * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+
+    def swish(x: Tensor) -> Tensor:
+        return x / (1 + torch.exp(-x))
+
+    def branch(x: Tensor, name: str) -> Tensor:
+        for i in range(depth // 2):
+            if block == "wang":
+                x = swish(norm(dense_(x, f"{name}.{3 * i}"), f"{name}.{3 * i + 1}"))
+            else:
+                x = dense_(swish(norm(x, f"{name}.{3 * i}")), f"{name}.{3 * i + 2}")
+        return x
+
+    rows = observations(4)
+    embedding = swish(norm(dense_(rows, "input.0"), "input.1"))
+    h = torch.zeros_like(embedding)
+    for _ in range(loops):
+        h = h + embedding
+        h = h + branch(h, "stack.0.layers") / math.sqrt(2 * loops)
+        if recall:
+            h = h + dense_(rows, "recall.0")
+        h = h + branch(h, "stack.1.layers") / math.sqrt(2 * loops)
+    if block == "pre_norm":
+        h = norm(h, "norm")
+    assert torch.allclose(trunk(rows), h, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("block", ["wang", "pre_norm"])
+@pytest.mark.parametrize("loops", [1, 4])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_every_block_has_a_gradient_at_depth_64(block: str, scaled: bool, loops: int) -> None:
+    options = {"depth": 64, "width": 16, "loops": loops, "block": block, "scaled": scaled}
+    network = Network(build_trunk("residual", LAYOUT, **options), 2)  # type: ignore[arg-type]
+    outputs = network(observations(8))
+    outputs.square().mean().backward()
+    assert outputs.detach().square().mean().sqrt() < 20
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.abs().max() > 0, name
+
+
+def test_blocks_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ValueError, match="block='simba': must be one of wang, pre_norm"):
+        ResidualTrunk(LAYOUT, depth=4, width=8, block="simba")
+    with pytest.raises(ValueError, match="recall=True: must be off where depth 4 is one block"):
+        ResidualTrunk(LAYOUT, depth=4, width=8, block="wang", recall=True)
 
 
 # --- transformer

@@ -168,6 +168,22 @@ test_of.__test__ = False  # type: ignore[attr-defined]
 
 ENV = {"id": "rl_serial/PermutationAutomatonBet-v0"}
 BAD_STUDIES: dict[str, tuple[Data, str]] = {
+    "ratio to no column": (
+        test_of(slope="network.depth", per={"slope": "network.dept"}),
+        r"hypotheses\.0\.test\.per\.slope: no column of the grid",
+    ),
+    "ratio to a level that is not there": (
+        test_of(slope="network.depth", per={"slope": "network.depth", "where": {"group": "q"}}),
+        r"hypotheses\.0\.test\.per\.where\.group: group is never 'q'|per\.where\.group: no column",
+    ),
+    "ratio without a slope": (
+        test_of(per={"slope": "network.depth"}),
+        r"hypotheses\.0\.test: per: divides a slope",
+    ),
+    "unknown key of a ratio": (
+        test_of(slope="network.depth", per={"slop": "network.depth"}),
+        r"hypotheses\.0\.test\.per\.slop: unknown key; there are slope, scale, where",
+    ),
     "unknown key of a study": ({"seed": 1}, r"seed: unknown key; there are question, hypoth"),
     "unknown key of a run": (
         axis(**{"network.depht": [1]}),

@@ -239,6 +239,18 @@ TABLE = [
             -1.5,
             "supported",
         ),
+        # 0.5 a doubling in the serial setting, 2 in the twin.
+        (
+            {
+                "slope": "network.depth",
+                "scale": "log2",
+                "where": {"role": "twin"},
+                "per": {"slope": "network.depth", "scale": "log2", "where": {"role": "serial"}},
+                "expect": {"above": 3},
+            },
+            4,
+            "supported",
+        ),
         (
             {"where": {"group": "s5"}, "aggregate": "mean", "expect": {"above": 2.5}},
             2.55,

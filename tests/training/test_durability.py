@@ -24,6 +24,14 @@ EVALUATION = {"instances": 64, "per_remaining": 16}
 ARGUMENTS = {
     "value": {"updates": 60, "batch_size": 32},
     "td0": {"updates": 60, "batch_size": 32, "targets": "td0", "target_interval": 25},
+    "greedy": {
+        "updates": 60,
+        "batch_size": 32,
+        "targets": "td0",
+        "policy": "greedy",
+        "target_interval": 25,
+        "one_ply": True,
+    },
     "ppo": {
         "timesteps": 1024,
         "num_envs": 8,
@@ -68,7 +76,7 @@ AGENTS = list(ARGUMENTS)
 
 
 def config(name: str, **changes: object) -> RunConfig:
-    kind = {"td0": "value", "search_learned": "search"}.get(name, name)
+    kind = {"td0": "value", "greedy": "value", "search_learned": "search"}.get(name, name)
     total = ARGUMENTS[name].get("timesteps", ARGUMENTS[name].get("updates"))
     data = {
         "name": name,
@@ -339,3 +347,20 @@ def test_folder_of_another_run_is_left_alone(tmp_path: Path) -> None:
             config("value", seed=5), tmp_path / "run", resume=True, device="cpu", progress=False
         )
     assert (tmp_path / "run/metrics.csv").read_bytes() == before
+
+
+def test_one_ply_acts_one_step_ahead_and_search_starts_from_the_network(tmp_path: Path) -> None:
+    """The same weights with and without: the run's score is the other's one-ply score."""
+    agent = ARGUMENTS["value"] | {"kind": "value"}
+    settings = {"env": STEER, "evaluation": EVALUATION | {"simulations": [0]}}
+    finals = []
+    for one_ply in (False, True):
+        folder = tmp_path / f"{one_ply}"
+        made = config("value", **settings, agent=agent | {"one_ply": one_ply})
+        run.train(made, folder, resume=False, device="cpu", progress=False)
+        finals.append(outcome(folder)[1])
+    raw, one_ply = finals
+    assert raw["eval/score"] != one_ply["eval/score"]
+    assert one_ply["eval/score"] == raw["search/true/score/one_ply"]
+    searched = [{k: v for k, v in final.items() if k.startswith("search/")} for final in finals]
+    assert searched[0] == searched[1]
