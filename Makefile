@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 PEERS := .venv-peers/installed
+DEMO := runs/study/demo
 # One thread a process: the tests and the small networks gain nothing from more.
 export OMP_NUM_THREADS ?= 1
 
@@ -17,15 +18,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps mctx
 	touch $@
 
-# The value of a word in s5 and in its parallel twin z5, and what search adds; a finished run is not
-# repeated.
+# A small study: the value of a word in s5 and in its parallel twin z5, and what search adds to it; what
+# is finished is not repeated.
 demo: setup
-	$(BIN)/rl-serial train configs/train/demo_s5.yaml --resume
-	$(BIN)/rl-serial train configs/train/demo_z5.yaml --resume
-	$(BIN)/rl-serial train configs/train/demo_search.yaml --resume
-	$(BIN)/rl-serial evaluate runs/demo_s5 runs/demo_z5 --figure runs/demo.png
-	$(BIN)/rl-serial evaluate runs/demo_search --simulations 0,4,16,64,128
-	@echo "Watch the runs: $(BIN)/tensorboard --logdir runs"
+	$(BIN)/rl-serial study run configs/study/demo.yaml --out $(DEMO)
+	@$(BIN)/rl-serial study report $(DEMO)
 
 test: setup
 	$(BIN)/pytest --numprocesses 2
@@ -58,9 +55,9 @@ bench: setup $(PEERS)
 	$(BIN)/rl-serial bench train
 	$(BIN)/rl-serial bench search
 
-# The README's figure, from the demo's runs.
+# The README's figure, from the demo.
 figures: demo
-	$(BIN)/rl-serial evaluate runs/demo_s5 runs/demo_z5 --figure docs/images/demo.png
+	cp $(DEMO)/figures/*_accuracy_by_remaining.png docs/images/demo.png
 
 clean:
 	rm -rf .venv .venv-peers build *.egg-info

@@ -80,7 +80,7 @@ class NetworkConfig(_Model):
     width: PositiveInt | None = None
     budget: BudgetConfig | None = None
     block: Literal["wang", "pre_norm"] = "wang"  # of the residual trunk, as the next two
-    scaled: bool = False
+    scaled: bool = True
     recall: bool = False
 
     @property

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from rl_serial.cli import registry_table
-from rl_serial.config import load_config
 from rl_serial.envs import FAMILIES, Family
 from rl_serial.envs.certificate import certify
 
@@ -54,11 +53,3 @@ def test_links_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
             if re.search(r"[./]", target) and not target.startswith("http"):
                 assert (page.parent / target).exists(), f"{page}: {target}"
-
-
-def test_demo_is_what_the_readme_says() -> None:
-    serial = load_config(ROOT / "configs/train/demo_s5.yaml")
-    twin = load_config(ROOT / "configs/train/demo_z5.yaml")
-    assert serial.env.options | {"group": "z5"} == twin.env.options
-    assert (serial.network, serial.agent, serial.seed) == (twin.network, twin.agent, twin.seed)
-    assert serial.env.options["serial_depth"] == 16

@@ -7,6 +7,11 @@ from pathlib import Path
 import pytest
 
 from rl_serial.config import load_config
+from rl_serial.study.design import load_study
+from rl_serial.study.engines import LocalEngine
+from rl_serial.study.findings import judge
+from rl_serial.study.folder import StudyFolder, result_of
+from rl_serial.study.runner import run_study
 from rl_serial.training.evaluation import Evaluation
 from rl_serial.training.reporting import search_runs
 from rl_serial.training.run import train
@@ -16,17 +21,25 @@ CONFIGS = Path(__file__).parents[1] / "configs/train"
 SEEDS = [0, 1, 2]
 
 
-def outcome(name: str, folder: Path, seed: int) -> Evaluation:
-    config = load_config(CONFIGS / f"{name}.yaml", [f"seed={seed}"])
+def outcome(name: str, folder: Path, seed: int, *overrides: str) -> Evaluation:
+    config = load_config(CONFIGS / f"{name}.yaml", [f"seed={seed}", *overrides])
     return train(config, folder / name, device="cpu", progress=False)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_demo_separates_s5_from_its_twin(seed: int, tmp_path: Path) -> None:
-    serial = outcome("demo_s5", tmp_path, seed).serial_horizon
-    twin = outcome("demo_z5", tmp_path, seed).serial_horizon
-    assert serial >= 4
-    assert twin >= 2 * serial
+def test_hypotheses_of_the_demo_are_supported(tmp_path: Path) -> None:
+    study = load_study(CONFIGS.parent / "study/demo.yaml")
+    rows = run_study(study, StudyFolder(tmp_path / "demo"), LocalEngine(2), progress=False)
+    findings = judge(study, [result_of(row) for row in rows])
+    assert {f.hypothesis.id: f.verdict for f in findings} == {
+        "serial": "supported",
+        "search": "supported",
+    }
+    horizons = {
+        setting: [r["eval/serial_horizon"] for r in map(result_of, rows) if r["setting"] == setting]
+        for setting in ("s5", "z5")
+    }
+    assert min(horizons["s5"]) >= 4
+    assert min(horizons["z5"]) >= 2 * max(horizons["s5"])
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -42,10 +55,11 @@ def test_recurrent_trunk_is_a_positive_control(seed: int, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_search_adds_to_the_weights_of_the_demo(seed: int, tmp_path: Path) -> None:
+def test_search_adds_to_the_weights(seed: int, tmp_path: Path) -> None:
     """From the same weights: the raw network, then more and more simulations."""
-    outcome("demo_search", tmp_path, seed)
-    scores = search_runs([tmp_path / "demo_search"], [0, 16, 128], device="cpu")["demo_search"]
+    name = "automaton_s5_search"
+    outcome(name, tmp_path, seed, "agent.timesteps=50000", "evaluation.simulations=[]")
+    scores = search_runs([tmp_path / name], [0, 16, 128], device="cpu")[name]
     raw, few, many = (found.score for found in scores if found.simulations != "one-ply")
     assert few > raw + 0.2
     assert many > few + 0.1

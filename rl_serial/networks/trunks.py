@@ -135,7 +135,7 @@ class ResidualTrunk(Trunk):
         width: int,
         loops: int = 1,
         block: str = "wang",
-        scaled: bool = False,
+        scaled: bool = True,
         recall: bool = False,
     ) -> None:
         super().__init__(layout, depth=depth, width=width, loops=loops)

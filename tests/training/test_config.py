@@ -151,7 +151,7 @@ def test_shipped_configurations_pair_settings_and_shapes() -> None:
     names = {file.stem for file in CONFIGS}
     swaps = (("s5", "z5"), ("_110_", "_170_"), ("layered", "flat"))
     swaps += (("pointer_random", "pointer_shift"), ("deep", "shallow"))
-    for name in names - {"automaton_s5_value_recurrent", "demo_search"}:
+    for name in names - {"automaton_s5_value_recurrent"}:
         for one, other in swaps:
             if one not in name:
                 continue
