@@ -61,6 +61,12 @@ def add_parsers(commands: Any, require: Callable[[str], None]) -> None:
     report.add_argument(
         "--episodes", type=int, default=4, help="episodes that are drawn; default 4"
     )
+    report.add_argument(
+        "--publish",
+        type=Path,
+        metavar="FOLDER",
+        help="copy study, tables, report and figures there, without the runs",
+    )
     report.set_defaults(command=command(_report))
 
 
@@ -157,6 +163,12 @@ def _report(options: argparse.Namespace) -> None:
     if options.episodes < 0:
         raise UserError(f"--episodes {options.episodes}: must be 0 or more")
     file = write_report(folder, options.episodes)
+    if options.publish is not None:
+        try:
+            folder.publish(options.publish)
+        except OSError as error:
+            raise RunError(f"{error.filename}: {error.strerror or error}") from error
+        file = options.publish / file.name
     print(_summary(folder))
     print(f"\n{file}")
 

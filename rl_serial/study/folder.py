@@ -19,6 +19,7 @@ import fcntl
 import json
 import os
 import shlex
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -109,6 +110,27 @@ class StudyFolder:
         except OSError:
             raise UserError(f"{self.path}: no study here ({self.plan.name} is missing)") from None
         return [PlannedRun(**json.loads(line)) for line in lines]
+
+    def publish(self, destination: Path) -> None:
+        """Copy study, commands, tables, report and figures, but no runs; what was there is renewed.
+
+        Raises:
+            UserError: there is no report yet, or the destination holds something else.
+            OSError: a file cannot be written.
+        """
+        if not self.report.exists():
+            raise UserError(f"{self.path}: has no report yet; rl-serial study report writes it")
+        there = destination / self.design.name
+        if destination.exists():
+            other = read_yaml(there).get("question") if there.exists() else None
+            if other != read_yaml(self.design).get("question"):
+                raise UserError(f"{destination}: holds something else than this study")
+        destination.mkdir(parents=True, exist_ok=True)
+        files = (self.design, self.commands, self.results, self.timings, self.curves, self.report)
+        for file in files:
+            shutil.copyfile(file, destination / file.name)
+        shutil.rmtree(destination / self.figures.name, ignore_errors=True)
+        shutil.copytree(self.figures, destination / self.figures.name)
 
     def read_study(self) -> Study:
         """The study as it was planned; nothing is checked or hashed anew."""

@@ -115,6 +115,26 @@ def test_command_ends_with_the_pages_path(
     assert capsys.readouterr().out.splitlines()[-1] == str(finished / "report.html")
 
 
+def test_publishing_copies_all_but_the_runs_and_spares_what_is_not_the_studys(
+    page: str, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = tmp_path / "results/tiny"
+    command = ["study", "report", str(finished), "--publish", str(there)]
+    assert main(command) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(there / "report.html")
+    names = {"study.yaml", "command.txt", "results.csv", "timings.csv", "curves.csv"}
+    assert {file.name for file in there.iterdir()} == names | {"report.html", "figures"}
+    assert (there / "results.csv").read_bytes() == (finished / "results.csv").read_bytes()
+    (there / "README.md").write_text("mine")
+    (there / "figures/old.png").write_text("of an earlier report")
+    assert main(command) == 0
+    assert (there / "README.md").read_text() == "mine"
+    assert not (there / "figures/old.png").exists()
+    (tmp_path / "elsewhere").mkdir()
+    assert main([*command[:-1], str(tmp_path / "elsewhere")]) == 2
+    assert "elsewhere: holds something else" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found")
 def test_browser_shows_figures_and_sorted_tables(page: str, finished: Path, tmp_path: Path) -> None:
     """A script at the page's end writes down what the browser made of it."""
