@@ -86,6 +86,20 @@ def test_optimal_scores_one_and_random_zero(id_: str, options: dict[str, Any]) -
     assert abs(random.serial_reach) < 5 * 1.2 * np.sqrt(task.chain.serial_depth / 64)
 
 
+def test_the_random_baseline_hardly_depends_on_the_dice() -> None:
+    """Bet is fair: whatever it plays, a blind agent's true mean is 0 on fair instances.
+
+    A roll of 1,024 instances has a standard error of about 0.02 about their own mean, 16 a quarter.
+    """
+    for think in (0, 2, 4):
+        options = {"serial_depth": 12, "start": "uniform", "think_budget": think}
+        task = task_of("rl_serial/PermutationAutomatonBet-v0", think_cost=0.0, **options)
+        evaluator = Evaluator(task, instances=1024, per_remaining=1)
+        # Undecided to the end it bets on half of them, whatever THINK it may take.
+        outcome = task.action_values(task.initial(evaluator.seeds))[:, 1]
+        assert evaluator.random_returns.mean() == pytest.approx(outcome.mean() / 2, abs=0.02)
+
+
 class _Blind:
     """Takes the same action whatever it sees."""
 
