@@ -184,7 +184,7 @@ class ValueTrainer:
             network.parameters(),
             config.learning_rate,
             weight_decay=config.weight_decay,
-            fused=True,  # with 64 layers a sixth of the time
+            fused=True,  # of many small tensors: with 64 layers a step takes a quarter of the time
         )
         self.schedule: torch.optim.lr_scheduler.LRScheduler
         if config.schedule == "one_cycle":

@@ -116,8 +116,8 @@ class ResidualTrunk(Trunk):
             the residual added after the last activation, no norm at the end (Wang et al. 2025,
             arXiv 2503.14858); or ``pre_norm``, blocks of two (one where the depth is odd) with the
             norms before the dense layers and one at the end (He et al. 2016, arXiv 1603.05027).
-        scaled: every block's output times 1 / sqrt(blocks run), so that deep stacks neither explode
-            nor forget their input.
+        scaled: every block's output times 1 / sqrt(blocks run), so that deep stacks do not grow.
+            What loops and recall add again is not scaled.
         recall: every block but the first gets the observation once more, through a dense layer of
             its own that is added to the block's input (Bansal et al. 2022, arXiv 2202.05826).
 
@@ -346,9 +346,11 @@ def build_trunk(
 ) -> Trunk:
     """The trunk of that kind; ValueError for an unknown kind or an option it cannot have.
 
-    ``options`` are the trunk's own, as :class:`ResidualTrunk` has them.
+    ``options`` are those of :class:`ResidualTrunk` alone.
     """
     require(kind in TRUNKS, "kind", kind, f"one of {', '.join(TRUNKS)}")
+    if kind != "residual" and options:
+        raise ValueError(f"{', '.join(options)}: only kind residual has it, not {kind}")
     return TRUNKS[kind](layout, depth=depth, width=width, loops=loops, **options)
 
 

@@ -167,7 +167,8 @@ def _report(options: argparse.Namespace) -> None:
         try:
             folder.publish(options.publish)
         except OSError as error:
-            raise RunError(f"{error.filename}: {error.strerror or error}") from error
+            file = error.filename or options.publish
+            raise RunError(f"{file}: {error.strerror or error}") from error
         file = options.publish / file.name
     print(_summary(folder))
     print(f"\n{file}")

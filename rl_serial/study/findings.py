@@ -130,12 +130,12 @@ def _judge(
         study, records = by_simulations(study, records)
     chosen = _choose(study, records, test.where, compared)
     quantity = _quantity(test, metric)
-    notes = [f"{chosen.undone} of {chosen.wanted} runs are not done"] if chosen.undone else []
-    if chosen.tuned:
-        notes.append(f"at each cell's best {', '.join(chosen.tuned)}")
+    divisor = _choose(study, records, test.per.where, per_compared) if test.per else None
+    notes = _notes(chosen, "")
+    if divisor is not None:
+        notes += [note for note in _notes(divisor, "of the divisor ") if note not in notes]
     try:
-        if test.per is not None:
-            divisor = _choose(study, records, test.per.where, per_compared)
+        if divisor is not None:
             interval, improvement = _exchange_rate(test, chosen, divisor, metric, generator), None
         else:
             interval, improvement = _measure(
@@ -158,6 +158,15 @@ class _Choice:
     tuned: list[str]
     wanted: int  # rows before tuning
     undone: int
+
+
+def _notes(choice: _Choice, whose: str) -> list[str]:
+    notes = []
+    if choice.undone:
+        notes.append(f"{choice.undone} of {choice.wanted} runs {whose}are not done")
+    if choice.tuned:
+        notes.append(f"at each cell's best {', '.join(choice.tuned)}")
+    return notes
 
 
 def _choose(

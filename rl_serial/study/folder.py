@@ -112,21 +112,31 @@ class StudyFolder:
         return [PlannedRun(**json.loads(line)) for line in lines]
 
     def publish(self, destination: Path) -> None:
-        """Copy study, commands, tables, report and figures, but no runs; what was there is renewed.
+        """Copy study, commands, tables, report and figures there; what it had of them is renewed.
 
         Raises:
-            UserError: there is no report yet, or the destination holds something else.
+            UserError: there is no whole report yet, or the destination holds results of another
+                study (or of another size of this one), or it is this very folder.
             OSError: a file cannot be written.
         """
-        if not self.report.exists():
-            raise UserError(f"{self.path}: has no report yet; rl-serial study report writes it")
-        there = destination / self.design.name
-        if destination.exists():
-            other = read_yaml(there).get("question") if there.exists() else None
-            if other != read_yaml(self.design).get("question"):
-                raise UserError(f"{destination}: holds something else than this study")
-        destination.mkdir(parents=True, exist_ok=True)
         files = (self.design, self.commands, self.results, self.timings, self.curves, self.report)
+        lacking = [path.name for path in (*files, self.figures) if not path.exists()]
+        if lacking:
+            raise UserError(
+                f"{self.path}: has no {', '.join(lacking)} to publish; rl-serial study report "
+                "writes them once a run is done"
+            )
+        if destination.resolve() == self.path.resolve():
+            raise UserError(f"{destination}: is the study's own folder; publish to another")
+        published = destination / self.results.name
+        if published.exists():
+            strange = {r["id"] for r in read_table(published)} - {r.id for r in self.read_plan()}
+            if strange:
+                raise UserError(
+                    f"{destination}: holds results of another study: {len(strange)} of its rows "
+                    "are not in this one"
+                )
+        destination.mkdir(parents=True, exist_ok=True)
         for file in files:
             shutil.copyfile(file, destination / file.name)
         shutil.rmtree(destination / self.figures.name, ignore_errors=True)

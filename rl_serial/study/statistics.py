@@ -235,8 +235,8 @@ def slope_ratio(
     divisor = _interval(b, drawn_b, scores_b, confidence)
     if divisor.low <= 0 <= divisor.high or b == 0:
         raise ValueError(f"the slope divided by is not told from 0: {b:.3g}")
-    with np.errstate(divide="ignore"):
-        drawn = drawn_a / drawn_b
+    with np.errstate(divide="ignore", invalid="ignore"):
+        drawn = np.nan_to_num(drawn_a / drawn_b, nan=np.inf, posinf=np.inf, neginf=-np.inf)
     return _interval(a / b, drawn, [*scores_a, *scores_b], confidence)
 
 

@@ -104,7 +104,7 @@ def test_the_search_draws_no_random_numbers() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("options", [{"block": "pre_norm"}, {"recall": True}, {"scaled": True}])
+@pytest.mark.parametrize("options", [{"block": "pre_norm"}, {"recall": True}])
 def test_options_of_the_trunk_are_in_the_budget(options: dict[str, object]) -> None:
     width = solve_width("residual", LAYOUT, 3, depth=16, parameters=40_000, **options)  # type: ignore[arg-type]
     network = Network(build_trunk("residual", LAYOUT, depth=16, width=width, **options), 3)

@@ -219,12 +219,15 @@ def test_residual_is_the_block_of_wang_et_al(depth: int, length: int) -> None:
 
 @pytest.mark.parametrize("loops", [1, 2])
 @pytest.mark.parametrize("recall", [False, True])
+@pytest.mark.parametrize("scaled", [False, True])
 @pytest.mark.parametrize("block", ["wang", "pre_norm"])
-def test_scaled_blocks_with_recall_in_plain_steps(block: str, recall: bool, loops: int) -> None:
-    """Two blocks of either kind, each scaled by 1/sqrt(blocks run), restated line by line."""
+def test_blocks_with_recall_in_plain_steps(
+    block: str, scaled: bool, recall: bool, loops: int
+) -> None:
+    """Two blocks of either kind, scaled by 1/sqrt(blocks run) or not, restated line by line."""
     depth = {"wang": 8, "pre_norm": 4}[block]
     trunk = ResidualTrunk(
-        LAYOUT, depth=depth, width=8, loops=loops, block=block, scaled=True, recall=recall
+        LAYOUT, depth=depth, width=8, loops=loops, block=block, scaled=scaled, recall=recall
     )
     for parameter in trunk.parameters():
         nn.init.normal_(parameter)
@@ -249,15 +252,16 @@ def test_scaled_blocks_with_recall_in_plain_steps(block: str, recall: bool, loop
                 x = dense_(swish(norm(x, f"{name}.{3 * i}")), f"{name}.{3 * i + 2}")
         return x
 
+    scale = 1 / math.sqrt(2 * loops) if scaled else 1
     rows = observations(4)
     embedding = swish(norm(dense_(rows, "input.0"), "input.1"))
     h = torch.zeros_like(embedding)
     for _ in range(loops):
         h = h + embedding
-        h = h + branch(h, "stack.0.layers") / math.sqrt(2 * loops)
+        h = h + scale * branch(h, "stack.0.layers")
         if recall:
             h = h + dense_(rows, "recall.0")
-        h = h + branch(h, "stack.1.layers") / math.sqrt(2 * loops)
+        h = h + scale * branch(h, "stack.1.layers")
     if block == "pre_norm":
         h = norm(h, "norm")
     assert torch.allclose(trunk(rows), h, rtol=1e-3, atol=1e-4)
@@ -283,6 +287,8 @@ def test_blocks_that_cannot_be_are_refused() -> None:
         ResidualTrunk(LAYOUT, depth=4, width=8, block="simba")
     with pytest.raises(ValueError, match="recall=True: must be off where depth 4 is one block"):
         ResidualTrunk(LAYOUT, depth=4, width=8, block="wang", recall=True)
+    with pytest.raises(ValueError, match="block: only kind residual has it, not conv"):
+        build_trunk("conv", LAYOUT, depth=4, width=8, block="wang")
 
 
 # --- transformer

@@ -18,6 +18,7 @@ from PIL import Image
 
 import rl_serial.study
 from rl_serial.cli import main
+from rl_serial.errors import UserError
 from rl_serial.study.design import plan
 from rl_serial.study.findings import cells, judge, tune
 from rl_serial.study.folder import StudyFolder
@@ -115,24 +116,42 @@ def test_command_ends_with_the_pages_path(
     assert capsys.readouterr().out.splitlines()[-1] == str(finished / "report.html")
 
 
-def test_publishing_copies_all_but_the_runs_and_spares_what_is_not_the_studys(
+def test_publishing_copies_all_but_the_runs_and_renews_it(
     page: str, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     there = tmp_path / "results/tiny"
+    there.mkdir(parents=True)
+    (there / "README.md").write_text("mine")
     command = ["study", "report", str(finished), "--publish", str(there)]
     assert main(command) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(there / "report.html")
     names = {"study.yaml", "command.txt", "results.csv", "timings.csv", "curves.csv"}
-    assert {file.name for file in there.iterdir()} == names | {"report.html", "figures"}
+    assert {file.name for file in there.iterdir()} == names | {
+        "README.md",
+        "report.html",
+        "figures",
+    }
     assert (there / "results.csv").read_bytes() == (finished / "results.csv").read_bytes()
-    (there / "README.md").write_text("mine")
     (there / "figures/old.png").write_text("of an earlier report")
     assert main(command) == 0
     assert (there / "README.md").read_text() == "mine"
     assert not (there / "figures/old.png").exists()
-    (tmp_path / "elsewhere").mkdir()
-    assert main([*command[:-1], str(tmp_path / "elsewhere")]) == 2
-    assert "elsewhere: holds something else" in capsys.readouterr().err
+
+
+def test_publishing_spares_what_another_study_has_published(
+    page: str, finished: Path, tmp_path: Path
+) -> None:
+    folder, there = StudyFolder(finished), tmp_path / "there"
+    there.mkdir()
+    (there / "results.csv").write_text("id,status\nffffffffffff,done\n")
+    with pytest.raises(UserError, match="there: holds results of another study: 1 of its rows"):
+        folder.publish(there)
+    assert [file.name for file in there.iterdir()] == ["results.csv"]
+    with pytest.raises(UserError, match="is the study's own folder"):
+        folder.publish(finished)
+    with pytest.raises(UserError, match=r"has no .*report\.html.* to publish"):
+        StudyFolder(tmp_path).publish(tmp_path / "elsewhere")
+    assert not (tmp_path / "elsewhere").exists()
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found")
@@ -311,6 +330,24 @@ def test_missing_runs_are_said_and_one_seed_decides_nothing() -> None:
     [finding] = judge(study_with(test), [])
     assert (finding.verdict, finding.interval) == ("undecided", None)
     assert "no scores" in finding.note
+
+
+def test_undone_runs_of_the_divisor_are_said() -> None:
+    test = {
+        "slope": "network.depth",
+        "where": {"role": "twin"},
+        "per": {"slope": "network.depth", "where": {"role": "serial"}},
+        "expect": {"above": 3},
+    }
+    table = [
+        row | {"status": "failed", "eval/serial_reach": None}
+        if row["role"] == "serial" and row["seed"] == 0
+        else row
+        for row in TABLE
+    ]
+    undone = sum(row["status"] == "failed" for row in table)
+    [finding] = judge(study_with(test), table)
+    assert f"{undone} of {2 * undone} runs of the divisor are not done" in finding.note
 
 
 def test_statement_without_test_is_not_tested() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
 
 from rl_serial.config import RunConfig, load_config, parse_config, write_yaml
@@ -144,6 +146,24 @@ def test_shipped_configuration_loads_and_meets_its_budget(file: Path) -> None:
         assert config.network.budget.parameters is not None
         parameters = sum(parameter.numel() for parameter in network.parameters())
         assert parameters == pytest.approx(config.network.budget.parameters, rel=0.02)
+
+
+@pytest.mark.parametrize("key", ["network", "policy_network"])
+def test_every_option_of_a_block_reaches_the_network(key: str) -> None:
+    plain = {"kind": "residual", "depth": 8, "width": 8}
+    changes: list[dict[str, object]] = [{"block": "pre_norm"}, {"scaled": False}, {"recall": True}]
+    outputs = []
+    for change in ({}, *changes):
+        agent = {"kind": "search"}
+        data = VALUE | {"agent": agent, "network": plain, key: plain | change}
+        data["env"] = {"id": "rl_serial/PermutationAutomatonSteer-v0", "serial_depth": 4}
+        config = parse_config(data, "test")
+        task = config.env.task()
+        torch.manual_seed(0)
+        trunk = build_trunk(**trunk_settings(config, key, task))
+        rows = torch.as_tensor(task.observe(task.initial(np.arange(4))))
+        outputs.append(trunk(rows))
+    assert all(not torch.allclose(outputs[0], other) for other in outputs[1:])
 
 
 def test_shipped_configurations_pair_settings_and_shapes() -> None:
