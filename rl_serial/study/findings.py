@@ -272,10 +272,12 @@ def _strata(
     # A column that tells the place by itself (a label of the same axis) makes no groups.
     groups = [c for c in columns if c != axis and any(len(x) > 1 for x in places[c].values())]
     found = cells(records, [axis, *groups], metric)
-    return [
-        Stratum(float(cell[0]), list(seeds.values()), "/".join(str(part) for part in cell[1:]))
-        for cell, seeds in found.items()
-    ]
+    strata = []
+    for cell, seeds in found.items():
+        group = "/".join(str(part) for part in cell[1:])
+        runs = group if axis == SIMULATIONS else None  # one run is searched with every number
+        strata.append(Stratum(float(cell[0]), list(seeds.values()), group, runs))
+    return strata
 
 
 def _matches(record: Record, where: dict[str, Scalar | list[Scalar]]) -> bool:

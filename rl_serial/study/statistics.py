@@ -174,11 +174,16 @@ def performance_profile(
 
 @dataclass(frozen=True)
 class Stratum:
-    """The scores of a cell that has a place on an axis; one line is fitted to each group."""
+    """The scores of a cell that has a place on an axis; one line is fitted to each group.
+
+    Strata with the same ``runs`` are of the same runs, measured at several places: their seeds are
+    drawn together.
+    """
 
     x: float
     scores: ArrayLike  # [n], one a seed
     group: str = ""
+    runs: str | None = None
 
 
 def slope(
@@ -243,7 +248,7 @@ def slope_ratio(
 def _slopes(
     strata: Sequence[Stratum], generator: np.random.Generator, scale: str, resamples: int
 ) -> tuple[float, Array, list[Array]]:
-    """The slope, that of each resample [resamples], and the scores."""
+    """The slope, that of each resample [resamples], and the scores, one a run."""
     strata = [stratum for stratum in strata if np.size(stratum.scores)]
     scores = _strata([stratum.scores for stratum in strata])
     if scale == "log2" and any(stratum.x <= 0 for stratum in strata):
@@ -259,8 +264,19 @@ def _slopes(
     spread = float((centred**2).sum())
     if spread < 1e-12:
         raise ValueError("a slope needs two places on the axis")
-    drawn = np.concatenate([resampled(s, generator, resamples) for s in scores], axis=1)
-    return float(centred @ np.concatenate(scores)) / spread, drawn @ centred / spread, scores
+    seeds: dict[str, NDArray[np.int64]] = {}
+    drawn, runs = [], []
+    for stratum, values in zip(strata, scores, strict=True):
+        if stratum.runs is None or stratum.runs not in seeds:
+            places_drawn = generator.integers(0, values.size, size=(resamples, values.size))
+            runs.append(values)
+            if stratum.runs is not None:
+                seeds[stratum.runs] = places_drawn
+        else:
+            places_drawn = seeds[stratum.runs]
+        drawn.append(values[places_drawn])
+    slopes = np.concatenate(drawn, axis=1) @ centred / spread
+    return float(centred @ np.concatenate(scores)) / spread, slopes, runs
 
 
 def _improvement(first: Array, second: Array) -> Array:

@@ -175,6 +175,20 @@ def test_difference_of_slopes_by_hand() -> None:
     assert interval.runs == 8
 
 
+def test_slope_within_runs_does_not_see_what_runs_differ_by() -> None:
+    """Three runs of slopes 1, 1 and 4 whose levels lie far apart, each measured at two places."""
+    strata = [
+        Stratum(0, [0.0, 100.0, 200.0], runs="a"),
+        Stratum(1, [1.0, 101.0, 204.0], runs="a"),
+    ]
+    interval = slope(strata, generator())
+    assert interval.estimate == pytest.approx(2)
+    assert (interval.low, interval.high) == (pytest.approx(1), pytest.approx(4))
+    assert interval.runs == 3
+    independent = slope([Stratum(s.x, s.scores) for s in strata], generator())
+    assert independent.high - independent.low > 50
+
+
 def test_ratio_of_slopes_by_hand() -> None:
     first = [Stratum(1, [0.0, 0.0]), Stratum(2, [3.0, 3.0])]  # 3 a unit
     second = [Stratum(1, [5.0, 5.0]), Stratum(8, [9.5, 9.5])]  # 1.5 a doubling
