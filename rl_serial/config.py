@@ -117,12 +117,6 @@ class ValueAgentConfig(_Model):
     target_interval: PositiveInt = 100
     one_ply: bool = False  # acts on its values one step ahead, in the true model
 
-    @model_validator(mode="after")
-    def _greedy_bootstraps(self) -> ValueAgentConfig:
-        if self.policy == "greedy" and self.targets != "td0":
-            raise ValueError("policy: greedy is the network's own, and needs targets td0")
-        return self
-
 
 class SB3AgentConfig(_Model):
     """An algorithm of Stable-Baselines3 or sb3-contrib; ``arguments`` go to its constructor."""

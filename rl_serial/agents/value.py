@@ -2,9 +2,10 @@
 
 Representation without the confounds of control: states come from random play, every action of
 every state is tried, and the targets are Monte-Carlo returns or TD(0) bootstraps of a policy that
-does not change. Sutton and Barto 2018, sections 5.1 and 6.1. With the policy ``greedy`` the
-targets are those of Q-learning (section 6.5) on the same states: what a THINK is worth then depends
-on what the network itself can read afterwards.
+does not change. Sutton and Barto 2018, sections 5.1 and 6.1. With the policy ``greedy``, the
+network's own, they are returns of acting on a copy of the network that is renewed from time to time
+(policy iteration, section 4.3), or Q-learning targets (section 6.5): what a THINK is worth then
+depends on what the network itself can read afterwards.
 """
 
 from __future__ import annotations
@@ -89,10 +90,23 @@ def random_legal(legal: Array, words: Array) -> Array:
     return xp.argmax(xp.astype(legal & (position == rank[:, None]), xp.int64), axis=1)
 
 
-def monte_carlo_targets(task: Task[Any], state: Any, policy: str, seeds: Array) -> Array:
+def monte_carlo_targets(
+    task: Task[Any],
+    state: Any,
+    policy: str,
+    seeds: Array,
+    values: Callable[[Array], Array] | None = None,
+) -> Array:
     """[B, A] float32: the return of each action of ``state`` with ``policy`` played from then on.
 
     The rules are deterministic, so the return of optimal play is the exact optimal value.
+
+    Args:
+        task: the rules.
+        state: B rows.
+        policy: optimal, random, or greedy on ``values``.
+        seeds: [B] int64, of the random policy's dice.
+        values: observations [N, size] to action values [N, A]; only greedy needs them.
     """
     xp = array_namespace(seeds)
     if policy == "optimal":
@@ -107,9 +121,13 @@ def monte_carlo_targets(task: Task[Any], state: Any, policy: str, seeds: Array) 
         if bool(xp.all(transition.terminated)):
             return xp.reshape(returns, (-1, actions))
         state, step = transition.state, step + 1
-        # Each action's continuation plays dice of its own.
-        words = random_words(fold_in(seeds, action), 1, stream=1024 + step)[:, 0]
-        action = random_legal(task.legal_actions(state), words)
+        legal = task.legal_actions(state)
+        if policy == "greedy":
+            assert values is not None
+            action = xp.argmax(xp.where(legal, values(task.observe(state)), -xp.inf), axis=1)
+        else:  # each action's continuation plays dice of its own
+            words = random_words(fold_in(seeds, action), 1, stream=1024 + step)[:, 0]
+            action = random_legal(legal, words)
 
 
 def td0_targets(
@@ -179,7 +197,8 @@ class ValueTrainer:
             "train/loss": float("nan"),
             "train/learning_rate": config.learning_rate,
         }
-        self.target = deepcopy(network) if config.targets == "td0" else None
+        bootstraps = config.targets == "td0" or config.policy == "greedy"
+        self.target = deepcopy(network) if bootstraps else None
         self.optimizer = torch.optim.AdamW(
             network.parameters(),
             config.learning_rate,
@@ -247,12 +266,13 @@ class ValueTrainer:
         index = xp.arange(first, first + count, dtype=xp.int64, device=device)
         seeds = fold_in(xp.full_like(index, self.seed), index)
         state = visited_states(self.task, seeds)
-        if self.target is None:
-            targets = monte_carlo_targets(self.task, state, self.config.policy, seeds)
+        if self.target is not None and self.step % self.config.target_interval == 0:
+            self.target.load_state_dict(self.network.state_dict())
+        policy, values = self.config.policy, self._target_values
+        if self.config.targets == "td0":
+            targets = td0_targets(self.task, state, policy, values)
         else:
-            if self.step % self.config.target_interval == 0:
-                self.target.load_state_dict(self.network.state_dict())
-            targets = td0_targets(self.task, state, self.config.policy, self._target_values)
+            targets = monte_carlo_targets(self.task, state, policy, seeds, values)
         legal = torch.as_tensor(self.task.legal_actions(state))
         predicted = self.network(torch.as_tensor(self.task.observe(state)))
         errors = nn.functional.mse_loss(predicted, torch.as_tensor(targets), reduction="none")

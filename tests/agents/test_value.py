@@ -137,6 +137,35 @@ def test_td0_of_the_random_policy_averages_over_legal_actions() -> None:
     np.testing.assert_allclose(targets[:, 2], -0.25 + 3.0)  # one THINK left: all three are legal
 
 
+def test_greedy_monte_carlo_targets_are_returns_of_the_values_own_play() -> None:
+    """Values that say 6 for THINK think as long as they may, and then bet: worth payoff − cost."""
+    task = TASKS["think"]
+
+    def values(observations: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        return np.tile([[0.0, 3.0, 6.0]], (len(observations), 1))
+
+    state = task.initial(SEEDS[:50])  # two THINK left, a quarter each
+    targets = monte_carlo_targets(task, state, "greedy", SEEDS[:50], values)
+    payoff = task.action_values(state)[:, 1]
+    np.testing.assert_allclose(targets[:, 0], 0)
+    np.testing.assert_allclose(targets[:, 1], payoff)
+    np.testing.assert_allclose(targets[:, 2], payoff - 0.5)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_greedy_on_exact_values_is_optimal_play(name: str) -> None:
+    task = TASKS[name]
+    state = task.initial(SEEDS[:20])
+    table = exact_table(task, state)
+    zeros = np.zeros(len(task.action_names), dtype=np.float32)
+
+    def values(observations: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        return np.stack([table.get(row.tobytes(), zeros) for row in observations])
+
+    targets = monte_carlo_targets(task, state, "greedy", SEEDS[:20], values)
+    np.testing.assert_allclose(targets, task.action_values(state), atol=1e-6)
+
+
 def test_td0_of_the_greedy_policy_takes_the_best_legal_action() -> None:
     """The values say 6 for THINK: it counts as long as one is left."""
     task = TASKS["think"]
@@ -150,16 +179,24 @@ def test_td0_of_the_greedy_policy_takes_the_best_legal_action() -> None:
     np.testing.assert_allclose(td0_targets(task, state, "greedy", values)[:, 2], -0.25 + 3.0)
 
 
-@pytest.mark.parametrize("targets", ["monte_carlo", "td0"])
-def test_value_agent_learns_the_exact_values(targets: str) -> None:
+@pytest.mark.parametrize(
+    ("targets", "policy"),
+    [("monte_carlo", "optimal"), ("td0", "optimal"), ("monte_carlo", "greedy")],
+)
+def test_value_agent_learns_the_exact_values(targets: str, policy: str) -> None:
     """A world with a known answer: three steps of z5, learned to a small error."""
     task = make_task("PermutationAutomaton", "Bet", group="z5", serial_depth=3, start="uniform")
     torch.manual_seed(0)
     network = Network(build_trunk("residual", task.layout, depth=2, width=64), 2)
     config = ValueAgentConfig(
-        kind="value", targets=targets, updates=700, batch_size=256, learning_rate=3e-3,
+        kind="value",
+        targets=targets,
+        policy=policy,
+        updates=700,
+        batch_size=256,
+        learning_rate=3e-3,
         target_interval=20,
-    )  # fmt: skip
+    )
     trainer = ValueTrainer(task, config, network, seed=0, device=torch.device("cpu"))
     trainer.train(lambda: None)
     state = task.initial(SEEDS + 10**9)

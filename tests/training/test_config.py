@@ -83,7 +83,6 @@ def test_resolved_configuration_round_trips() -> None:
         ("network={depth: 2, budget: {}}", r"network\.budget: give either parameters or flops"),
         ("network={kind: conv, width: 8, recall: true}", r"network: recall: only kind residual"),
         ("network={width: 8, block: simba}", r"network\.block: .*'wang' or 'pre_norm'"),
-        ("agent.policy=greedy", r"agent: policy: greedy is the network's own, and needs targets"),
         ("network=null", r"network: missing; the agent value needs one"),
         ("agent.kind=optimal", r"network: the agent optimal has no network"),
         ("policy_network={width: 8}", r"policy_network: the agent value has no policy"),

@@ -27,7 +27,6 @@ ARGUMENTS = {
     "greedy": {
         "updates": 60,
         "batch_size": 32,
-        "targets": "td0",
         "policy": "greedy",
         "target_interval": 25,
         "one_ply": True,
