@@ -13,12 +13,14 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from gymnasium.error import DependencyNotInstalled
+
 from rl_serial import __version__
 from rl_serial.envs.registry import (
     ENV_IDS,
     FAMILIES,
+    TASKS,
     options_of,
-    task_of,
 )
 from rl_serial.errors import RunError, UserError, missing_extra
 from rl_serial.study.commands import add_parsers as add_study_parsers
@@ -36,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.command(options)
     except UserError as error:
+        print(f"rl-serial: {error}", file=sys.stderr)
+        return 2
+    except DependencyNotInstalled as error:
         print(f"rl-serial: {error}", file=sys.stderr)
         return 2
     except MemoryError as error:
@@ -178,7 +183,7 @@ def registry_table() -> str:
     """The registry as a table: id, class, twin, spaces, what to set."""
     rows = []
     for id_, (family, task) in ENV_IDS.items():
-        rules = task_of(id_)
+        rules = TASKS[task](family.chain())  # what they need may be missing: nothing is played
         serial = ", ".join(str(value) for value in family.serial)
         twins = ", ".join(str(value) for value in family.twins)
         rows.append(
