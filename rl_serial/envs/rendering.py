@@ -6,6 +6,7 @@ a method ``drawing(state, side)`` shows it in place of the tokens ahead.
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import Any
@@ -42,7 +43,9 @@ class Scene:
 def ansi(scene: Scene) -> str:
     """The scene as text, at most 100 columns wide (a wide ring or circuit is drawn folded)."""
     diagram = _diagram(scene)
-    lines = [*_title(scene), _status(scene), "", "space and time (past above, present marked)"]
+    title, settings = _title(scene)
+    lines = [title, *textwrap.wrap(settings, TEXT_WIDTH), _status(scene), ""]
+    lines.append("space and time (past above, present marked)")
     for step, row in enumerate(diagram):
         if row is None:
             cells = "·" * min(scene.task.chain.working_size, TEXT_WIDTH - 8)

@@ -195,7 +195,7 @@ class Evaluator:
 
         States too close to call would measure the time step of the simulation.
         """
-        chain = self.task.chain
+        chain: Any = self.task.chain
         if not hasattr(chain, "causal_collisions"):
             return None
         states = self.task.chain_state(self.states)

@@ -36,8 +36,8 @@ from rl_serial.envs.random import below, random_words
 CONTACTS = ("elastic", "none")
 REQUIREMENT = "mujoco>=3.10,<3.12"
 
-TABLE = 1.0
-"""Side of the table, m."""
+AREA = 0.25
+"""Of the table for each disc, m^2: more discs get a larger table, and meet each other as often."""
 RADIUS = 0.12
 """Of a disc, m."""
 MASS = 1.0
@@ -52,8 +52,9 @@ NUM_KICKS = 3
 
 # MuJoCo separates a contact of depth p with the acceleration k (d(p) / d_max)^2 p. The impedance d
 # may grow linearly with p, but from 1e-4 on: with a slope s the acceleration is
-# STIFFNESS p (p + ONSET)^2 with ONSET = 1e-4 / s. The slope must be small all the same: where a disc
-# has two contacts at once, a share d of each force depends on the other, and no energy belongs to it.
+# STIFFNESS p (p + ONSET)^2 with ONSET = 1e-4 / s. The slope must be small all the same: where a
+# disc has two contacts at once, a share d of each force depends on the other, and no energy belongs
+# to that share.
 _LEAST_IMPEDANCE = 1e-4
 _IMPEDANCE_SLOPE = 0.1  # per m
 _IMPEDANCE_DEPTH = 0.1  # m, where the slope ends: no contact gets this deep
@@ -69,7 +70,7 @@ STIFFNESS = (SPEED**2 / 2) / (
 _ROWS = 2048  # simulated at a time, which bounds the memory of their paths
 _ROWS_A_THREAD = 4  # fewer are not worth waking a thread for
 _CELLS = 32  # of the space-time diagram
-_GRID = 3  # discs start in different cells of a grid of 3 x 3
+_MOST_DISCS = 25
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class ManyBody:
     Args:
         contacts: elastic or none: discs that go through each other.
         serial_depth: intervals, at least 1.
-        discs: 2 to 9.
+        discs: 2 to 25; the side of the table is half the root of their number, m.
         interval: seconds a serial step lasts, 0.01 to 10.
 
     Raises:
@@ -110,7 +111,7 @@ class ManyBody:
             self.contacts in CONTACTS, "contacts", self.contacts, f"one of {', '.join(CONTACTS)}"
         )
         require(self.serial_depth >= 1, "serial_depth", self.serial_depth, "at least 1")
-        require(2 <= self.discs <= _GRID**2, "discs", self.discs, f"2 to {_GRID**2}")
+        require(2 <= self.discs <= _MOST_DISCS, "discs", self.discs, f"2 to {_MOST_DISCS}")
         require(0.01 <= self.interval <= 10, "interval", self.interval, "0.01 to 10 (seconds)")
 
     @property
@@ -124,6 +125,11 @@ class ManyBody:
         return TokenLayout(self.discs, 4, 1 + self.serial_depth + 1)
 
     @property
+    def side(self) -> float:
+        """Of the table, m."""
+        return math.sqrt(AREA * self.discs)
+
+    @property
     def working_size(self) -> int:
         """Cells of the table from left to right."""
         return _CELLS
@@ -131,7 +137,7 @@ class ManyBody:
     def initial(self, seeds: NDArray[np.int64]) -> ManyBodyState:
         """Discs uniform in different cells of a grid, at 1 m/s in any direction; half uniform.
 
-        Nothing touches at the start: a cell is a disc and a margin wide.
+        Nothing touches at the start, as a disc lies within its cell; at least one cell is empty.
 
         Raises:
             ValueError: ``seeds`` of another library than NumPy.
@@ -142,16 +148,17 @@ class ManyBody:
                 f"{type(seeds).__module__}'s; keep its rules on the CPU"
             )
         _mujoco()
-        cells = _GRID**2
+        across = math.isqrt(self.discs) + 1
+        cells, width = across**2, self.side / across
         words = random_words(seeds, 1 + cells + 3 * self.discs)
         # The cell's number in the low digits makes the keys different.
         order = np.argsort(words[:, 1 : 1 + cells] * cells + np.arange(cells), axis=1)
         cell = order[:, : self.discs]
-        corner = np.stack([cell % _GRID, cell // _GRID], axis=2) * (TABLE / _GRID)
+        corner = np.stack([cell % across, cell // across], axis=2) * width
         unit = words[:, 1 + cells :].reshape(-1, self.discs, 3) / 2.0**32
         angle = 2 * np.pi * unit[:, :, 2]
         return ManyBodyState(
-            position=corner + RADIUS + unit[:, :, :2] * (TABLE / _GRID - 2 * RADIUS),
+            position=corner + RADIUS + unit[:, :, :2] * (width - 2 * RADIUS),
             velocity=SPEED * np.stack([np.cos(angle), np.sin(angle)], axis=2),
             half=below(words[:, 0], 2).astype(np.int8),
             remaining=np.full_like(seeds, self.serial_depth),
@@ -182,7 +189,7 @@ class ManyBody:
 
     def payoff(self, state: ManyBodyState) -> NDArray[np.float32]:
         """+1 if the marked disc's centre is in the marked half, else -1: fair, as the half is."""
-        right = state.position[:, 0, 0] >= TABLE / 2
+        right = state.position[:, 0, 0] >= self.side / 2
         return np.where(right == (state.half == 1), 1, -1).astype(np.float32)
 
     def observe(self, state: ManyBodyState) -> NDArray[np.float32]:
@@ -192,7 +199,7 @@ class ManyBody:
         """
         bound = SPEED * math.sqrt(self.discs)
         tokens = np.concatenate(
-            [state.position / TABLE, 0.5 + state.velocity / (2 * bound)], axis=2
+            [state.position / self.side, 0.5 + state.velocity / (2 * bound)], axis=2
         ).reshape(-1, 4 * self.discs)
         steps = one_hot(state.remaining, self.serial_depth + 1, np)
         observation = np.concatenate([tokens, state.half[:, None], steps], axis=1)
@@ -201,7 +208,7 @@ class ManyBody:
 
     def working(self, state: ManyBodyState) -> NDArray[np.float32]:
         """The table seen from its lower side: the marked disc in full ink, the others in less."""
-        middle = (np.arange(_CELLS) + 0.5) * (TABLE / _CELLS)
+        middle = (np.arange(_CELLS) + 0.5) * (self.side / _CELLS)
         covers = np.abs(state.position[:, :, :1] - middle) < RADIUS
         ink = np.where(np.arange(self.discs) == 0, 1, 0.4).astype(np.float32)
         working: NDArray[np.float32] = (covers * ink[:, None]).max(axis=1).astype(np.float32)
@@ -297,7 +304,7 @@ class ManyBody:
         shape = (batch, -1, self.discs, 2)
         path = states[:, :, 1 : 1 + size].reshape(shape), states[:, :, 1 + size :].reshape(shape)
         # MuJoCo starts a simulation anew that has become unstable: with all centres in a corner.
-        if not (path[0].min() > 0 and path[0].max() < TABLE):
+        if not (path[0].min() > 0 and path[0].max() < self.side):
             raise FloatingPointError(
                 "a disc has left the table: the discs are faster than the time step allows for"
             )
@@ -312,7 +319,7 @@ class ManyBody:
         longest of the rows.
         """
         order = np.argsort(state.remaining, kind="stable")
-        rows_at_a_time = max(1, _ROWS // self.serial_depth // refine)
+        rows_at_a_time = max(1, 4 * _ROWS // (self.serial_depth * self.discs * refine))
         for rows in np.split(order, range(rows_at_a_time, order.size, rows_at_a_time)):
             positions = state.position[rows][:, None]
             intervals = int(state.remaining[rows].max(initial=0))
@@ -356,6 +363,7 @@ def _dependency(but: str) -> gymnasium.error.DependencyNotInstalled:
 def _model(discs: int, contacts: str, time_step: float) -> Any:
     """Spheres on two slide joints each; the walls are the joints' limits."""
     mujoco = _mujoco()
+    side = math.sqrt(AREA * discs)
     spec = mujoco.MjSpec()
     spec.modelname = "many_body"
     spec.option.timestep = time_step
@@ -374,7 +382,7 @@ def _model(discs: int, contacts: str, time_step: float) -> Any:
                 type=mujoco.mjtJoint.mjJNT_SLIDE,
                 axis=axis,
                 limited=mujoco.mjtLimited.mjLIMITED_TRUE,
-                range=[RADIUS, TABLE - RADIUS],
+                range=[RADIUS, side - RADIUS],
                 solref_limit=spring,
                 solimp_limit=impedance,
             )
@@ -412,20 +420,22 @@ _DISC, _MARKED = (43, 65, 98), (196, 106, 46)
 
 def _plain_drawing(state: ManyBodyState, side: int) -> NDArray[np.uint8]:
     """The table in Pillow's circles and lines, drawn at twice the size for smooth edges."""
-    scale = 2 * side
-    image = Image.new("RGB", (scale, scale), _FELT)
+    size = 2 * side
+    table = math.sqrt(AREA * state.position.shape[1])
+    scale = size / table
+    image = Image.new("RGB", (size, size), _FELT)
     draw = ImageDraw.Draw(image)
-    left = scale // 2 if state.half[0] else 0
-    draw.rectangle((left, 0, left + scale // 2, scale), fill=_SHADED)
+    left = side if state.half[0] else 0
+    draw.rectangle((left, 0, left + side, size), fill=_SHADED)
     for disc in range(state.position.shape[1] - 1, -1, -1):  # the marked disc on top
-        x, y = state.position[0, disc] * (1, -1) + (0, TABLE)
+        x, y = state.position[0, disc] * (1, -1) + (0, table)
         ink = _MARKED if disc == 0 else _DISC
         box = [(x - RADIUS), (y - RADIUS), (x + RADIUS), (y + RADIUS)]
         draw.ellipse([corner * scale for corner in box], fill=ink)
         ahead = state.velocity[0, disc] * (0.15, -0.15)
         line = [x * scale, y * scale, (x + ahead[0]) * scale, (y + ahead[1]) * scale]
         draw.line(line, fill=_EDGE, width=5)
-    draw.rectangle((0, 0, scale - 1, scale - 1), outline=_EDGE, width=4)
+    draw.rectangle((0, 0, size - 1, size - 1), outline=_EDGE, width=4)
     return np.asarray(image.resize((side, side), Image.Resampling.LANCZOS))
 
 
@@ -461,13 +471,13 @@ def _renderer(discs: int, side: int) -> Callable[[ManyBodyState], NDArray[np.uin
     spec.visual.headlight.diffuse = [0.5] * 3
     spec.visual.headlight.specular = [0.2] * 3
     world = spec.worldbody
-    middle = [TABLE / 2, TABLE / 2]
-    camera = world.add_camera(name="above", pos=[*middle, 2], fovy=TABLE)
+    table = math.sqrt(AREA * discs)
+    camera = world.add_camera(name="above", pos=[table / 2, table / 2, 2], fovy=table)
     camera.proj = mujoco.mjtProjection.mjPROJ_ORTHOGRAPHIC
     box = mujoco.mjtGeom.mjGEOM_BOX
     for half in range(2):
-        place = [TABLE * (1 + 2 * half) / 4, TABLE / 2, -RADIUS - 0.01]
-        world.add_geom(type=box, size=[TABLE / 4, TABLE / 2, 0.01], pos=place)
+        place = [table * (1 + 2 * half) / 4, table / 2, -RADIUS - 0.01]
+        world.add_geom(type=box, size=[table / 4, table / 2, 0.01], pos=place)
     for disc in range(discs):
         body = world.add_body(mocap=True)
         ink = np.array(_MARKED if disc == 0 else _DISC) / 255
