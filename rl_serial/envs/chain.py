@@ -105,6 +105,11 @@ def is_numpy_only(chain: Chain[Any]) -> bool:
     return bool(getattr(chain, "numpy_only", False))
 
 
+def has_binary_observations(chain: Chain[Any]) -> bool:
+    """Whether observations are zeros and ones, which ``binary_observations = False`` denies."""
+    return bool(getattr(chain, "binary_observations", True))
+
+
 _NAMESPACES: dict[type, Any] = {}
 
 

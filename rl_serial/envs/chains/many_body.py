@@ -22,7 +22,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, ClassVar
 
 import gymnasium
@@ -100,6 +100,7 @@ class ManyBody:
     """
 
     numpy_only: ClassVar[bool] = True
+    binary_observations: ClassVar[bool] = False
 
     contacts: str = "elastic"
     serial_depth: int = 8
@@ -335,8 +336,12 @@ def use_threads(count: int) -> None:
     _threads = count
 
 
+def thread_count() -> int:
+    """Threads that simulate in this process; unless set, one a processor that it may use."""
+    return _threads
+
+
 _threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-_pools: dict[tuple[int, int], Any] = {}
 _simulating = threading.Lock()
 
 
@@ -405,13 +410,22 @@ def _rollout(model: Any, start: NDArray[np.float64], steps: int) -> NDArray[np.f
     """States [B, steps, 1 + nq + nv] after each step from ``start`` [B, 1 + nq + nv]."""
     threads = min(_threads, start.shape[0] // _ROWS_A_THREAD)
     threads = 0 if threads < 2 else threads
-    key = (os.getpid(), threads)  # threads do not live on in a forked process
     with _simulating:
-        if key not in _pools:
-            _pools[key] = _mujoco().rollout.Rollout(nthread=threads)
-        data = [_mujoco().MjData(model) for _ in range(max(1, threads))]
-        states: NDArray[np.float64] = _pools[key].rollout(model, data, start, nstep=steps)[0]
+        pool, data = _pool(os.getpid(), threads), _data(model, max(1, threads))
+        states: NDArray[np.float64] = pool.rollout(model, data, start, nstep=steps)[0]
     return states
+
+
+@cache
+def _pool(process: int, threads: int) -> Any:
+    """MuJoCo's pool of threads of a process: those of the one it was forked from are not there."""
+    return _mujoco().rollout.Rollout(nthread=threads)
+
+
+@lru_cache(maxsize=32)
+def _data(model: Any, threads: int) -> list[Any]:
+    """What each thread simulates a model in; nothing of it outlasts a simulation."""
+    return [_mujoco().MjData(model) for _ in range(threads)]
 
 
 _FELT, _SHADED, _EDGE = (244, 244, 241), (214, 226, 240), (140, 140, 140)
