@@ -258,7 +258,7 @@ def test_more_rows_than_are_simulated_at_a_time_are_the_same_rows(
     chain = ManyBody("elastic", 4)
     state = drawn(chain, 33)
     whole = to_the_end(chain, state), chain.causal_collisions(state), chain.too_close(state)
-    monkeypatch.setattr(many_body, "_ROWS", 10)
+    monkeypatch.setattr(many_body, "_DISC_STEPS", 10 * 4 * 18)
     parts = to_the_end(chain, state), chain.causal_collisions(state), chain.too_close(state)
     np.testing.assert_array_equal(parts[0].position, whole[0].position)
     np.testing.assert_array_equal(parts[1], whole[1])
