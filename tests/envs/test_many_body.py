@@ -25,6 +25,7 @@ from rl_serial.agents.search import tensors_on
 from rl_serial.cli import main
 from rl_serial.envs import certificate, make_task, task_of
 from rl_serial.envs.certificate import CollisionInfluence, influence, influence_by_collisions
+from rl_serial.envs.chain import map_state
 from rl_serial.envs.chains import many_body
 from rl_serial.envs.chains.many_body import ManyBody, ManyBodyState
 from rl_serial.envs.random import evaluation_seeds
@@ -302,6 +303,19 @@ def test_causal_collisions_stop_at_the_end() -> None:
         for remaining in range(4)
     ]
     assert counts == [0, 0, 1, 1]
+
+
+def test_labels_of_a_state_do_not_depend_on_how_far_the_others_have_to_go() -> None:
+    chain = ManyBody("elastic", 20)
+    state = drawn(chain, 40)
+    mixed = ManyBodyState(state.position, state.velocity, state.half, np.arange(40) % 21)
+    collisions, too_close = chain.causal_collisions(mixed), chain.too_close(mixed)
+    for row in range(40):
+        alone = map_state(lambda array, row=row: array[row : row + 1], mixed)
+        assert chain.causal_collisions(alone)[0] == collisions[row]
+        assert chain.too_close(alone)[0] == too_close[row]
+    assert too_close.any()
+    assert collisions[mixed.remaining == 0].max() == 0
 
 
 def forward_influences(positions: NDArray[Any], state: ManyBodyState, row: int) -> int:
