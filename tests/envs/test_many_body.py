@@ -153,16 +153,21 @@ def test_twin_moves_on_its_closed_form_at_every_step(serial_depth: int, instance
     assert bound[~touches].max() < 0.003 * serial_depth / 8  # what docs/chains/many_body.md states
 
 
-def test_twin_pays_what_its_closed_form_says() -> None:
-    chain = ManyBody("none")
-    state = drawn(chain, 6000)
-    place, _, bound = closed_form(state.position, state.velocity, 8 * 0.15)
+@pytest.mark.parametrize(
+    ("serial_depth", "instances", "share"), [(8, 6000, 0.999), (16, 2000, 0.998), (64, 600, 0.995)]
+)
+def test_twin_pays_what_its_closed_form_says(
+    serial_depth: int, instances: int, share: float
+) -> None:
+    chain = ManyBody("none", serial_depth)
+    state = drawn(chain, instances)
+    place, _, bound = closed_form(state.position, state.velocity, serial_depth * 0.15)
     left = place[:, 0, 0] < SIDE / 2
     expected = np.where(left == (state.half == 0), 1, -1)
     paid = chain.payoff(to_the_end(chain, state))
-    assert (paid == expected).mean() >= 0.999
+    assert (paid == expected).mean() >= share
     clear = np.abs(place - SIDE / 2)[:, 0, 0] > bound[:, 0, 0]
-    assert clear.mean() > 0.99
+    assert clear.mean() > 0.97
     np.testing.assert_array_equal(paid[clear], expected[clear])
 
 
