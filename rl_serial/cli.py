@@ -13,12 +13,14 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from gymnasium.error import DependencyNotInstalled
+
 from rl_serial import __version__
 from rl_serial.envs.registry import (
     ENV_IDS,
     FAMILIES,
+    TASKS,
     options_of,
-    task_of,
 )
 from rl_serial.errors import RunError, UserError, missing_extra
 from rl_serial.study.commands import add_parsers as add_study_parsers
@@ -36,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.command(options)
     except UserError as error:
+        print(f"rl-serial: {error}", file=sys.stderr)
+        return 2
+    except DependencyNotInstalled as error:
         print(f"rl-serial: {error}", file=sys.stderr)
         return 2
     except MemoryError as error:
@@ -159,6 +164,8 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
 def _envs(options: argparse.Namespace) -> None:
     if options.certify:
         print(certificate_table(options.certify))
+        if table := collision_table(options.certify):
+            print(table)
     elif options.options:
         family, task = _known(options.options)
         defaults = options_of(family, task).items()
@@ -178,7 +185,7 @@ def registry_table() -> str:
     """The registry as a table: id, class, twin, spaces, what to set."""
     rows = []
     for id_, (family, task) in ENV_IDS.items():
-        rules = task_of(id_)
+        rules = TASKS[task](family.chain())  # what they need may be missing: nothing is played
         serial = ", ".join(str(value) for value in family.serial)
         twins = ", ".join(str(value) for value in family.twins)
         rows.append(
@@ -214,6 +221,28 @@ def certificate_table(id_: str) -> str:
             for setting, row in certify(FAMILIES[family], {})
         ],
     )
+
+
+def collision_table(id_: str) -> str | None:
+    """Influence and sensitivity to the time step by collisions, where the chain counts them."""
+    from rl_serial.envs.certificate import influence_by_collisions
+
+    family = FAMILIES[_known(id_)[0]]
+    if not hasattr(family.chain, "causal_collisions"):
+        return None
+    twin = family.chain(**{family.option: family.twins[0]})
+    header = ("collisions", "instances", "contacts", "first step", "too close to call")
+    rows = [
+        (
+            row.collisions,
+            row.instances,
+            f"{row.contacts:.2f}",
+            f"{row.first:.2f}",
+            f"{row.too_close:.3f}",
+        )
+        for row in influence_by_collisions(family.chain(), twin)
+    ]
+    return "\n" + markdown_table(header, rows)
 
 
 def _require_libraries(command: str) -> None:
@@ -340,7 +369,7 @@ def _bench(options: argparse.Namespace) -> None:
     runpy.run_path(str(file), run_name="__main__")
 
 
-__all__ = ["certificate_table", "main", "registry_table"]
+__all__ = ["certificate_table", "collision_table", "main", "registry_table"]
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from rl_serial.envs.chain import has_binary_observations
 from rl_serial.envs.registry import task_of
 from rl_serial.envs.tasks import Bet, Task
 from rl_serial.errors import UserError
@@ -314,6 +315,11 @@ def _check_search(agent: SearchAgentConfig, task: Task[Any], source: str) -> Non
         raise UserError(
             f"{source}: agent.dynamics: learned needs a Steer environment, where a step of play is "
             "a serial step; a BET is many"
+        )
+    if agent.dynamics == "learned" and not has_binary_observations(task.chain):
+        raise UserError(
+            f"{source}: agent.dynamics: learned predicts observations of zeros and ones, which "
+            f"those of {type(task.chain).__name__} are not; true searches in the rules"
         )
     if agent.value_target == "root" and agent.simulations == 0:
         raise UserError(

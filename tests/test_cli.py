@@ -244,6 +244,15 @@ BAD_REQUESTS = {
         ["agent={kind: search, dynamics: learned}", "model_network={width: 8}", "name=x"],
         "agent.dynamics: learned needs a Steer environment",
     ),
+    "learned dynamics of what is not made of bits": (
+        [
+            "env={id: rl_serial/ManyBodySteer-v0}",
+            "agent={kind: search, dynamics: learned}",
+            "model_network={width: 8}",
+            "name=x",
+        ],
+        "agent.dynamics: learned predicts observations of zeros and ones, which those of ManyBody",
+    ),
     "target that teaches nothing": (
         ["agent={kind: search, value_target: root, simulations: 0}", "name=x"],
         "agent.value_target: root needs agent.simulations of 1 or more",

@@ -133,8 +133,9 @@ def dynamics_loss(
 class LearnedDynamics:
     """A trained :class:`DynamicsNetwork`; an embedding is an observation.
 
-    Observations are made of zeros and ones in every family, so predictions are rounded: an error
-    does not grow by being carried along, and a step is either exactly right or wrong.
+    Observations are made of zeros and ones (in every family but ManyBody, which is refused), so
+    predictions are rounded: an error does not grow by being carried along, and a step is either
+    exactly right or wrong.
 
     Args:
         task: whose observations start a rollout; its rules are not used.

@@ -31,7 +31,7 @@ from rl_serial.agents.dynamics import (
 )
 from rl_serial.agents.value import apply_network
 from rl_serial.config import SearchAgentConfig
-from rl_serial.envs.chain import Array, array_namespace, map_state
+from rl_serial.envs.chain import Array, array_namespace, is_numpy_only, map_state
 from rl_serial.envs.random import fold_in
 from rl_serial.envs.tasks import Task, num_actions
 from rl_serial.errors import RunError
@@ -362,7 +362,7 @@ class SearchTrainer:
             config.simulations,
             config.algorithm,
             config.max_depth,
-            tensors_on(device),
+            tensors_on(device, task),
         )
 
     @property
@@ -572,9 +572,12 @@ class _Tally:
         self.seconds += seconds
 
 
-def tensors_on(device: torch.device) -> torch.device | None:
-    """The ``device`` of :class:`SearchAgent` for networks on ``device``: arrays on the CPU."""
-    return None if device.type == "cpu" else device
+def tensors_on(device: torch.device, task: Task[Any]) -> torch.device | None:
+    """The ``device`` of :class:`SearchAgent` for networks on ``device``.
+
+    On the CPU, or with rules that are NumPy's, trees are arrays there.
+    """
+    return None if device.type == "cpu" or is_numpy_only(task.chain) else device
 
 
 def searched(output: PolicyOutput) -> Judgement:

@@ -20,7 +20,7 @@ from torch import nn
 
 from rl_serial.agents.agent import Agent, Judgement
 from rl_serial.config import ValueAgentConfig
-from rl_serial.envs.chain import Array, array_namespace, map_state, select
+from rl_serial.envs.chain import Array, array_namespace, is_numpy_only, map_state, select
 from rl_serial.envs.random import fold_in, random_words
 from rl_serial.envs.tasks import Task, num_actions
 from rl_serial.errors import RunError
@@ -176,7 +176,7 @@ class ValueTrainer:
         config: targets, policy, optimiser.
         network: observations [B, layout.size] to action values [B, num_actions], on ``device``.
         seed: chooses the training instances.
-        device: where the network is; on a GPU the rules run there too.
+        device: where the network is; on a GPU the rules run there too, unless they are NumPy's.
 
     ``raw_agent`` acts on the network alone; ``agent`` is what the run evaluates.
     """
@@ -260,7 +260,8 @@ class ValueTrainer:
         self.network.load_state_dict(state)
 
     def _update(self) -> None:
-        xp: Any = np if self.device.type == "cpu" else torch
+        on_cpu = self.device.type == "cpu" or is_numpy_only(self.task.chain)
+        xp: Any = np if on_cpu else torch
         first, count = self.step * self.config.batch_size, self.config.batch_size
         device = "cpu" if xp is np else self.device
         index = xp.arange(first, first + count, dtype=xp.int64, device=device)
@@ -273,9 +274,11 @@ class ValueTrainer:
             targets = td0_targets(self.task, state, policy, values)
         else:
             targets = monte_carlo_targets(self.task, state, policy, seeds, values)
-        legal = torch.as_tensor(self.task.legal_actions(state))
-        predicted = self.network(torch.as_tensor(self.task.observe(state)))
-        errors = nn.functional.mse_loss(predicted, torch.as_tensor(targets), reduction="none")
+        observations, legal, wanted = (
+            torch.as_tensor(array).to(self.device)
+            for array in (self.task.observe(state), self.task.legal_actions(state), targets)
+        )
+        errors = nn.functional.mse_loss(self.network(observations), wanted, reduction="none")
         loss = errors[legal].mean()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -295,6 +298,4 @@ class ValueTrainer:
 
     def _target_values(self, observations: Array) -> Array:
         assert self.target is not None
-        with torch.no_grad():
-            values = self.target(torch.as_tensor(observations))
-        return values.numpy() if isinstance(observations, np.ndarray) else values
+        return apply_network(self.target, observations, self.device)

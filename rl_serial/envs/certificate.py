@@ -53,6 +53,42 @@ def influence(chain: Chain[Any], instances: int = INSTANCES, seed: int = 0) -> I
     return Influence(depth, **shares, payoff_mean=float(undisturbed.mean()))
 
 
+@dataclass(frozen=True)
+class CollisionInfluence:
+    """Influence of contacts and first step among instances with one number of collisions."""
+
+    collisions: int  # in the causal past of the outcome
+    instances: int
+    contacts: float  # share whose payoff the twin, which has no contacts, does not pay
+    first: float  # share whose payoff changes when a part of what the first step reads is changed
+    too_close: float  # share whose payoff changes with the time step of the simulation
+
+
+def influence_by_collisions(
+    chain: Any, twin: Any, instances: int = INSTANCES, seed: int = 0
+) -> list[CollisionInfluence]:
+    """The influence of contacts and first step of a chain that counts collisions, by their number.
+
+    Args:
+        chain: has the methods ``causal_collisions`` and ``too_close``.
+        twin: the same without contacts.
+        instances: how many are drawn.
+        seed: chooses the instances.
+    """
+    seeds = evaluation_seeds(seed, instances, np)
+    state = chain.initial(seeds)
+    collisions, too_close = chain.causal_collisions(state), chain.too_close(state)
+    payoff = _payoff_at_end(chain, state)
+    apart = _payoff_at_end(twin, state) != payoff
+    changed = _payoff_at_end(chain, chain.redraw_step(state, seeds)) != payoff
+    rows = []
+    for count in np.unique(collisions):
+        these = collisions == count
+        shares = (float(share[these].mean()) for share in (apart, changed, too_close))
+        rows.append(CollisionInfluence(int(count), int(these.sum()), *shares))
+    return rows
+
+
 def certify(
     family: Family, options: dict[str, Any], depths: tuple[int, ...] = DEPTHS
 ) -> list[tuple[str, Influence]]:
@@ -66,7 +102,8 @@ def certify(
         for depth in depths:
             sizes = family.sizes(depth) if family.sizes else {}
             settings = sizes | options | {family.option: value, "serial_depth": depth}
-            rows.append((f"{family.option}={value}", influence(family.chain(**settings))))
+            found = influence(family.chain(**settings), family.instances)
+            rows.append((f"{family.option}={value}", found))
     return rows
 
 

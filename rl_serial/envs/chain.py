@@ -2,7 +2,8 @@
 
 A chain is a set of pure, batched rules. It knows neither rewards of a task nor Gymnasium;
 :mod:`rl_serial.envs.tasks` puts a decision on top of it and :mod:`rl_serial.envs.gym` serves it.
-Arrays are NumPy or torch arrays; the rules give the same bits on both.
+Arrays are NumPy or torch arrays; the rules give the same bits on both. A chain that is simulated by
+another library may say that it runs on NumPy arrays only (:func:`is_numpy_only`).
 """
 
 from __future__ import annotations
@@ -97,6 +98,16 @@ class Chain(Protocol[S]):
 
         The seriality certificate asks how often this changes the outcome.
         """
+
+
+def is_numpy_only(chain: Chain[Any]) -> bool:
+    """Whether the rules run on NumPy arrays alone, as a chain's ``numpy_only = True`` says."""
+    return bool(getattr(chain, "numpy_only", False))
+
+
+def has_binary_observations(chain: Chain[Any]) -> bool:
+    """Whether observations are zeros and ones, which ``binary_observations = False`` denies."""
+    return bool(getattr(chain, "binary_observations", True))
 
 
 _NAMESPACES: dict[type, Any] = {}

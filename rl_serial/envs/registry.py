@@ -5,6 +5,8 @@ A row here, a file in :mod:`rl_serial.envs.chains` and a page in ``docs/chains``
 
 from __future__ import annotations
 
+import importlib.util
+import re
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, get_type_hints
@@ -14,6 +16,7 @@ import gymnasium
 from rl_serial.envs.chain import Chain
 from rl_serial.envs.chains.cellular_automaton import CellularAutomaton
 from rl_serial.envs.chains.circuit import Circuit
+from rl_serial.envs.chains.many_body import REQUIREMENT, ManyBody
 from rl_serial.envs.chains.permutation_automaton import PermutationAutomaton
 from rl_serial.envs.chains.pointer_chase import PointerChase
 from rl_serial.envs.tasks import Bet, Steer, Task
@@ -35,11 +38,18 @@ class Family:
     complexity: str
     source: str
     sizes: Callable[[int], dict[str, int]] | None = None  # options that a serial depth asks for
+    requires: str | None = None  # what its rules need beside the base install
+    instances: int = 4096  # drawn for the certificate: fewer where a step is a simulation
 
     @property
     def name(self) -> str:
         """The name in ids, configs and docs: that of the chain's class."""
         return self.chain.__name__
+
+    @property
+    def extra(self) -> str | None:
+        """The extra that brings what the rules need, and the module that it brings."""
+        return self.requires and re.split(r"\W", self.requires)[0]
 
 
 FAMILIES = {
@@ -83,6 +93,17 @@ FAMILIES = {
             source="Cook and McKenzie 1987",
             sizes=lambda serial_depth: {"nodes": max(16, 2 * serial_depth)},
         ),
+        Family(
+            ManyBody,
+            option="contacts",
+            serial=("elastic",),
+            between=(),
+            twins=("none",),
+            complexity="colliding discs can compute any circuit; twin has a closed form",
+            source="Fredkin and Toffoli 1982",
+            requires=REQUIREMENT,
+            instances=1024,
+        ),
     )
 }
 
@@ -117,7 +138,9 @@ def make_task(family: str, task: str, **options: Any) -> Task[Any]:
 
     Raises:
         ValueError: an unknown option, one of the wrong type or one outside its range.
+        gymnasium.error.DependencyNotInstalled: what the family's rules need is missing.
     """
+    _check_installed(FAMILIES[family])
     known = options_of(family, task)
     for name, value in options.items():
         if name not in known:
@@ -136,6 +159,14 @@ def make_task(family: str, task: str, **options: Any) -> Task[Any]:
     return TASKS[task](
         chain, **{name: value for name, value in options.items() if name not in chain_fields}
     )
+
+
+def _check_installed(family: Family) -> None:
+    if family.extra and importlib.util.find_spec(family.extra) is None:
+        raise gymnasium.error.DependencyNotInstalled(
+            f"{family.name} needs {family.requires}, which is not installed: "
+            f"pip install 'rl_serial[{family.extra}]'"
+        )
 
 
 def task_of(env: str, **options: Any) -> Task[Any]:

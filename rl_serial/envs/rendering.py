@@ -1,10 +1,12 @@
 """Pictures of an episode: the space-time diagram of the chain, what is ahead, the decision.
 
-Drawn from the contract of a chain alone, so a new family needs no drawing of its own.
+Drawn from the contract of a chain alone, so a new family needs no drawing of its own. One that has
+a method ``drawing(state, side)`` shows it in place of the tokens ahead.
 """
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import Any
@@ -41,7 +43,9 @@ class Scene:
 def ansi(scene: Scene) -> str:
     """The scene as text, at most 100 columns wide (a wide ring or circuit is drawn folded)."""
     diagram = _diagram(scene)
-    lines = [*_title(scene), _status(scene), "", "space and time (past above, present marked)"]
+    title, settings = _title(scene)
+    lines = [title, *textwrap.wrap(settings, TEXT_WIDTH), _status(scene), ""]
+    lines.append("space and time (past above, present marked)")
     for step, row in enumerate(diagram):
         if row is None:
             cells = "·" * min(scene.task.chain.working_size, TEXT_WIDTH - 8)
@@ -61,9 +65,10 @@ def rgb_array(scene: Scene) -> NDArray[np.uint8]:
     layout, cells = scene.task.chain.layout, scene.task.chain.working_size
     side = 14  # of a cell of the diagram, in pixels
     diagram_width = min(cells * side, 480)
-    diagram_height = max((depth + 1) * side, 140)
-    ahead_width = 300
-    width = 40 + diagram_width + 40 + ahead_width + 20
+    panel_width = 300
+    has_drawing = hasattr(scene.task.chain, "drawing")
+    diagram_height = max((depth + 1) * side, panel_width if has_drawing else 140)
+    width = 40 + diagram_width + 40 + panel_width + 20
     height = 92 + diagram_height + 16 + 18 * (len(names) + 1) + 12
     image = Image.new("RGB", (width, height), _PAPER)
     draw = ImageDraw.Draw(image)
@@ -72,7 +77,8 @@ def rgb_array(scene: Scene) -> NDArray[np.uint8]:
     draw.text((20, 34), settings, _FAINT, _font(12))
     draw.text((20, 50), _status(scene), _TEXT, _font(12))
     draw.text((40, 72), "space and time", _FAINT, _font(11))
-    draw.text((80 + diagram_width, 72), f"ahead: {layout.tokens} tokens", _FAINT, _font(11))
+    heading = "now" if has_drawing else f"ahead: {layout.tokens} tokens"
+    draw.text((80 + diagram_width, 72), heading, _FAINT, _font(11))
     top = 92
     row_height = diagram_height / (depth + 1)
     edges = np.linspace(0, diagram_width, cells + 1)
@@ -85,9 +91,7 @@ def rgb_array(scene: Scene) -> NDArray[np.uint8]:
         if _is_present(scene, step):
             middle = y + row_height / 2
             draw.polygon([(22, middle - 6), (22, middle + 6), (33, middle)], fill=_MARK)
-    heat = np.array([[_mix(float(v)) for v in row] for row in _ahead(scene)], dtype=np.uint8)
-    ahead = Image.fromarray(heat).resize((ahead_width, diagram_height), Image.Resampling.NEAREST)
-    image.paste(ahead, (80 + diagram_width, top))
+    image.paste(_panel(scene, panel_width, diagram_height), (80 + diagram_width, top))
     for line, (name, cells_of_action, legal) in enumerate(_action_table(scene)):
         y = top + diagram_height + 16 + 18 * line
         ink = _TEXT if legal and line else _FAINT
@@ -97,6 +101,16 @@ def rgb_array(scene: Scene) -> NDArray[np.uint8]:
             position = (220 + 150 * column, y)
             draw.text(position, text, _MARK if best else ink, _font(12), anchor="ra")
     return np.asarray(image)
+
+
+def _panel(scene: Scene, width: int, height: int) -> Image.Image:
+    """The chain's own drawing of its last state; without one the tokens ahead as a heat map."""
+    chain = scene.task.chain
+    if hasattr(chain, "drawing"):
+        state = scene.task.chain_state(scene.states[-1])
+        return Image.fromarray(chain.drawing(state, width))
+    heat = np.array([[_mix(float(v)) for v in row] for row in _ahead(scene)], dtype=np.uint8)
+    return Image.fromarray(heat).resize((width, height), Image.Resampling.NEAREST)
 
 
 class Window:

@@ -311,21 +311,23 @@ class Steer(Generic[C]):
         """
         xp = array_namespace(self.remaining(state))
         actions = len(self.action_names)
-        # Rows with fewer decisions left come out right too: what they cannot do counts as action 0.
-        levels = max(1, int(xp.max(self._decisions_left(state))))
-        sequences = actions**levels
-        if sequences > ENUMERATION_LIMIT:
+        levels_ahead = xp.clip(self._decisions_left(state), 0, None)
+        most = int(xp.max(levels_ahead))
+        if actions**most > ENUMERATION_LIMIT:
             raise ValueError(
-                f"exact action values would enumerate {actions}**{levels} sequences of decisions; "
+                f"exact action values would enumerate {actions}**{most} sequences of decisions; "
                 f"the limit is {ENUMERATION_LIMIT}: take fewer decisions"
             )
-        batch = self.remaining(state).shape[0]
-        chunk = max(1, ENUMERATION_LIMIT // sequences)
-        values = [
-            self._enumerate(map_state(lambda a, i=i: a[i : i + chunk], state), levels)
-            for i in range(0, batch, chunk)
-        ]
-        return xp.concat(values, axis=0)
+        rows, values = [], []
+        # Rows with the same number of decisions left together, each enumerated no further.
+        for levels in range(most + 1):
+            (these,) = xp.nonzero(levels_ahead == levels)
+            chunk = max(1, ENUMERATION_LIMIT // actions**levels)
+            for first in range(0, these.shape[0], chunk):
+                part = these[first : first + chunk]
+                rows.append(part)
+                values.append(self._enumerate(map_state(lambda a, i=part: a[i], state), levels))
+        return xp.concat(values, axis=0)[xp.argsort(xp.concat(rows, axis=0))]
 
     def _enumerate(self, state: C, levels: int) -> Array:
         xp = array_namespace(self.remaining(state))
@@ -339,7 +341,10 @@ class Steer(Generic[C]):
             leaves = self.step(leaves, xp.tile(choice, (batch,))).state
         for _ in range(int(xp.max(self.remaining(leaves)))):
             leaves = self.chain.advance(leaves)
-        values = xp.reshape(self.chain.payoff(leaves), (-1, actions))
+        values = self.chain.payoff(leaves)
+        if levels == 0:  # whatever is done counts as action 0
+            values = xp.repeat(values, actions, axis=0)
+        values = xp.reshape(values, (-1, actions))
         for _ in range(levels - 1):
             values = xp.reshape(xp.max(values, axis=1), (-1, actions))
         return xp.where(ended[:, None], xp.zeros_like(values), values)

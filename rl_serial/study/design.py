@@ -53,6 +53,8 @@ METRICS = (
     "value/horizon",
 )
 """What every finished run logs beside the accuracies; the last two if the agent has values."""
+COLLISION_HORIZON = "value/collision_horizon"
+"""What runs log too whose chain counts collisions."""
 ACCURACY = re.compile(r"value/accuracy/remaining_(\d+)")
 SEARCHED = re.compile(r"search/(true|learned)/score(?:/(one_ply|\d+))?")
 """What a run logs at its end whose ``evaluation.simulations`` ask for searches.
@@ -529,6 +531,14 @@ def _check_metric(metric: str, run: PlannedRun, where: str) -> None:
     accuracy = ACCURACY.fullmatch(metric)
     if searched := SEARCHED.fullmatch(metric):
         _check_searched(searched, run, where)
+    elif metric == COLLISION_HORIZON:
+        chain = EnvConfig.model_validate(run.config["env"]).task().chain
+        if not hasattr(chain, "causal_collisions"):
+            raise UserError(
+                f"{where}: {metric!r} is never logged by {type(chain).__name__}, "
+                "which has no collisions"
+            )
+        return
     elif not accuracy and metric not in METRICS:
         raise UserError(
             f"{where}: {metric!r} is never logged; there are {', '.join(METRICS)}, "

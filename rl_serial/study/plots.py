@@ -38,6 +38,7 @@ _LABELS = {
     "eval/return": "return",
     "value/rmse": "value RMSE",
     "value/horizon": "horizon of the value (steps)",
+    "value/collision_horizon": "collision horizon (collisions)",
     "search/true/score": "score with search on top",
     "search/learned/score": "score with search in learned dynamics",
 }

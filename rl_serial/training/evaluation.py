@@ -21,6 +21,8 @@ RIGHT = 0.9
 """Share of right decisions that counts as deciding rightly (serial horizon)."""
 CLOSE = 0.5
 """Error below which a value counts as right; the payoffs of a chain lie 1 or more apart."""
+LEAST_LABELLED = 64
+"""States with a number of collisions that make an accuracy."""
 TIE = 1e-6
 """Action values this close count as equal."""
 
@@ -41,6 +43,11 @@ class Evaluation:
     serial_reach: float
     value_rmse: float  # of state values against V*, at all remaining steps; NaN without values
     value_horizon: float  # as serial_horizon, of values less than CLOSE from V*; NaN without values
+    # [most collisions + 1]: accuracy by collisions until the end; empty for chains without them
+    collision_accuracy: NDArray[np.float64]
+    collision_horizon: (
+        float  # largest c with RIGHT decisions at every count <= c, or -1; NaN without
+    )
 
 
 def play(agent: Agent, task: Task[Any], seeds: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -82,6 +89,15 @@ def serial_horizon(accuracy: NDArray[np.float64]) -> int:
         elif not np.isnan(value):
             break
     return horizon
+
+
+def collision_horizon(accuracy: NDArray[np.float64]) -> float:
+    """Largest c such that the accuracy is at least 0.9 at every number of collisions <= c.
+
+    -1 if it is less without a collision. ``accuracy`` [C] is by 0, 1, … collisions, NaN where no
+    state counts; NaN if it is empty.
+    """
+    return float(serial_horizon(accuracy) - 1) if accuracy.size else float("nan")
 
 
 def serial_reach(accuracy: NDArray[np.float64], expected: NDArray[np.float64]) -> float:
@@ -138,6 +154,7 @@ class Evaluator:
         self.counted = (self.legal & ~self.right).any(axis=1)
         # [serial_depth, num_actions]: how often each action would be right.
         self.right_shares = self._by_remaining(self.right)
+        self.collisions = self._count_collisions()
 
     def score(self, agent: Agent) -> tuple[float, float, tuple[float, float]]:
         """An agent's mean return, its score and the score's 95 % interval over instances."""
@@ -151,7 +168,9 @@ class Evaluator:
         judgement = agent.judge(self.states)
         choices = decide(judgement, self.legal)
         chosen = choices[:, None] == np.arange(self.right.shape[1])
-        accuracy = self._by_remaining((self.right & chosen).any(axis=1, keepdims=True))[:, 0]
+        hits = (self.right & chosen).any(axis=1)
+        accuracy = self._by_remaining(hits[:, None])[:, 0]
+        by_collisions = self._by_collisions(hits)
         expected = (self._by_remaining(chosen) * self.right_shares).sum(axis=1)
         rmse = horizon = float("nan")
         if judgement.values is not None:
@@ -173,7 +192,33 @@ class Evaluator:
             serial_reach=serial_reach(accuracy, expected),
             value_rmse=rmse,
             value_horizon=float(horizon),
+            collision_accuracy=by_collisions,
+            collision_horizon=collision_horizon(by_collisions),
         )
+
+    def _count_collisions(self) -> NDArray[np.int64] | None:
+        """[B] of each state that counts, where the chain has them; -1 of states that do not.
+
+        States too close to call would measure the time step of the simulation.
+        """
+        chain: Any = self.task.chain
+        if not hasattr(chain, "causal_collisions"):
+            return None
+        states = self.task.chain_state(self.states)
+        counted = self.counted & ~chain.too_close(states)
+        collisions: NDArray[np.int64] = np.where(counted, chain.causal_collisions(states), -1)
+        return collisions
+
+    def _by_collisions(self, hits: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """[C] share of ``hits`` [B] by number of collisions; NaN for fewer than LEAST_LABELLED."""
+        if self.collisions is None:
+            return np.zeros(0)
+        counted = self.collisions >= 0
+        states = np.bincount(self.collisions[counted])
+        right = np.bincount(self.collisions[counted], weights=hits[counted])
+        shares = np.full(states.shape, np.nan)
+        np.divide(right, states, out=shares, where=states >= LEAST_LABELLED)
+        return shares
 
     def _by_remaining(self, values: NDArray[np.bool_]) -> NDArray[np.float64]:
         """[serial_depth, columns]: shares of true ``values`` among the states that count."""

@@ -24,6 +24,7 @@ from rl_serial.training.evaluation import Evaluation
 from rl_serial.training.files import write_text
 
 ACCURACY = "value/accuracy/remaining_"
+COLLISIONS = "value/accuracy/collisions_"
 
 
 def metrics_of(evaluation: Evaluation) -> dict[str, float]:
@@ -38,6 +39,9 @@ def metrics_of(evaluation: Evaluation) -> dict[str, float]:
     }
     for remaining, accuracy in enumerate(evaluation.accuracy, start=1):
         metrics[f"{ACCURACY}{remaining}"] = float(accuracy)
+    metrics["value/collision_horizon"] = evaluation.collision_horizon
+    for collisions, accuracy in enumerate(evaluation.collision_accuracy):
+        metrics[f"{COLLISIONS}{collisions}"] = float(accuracy)
     return {tag: value for tag, value in metrics.items() if not np.isnan(value)}
 
 

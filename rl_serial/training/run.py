@@ -43,6 +43,7 @@ from rl_serial.config import (
     read_yaml,
     write_yaml,
 )
+from rl_serial.envs.chains import many_body
 from rl_serial.envs.registry import ENV_IDS
 from rl_serial.envs.tasks import Task, num_actions
 from rl_serial.errors import RunError, UserError
@@ -101,8 +102,9 @@ class Trainer(Protocol):
 
 
 def use_threads(count: int) -> None:
-    """Let torch and the compiled search work with ``count`` threads in this process."""
+    """Let torch, the compiled search and MuJoCo work with ``count`` threads in this process."""
     torch.set_num_threads(count)
+    many_body.use_threads(count)
     os.environ["NUMBA_NUM_THREADS"] = str(count)
 
 
@@ -466,7 +468,7 @@ def searcher_of(
         simulations,
         algorithm or own.algorithm,
         own.max_depth,
-        tensors_on(device),
+        tensors_on(device, task),
     )
 
 

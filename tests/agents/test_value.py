@@ -216,3 +216,20 @@ def test_rules_on_torch_give_the_same_targets() -> None:
                 monte_carlo_targets(task, ours, policy, seeds),
                 monte_carlo_targets(task, theirs, policy, torch.as_tensor(seeds)).numpy(),
             )
+
+
+def test_rules_of_numpy_only_chains_stay_numpy_while_the_network_is_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The meta device stands for a GPU: it takes tensors only, and the chain NumPy arrays only."""
+    pytest.importorskip("mujoco")
+    monkeypatch.setattr(torch.fx.experimental._config, "meta_nonzero_assume_all_nonzero", True)
+    meta = torch.device("meta")
+    config = ValueAgentConfig(kind="value", updates=10, batch_size=8)
+    task = make_task("ManyBody", "Bet", serial_depth=2)
+    trunk = build_trunk(kind="residual", layout=task.layout, depth=2, width=8)
+    trainer = ValueTrainer(task, config, Network(trunk, 2).to(meta), seed=0, device=meta)
+    trainer._update()
+    assert trainer.step == 1
+    with pytest.raises(ValueError, match="ManyBody runs on NumPy arrays, not on torch's"):
+        task.initial(torch.arange(2))

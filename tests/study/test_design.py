@@ -249,6 +249,10 @@ BAD_STUDIES: dict[str, tuple[Data, str]] = {
     "no seeds": ({"seeds": 0}, r"seeds: at least one, not 0"),
     "seed twice": ({"seeds": [1, 1]}, r"seeds: the same seed twice"),
     "metric never logged": ({"metric": "eval/horizon"}, r"metric: 'eval/horizon' is never logged"),
+    "collisions where there are none": (
+        {"metric": "value/collision_horizon"},
+        r"metric: 'value/collision_horizon' is never logged by \w+, which has no collisions",
+    ),
     "accuracy behind the end": (
         {"metric": "value/accuracy/remaining_4"},
         r"metric: 'value/accuracy/remaining_4' is never logged at serial depth 3",

@@ -12,11 +12,13 @@ from rl_serial.agents.baselines import OptimalAgent, RandomAgent
 from rl_serial.envs import ENV_IDS, task_of
 from rl_serial.training.evaluation import (
     Evaluator,
+    collision_horizon,
     play,
     score_with_interval,
     serial_horizon,
     serial_reach,
 )
+from rl_serial.training.monitoring import metrics_of
 
 NAN = float("nan")
 
@@ -34,6 +36,60 @@ NAN = float("nan")
 )
 def test_serial_horizon_by_hand(accuracy: list[float], horizon: int) -> None:
     assert serial_horizon(np.array(accuracy)) == horizon
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "horizon"),
+    [
+        ([1.0, 0.95, 0.9, 0.8, 1.0], 2),
+        ([0.89, 1.0], -1),  # not even without a collision
+        ([1.0], 0),
+        ([1.0, 0.9, NAN], 1),  # too few with two
+    ],
+)
+def test_collision_horizon_by_hand(accuracy: list[float], horizon: int) -> None:
+    assert collision_horizon(np.array(accuracy)) == horizon
+
+
+def test_chains_without_collisions_have_no_collision_horizon() -> None:
+    task = task_of("rl_serial/CircuitBet-v0", serial_depth=2)
+    evaluation = Evaluator(task, instances=64, per_remaining=8)(OptimalAgent(task))
+    assert np.isnan(evaluation.collision_horizon)
+    assert not any("collision" in tag for tag in metrics_of(evaluation))
+
+
+class _RightUpToTwoCollisions:
+    """Has the exact values, and takes their negatives where more than two collisions lie ahead."""
+
+    preference = "action value"
+
+    def __init__(self, task: Any) -> None:
+        self.task = task
+
+    def judge(self, state: Any) -> Judgement:
+        values = self.task.action_values(state)
+        many = self.task.chain.causal_collisions(self.task.chain_state(state)) > 2
+        return Judgement(np.where(many[:, None], -values, values), None)
+
+
+def test_an_agent_that_is_right_up_to_two_collisions_has_collision_horizon_two() -> None:
+    pytest.importorskip("mujoco")
+    task = task_of("rl_serial/ManyBodyBet-v0")
+    evaluator = Evaluator(task, instances=64, per_remaining=128)
+    evaluation = evaluator(_RightUpToTwoCollisions(task))
+    accuracy = evaluation.collision_accuracy
+    np.testing.assert_array_equal(accuracy[:3], 1)
+    np.testing.assert_array_equal(accuracy[3:][~np.isnan(accuracy[3:])], 0)
+    assert not np.isnan(accuracy[3:6]).any()
+    assert evaluation.collision_horizon == 2
+    metrics = metrics_of(evaluation)
+    assert metrics["value/collision_horizon"] == 2
+    assert metrics["value/accuracy/collisions_3"] == 0
+    # States too close to call are left out: half the time step would decide them otherwise.
+    states = task.chain_state(evaluator.states)
+    assert evaluator.collisions is not None
+    np.testing.assert_array_equal(evaluator.collisions == -1, task.chain.too_close(states))
+    assert (evaluator.collisions == -1).any()
 
 
 def test_serial_reach_by_hand() -> None:
@@ -68,8 +124,11 @@ def test_score_interval_covers_in_19_of_20() -> None:
 @pytest.mark.parametrize("id_", ENV_IDS)
 @pytest.mark.parametrize("options", [{}, {"serial_depth": 3}])
 def test_optimal_scores_one_and_random_zero(id_: str, options: dict[str, Any]) -> None:
+    if ENV_IDS[id_][0].extra and options:
+        pytest.skip("one length is enough of what takes half a minute to simulate")
     task = task_of(id_, **options)
-    evaluator = Evaluator(task, instances=2048, per_remaining=64)
+    instances = 512 if ENV_IDS[id_][0].extra else 2048
+    evaluator = Evaluator(task, instances=instances, per_remaining=64)
     optimal = evaluator(OptimalAgent(task))
     assert optimal.score == 1.0
     assert optimal.score_interval == (1.0, 1.0)
@@ -79,7 +138,7 @@ def test_optimal_scores_one_and_random_zero(id_: str, options: dict[str, Any]) -
     assert optimal.value_horizon == task.chain.serial_depth
     random = evaluator(RandomAgent(task, seed=12345))
     low, high = random.score_interval
-    # Eight environments and two options: 95 % intervals would fail now and then, 99.9 % do not.
+    # Some environments and two options: 95 % intervals would fail now and then, 99.9 % do not.
     margin = (3.3 / 1.96 - 1) * (high - low) / 2
     assert low - margin < 0 < high + margin
     # Cohen's kappa of blind play has mean 0 and a standard error below 1.2 / sqrt(64) a step.
