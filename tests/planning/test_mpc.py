@@ -130,11 +130,13 @@ class TestByHand:
         assert found.std.tolist() == [[[0.2]]]
 
     def test_ties_go_to_the_earlier_sample(self) -> None:
-        settings = CEM(samples=4, iterations=1, elites=2, momentum=0.0, mean_sample=False, std=1)
-        found = cem(
-            lambda _, actions: np.zeros(actions.shape[:2]),
-            None, [[[0.0]]], [-9], [9], settings, given([1, 3, -5, -7]),
-        )  # fmt: skip
+        settings = CEM(samples=200, iterations=1, elites=2, momentum=0.0, mean_sample=False, std=1)
+        noise = np.r_[1, 3, np.full(198, -5)]
+
+        def constant(_: Any, actions: Any) -> Any:
+            return np.zeros(actions.shape[:2])
+
+        found = cem(constant, None, [[[0.0]]], [-9], [9], settings, given(noise))
         assert found.plan.tolist() == [[[2.0]]]
 
     def test_mppi_averages_by_exponentials(self) -> None:
