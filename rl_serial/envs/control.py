@@ -210,6 +210,8 @@ class ControlSimulator:
         self._signature = int(mujoco.mjtState.mjSTATE_FULLPHYSICS.value)
         self._size = int(mujoco.mj_stateSize(self._model, self._signature))
         self.frame_skip = int(task.frame_skip)
+        self.num_positions = int(self._model.nq)
+        self.num_joints = int(self._model.nq + self._model.nv)
         self.low, self.high = (np.asarray(b, float) for b in self._model.actuator_ctrlrange.T)
         self._data = [mujoco.MjData(self._model) for _ in range(threads)]
         self._pool = mujoco.rollout.Rollout(nthread=threads if threads > 1 else 0)
@@ -244,7 +246,7 @@ class ControlSimulator:
 
     def joints(self, state: ControlState) -> Floats:
         """[B, nq + nv]: positions and velocities."""
-        numbers: Floats = state.physics[:, 1 : 1 + self._model.nq + self._model.nv]
+        numbers: Floats = state.physics[:, 1 : 1 + self.num_joints]
         return numbers
 
     def rollout(self, state: ControlState, actions: Floats) -> Rollouts:
@@ -265,7 +267,7 @@ class ControlSimulator:
             initial_warmstart=np.repeat(state.warmstart, num, axis=0),
         )
         path = np.concatenate([start[:, None], after], axis=1)
-        joints = path[..., 1 : 1 + nq + self._model.nv]
+        joints = path[..., 1 : 1 + self.num_joints]
         ends = joints[:, skip::skip]
         seen = ends[..., :nq]
         if self._seen_apart:
