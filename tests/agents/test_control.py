@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -493,6 +494,16 @@ class TestErrors:
             pytest.raises(ValueError, match=f"{seed} is no seed for evaluation: .* 1048575"),
         ):
             agent.evaluate([seed])
+
+
+def test_the_pages_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    page = Path(__file__).parents[2] / "docs/control.md"
+    code = page.read_text().split("```python\n")[2].split("```")[0]
+    names: dict[str, Any] = {}
+    exec(code, names)
+    # Random play earns about −43; idling −8 to −20 (seeds 0 and 1).
+    assert all(-14 < episode.total < 0 for episode in names["episodes"])
+    assert "critical_path=36" in capsys.readouterr().out
 
 
 def test_value_network_takes_any_leading_shape() -> None:
