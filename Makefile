@@ -41,7 +41,7 @@ learning: setup
 study-chaos: setup
 	$(BIN)/pytest -m chaos
 
-# Against mctx under JAX, in an environment of its own; a few minutes.
+# Against mctx under JAX and pytorch-mppi, in an environment of its own; a few minutes.
 peers: $(PEERS)
 	.venv-peers/bin/python -m pytest -m peers tests/planning
 

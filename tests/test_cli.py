@@ -281,7 +281,7 @@ def test_bad_training_request_is_a_short_error(
         (["evaluate", "nowhere"], "nowhere: no run here"),
         (["watch", "nowhere"], "nowhere: no run here"),
         (["envs", "--certify", "rl_serial/X-v0"], "rl_serial/X-v0: no such environment"),
-        (["bench", "nothing"], "bench nothing: no such benchmark; there are envs"),
+        (["bench", "nothing"], "bench nothing: no such benchmark; there are control, envs"),
         (["train", "nowhere.yaml"], "nowhere.yaml: No such file"),
     ],
 )
