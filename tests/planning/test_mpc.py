@@ -549,7 +549,9 @@ class TestErrors:
         with pytest.raises(ValueError, match=message):
             settings(**options)
 
-    @pytest.mark.parametrize("settings", [CEM(samples=4, elites=2), MPPI(samples=4)], ids=str)
+    @pytest.mark.parametrize(
+        "settings", [CEM(samples=4, elites=2), MPPI(samples=4)], ids=["cem", "mppi"]
+    )
     @pytest.mark.parametrize(
         ("change", "message"),
         [
@@ -578,7 +580,7 @@ class TestErrors:
                 "every rollout of problem 0 failed",
             ),
         ],
-        ids=str,
+        ids=lambda value: next(iter(value)) if isinstance(value, dict) else value,
     )
     def test_calls(self, settings: Any, change: dict[str, Any], message: str) -> None:
         call: dict[str, Any] = {
