@@ -130,7 +130,8 @@ class StudyFolder:
             raise UserError(f"{destination}: is the study's own folder; publish to another")
         published = destination / self.results.name
         if published.exists():
-            strange = {r["id"] for r in read_table(published)} - {r.id for r in self.read_plan()}
+            there = {record["id"] for record in read_table(published, texts=("id",))}
+            strange = there - {run.id for run in self.read_plan()}
             if strange:
                 raise UserError(
                     f"{destination}: holds results of another study: {len(strange)} of its rows "

@@ -143,7 +143,8 @@ def test_publishing_spares_what_another_study_has_published(
 ) -> None:
     folder, there = StudyFolder(finished), tmp_path / "there"
     there.mkdir()
-    (there / "results.csv").write_text("id,status\nffffffffffff,done\n")
+    mine = folder.read_plan()[0].id
+    (there / "results.csv").write_text(f"id,status\n{mine},done\n12345678901e,done\n")
     with pytest.raises(UserError, match="there: holds results of another study: 1 of its rows"):
         folder.publish(there)
     assert [file.name for file in there.iterdir()] == ["results.csv"]
