@@ -29,7 +29,7 @@ from rl_serial.agents.dynamics import (
     TrueDynamics,
     dynamics_loss,
 )
-from rl_serial.agents.value import apply_network
+from rl_serial.agents.value import FUSED_ON, apply_network
 from rl_serial.config import SearchAgentConfig
 from rl_serial.envs.chain import Array, array_namespace, is_numpy_only, map_state
 from rl_serial.envs.random import fold_in
@@ -347,7 +347,7 @@ class SearchTrainer:
             [parameter for network in self.networks.values() for parameter in network.parameters()],
             config.learning_rate,
             weight_decay=config.weight_decay,
-            fused=True,
+            fused=device.type in FUSED_ON,
         )
         self.generator = np.random.default_rng(seed)
         self.replay: Episodes | None = None
