@@ -21,7 +21,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 # A small study: the value of a word in s5 and in its parallel twin z5, and what search adds to it; what
 # is finished is not repeated.
 demo: setup
-	$(BIN)/rl-serial study run configs/study/demo.yaml --out $(DEMO)
+	$(BIN)/rl-serial study run configs/study/demo.yaml --out $(DEMO) > /dev/null
 	@$(BIN)/rl-serial study report $(DEMO)
 
 test: setup
