@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -94,17 +95,19 @@ def exact_table(task: Any, state: Any) -> dict[bytes, np.ndarray]:  # type: igno
     return table
 
 
+def exact_values(task: Any, state: Any) -> Callable[[np.ndarray], np.ndarray]:  # type: ignore[type-arg]
+    """From observations to exact action values, for everything that can follow ``state``."""
+    table = exact_table(task, state)
+    ended = np.zeros(len(task.action_names), dtype=np.float32)
+    return lambda observations: np.stack([table.get(row.tobytes(), ended) for row in observations])
+
+
 @pytest.mark.parametrize("policy", ["optimal", "greedy"])
 @pytest.mark.parametrize("name", ["bet", "steer"])
 def test_exact_values_are_the_fixed_point_of_td0(name: str, policy: str) -> None:
     task = TASKS[name]
     state = task.initial(SEEDS[:20])
-    table = exact_table(task, state)
-    zeros = np.zeros(len(task.action_names), dtype=np.float32)
-
-    def values(observations: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
-        return np.stack([table.get(row.tobytes(), zeros) for row in observations])
-
+    values = exact_values(task, state)
     targets = td0_targets(task, state, policy, values)
     np.testing.assert_allclose(targets, task.action_values(state), atol=1e-6)
 
@@ -156,12 +159,7 @@ def test_greedy_monte_carlo_targets_are_returns_of_the_values_own_play() -> None
 def test_greedy_on_exact_values_is_optimal_play(name: str) -> None:
     task = TASKS[name]
     state = task.initial(SEEDS[:20])
-    table = exact_table(task, state)
-    zeros = np.zeros(len(task.action_names), dtype=np.float32)
-
-    def values(observations: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
-        return np.stack([table.get(row.tobytes(), zeros) for row in observations])
-
+    values = exact_values(task, state)
     targets = monte_carlo_targets(task, state, "greedy", SEEDS[:20], values)
     np.testing.assert_allclose(targets, task.action_values(state), atol=1e-6)
 
