@@ -64,9 +64,13 @@ AGGREGATES: dict[str, Statistic] = {"iqm": iqm, "mean": mean, "median": median}
 
 def resampled(stratum: Array, generator: np.random.Generator, resamples: int = RESAMPLES) -> Array:
     """[resamples, n]: the n scores of a stratum drawn with replacement."""
-    places = generator.integers(0, stratum.size, size=(resamples, stratum.size))
-    drawn: Array = stratum[places]
+    drawn: Array = stratum[_draws(stratum.size, generator, resamples)]
     return drawn
+
+
+def _draws(size: int, generator: np.random.Generator, resamples: int) -> NDArray[np.int64]:
+    """[resamples, size]: which scores of a stratum are drawn."""
+    return generator.integers(0, size, size=(resamples, size))
 
 
 def aggregate(
@@ -268,13 +272,13 @@ def _slopes(
     drawn, runs = [], []
     for stratum, values in zip(strata, scores, strict=True):
         if stratum.runs is None or stratum.runs not in seeds:
-            places_drawn = generator.integers(0, values.size, size=(resamples, values.size))
+            chosen = _draws(values.size, generator, resamples)
             runs.append(values)
             if stratum.runs is not None:
-                seeds[stratum.runs] = places_drawn
+                seeds[stratum.runs] = chosen
         else:
-            places_drawn = seeds[stratum.runs]
-        drawn.append(values[places_drawn])
+            chosen = seeds[stratum.runs]
+        drawn.append(values[chosen])
     slopes = np.concatenate(drawn, axis=1) @ centred / spread
     return float(centred @ np.concatenate(scores)) / spread, slopes, runs
 
