@@ -21,8 +21,9 @@ import numpy as np
 
 from rl_serial.agents.value import monte_carlo_targets, visited_states
 from rl_serial.envs import make_task
-from rl_serial.envs.chains.many_body import RADIUS, ManyBody, use_threads
+from rl_serial.envs.chains.many_body import RADIUS, ManyBody
 from rl_serial.envs.random import evaluation_seeds, fold_in
+from rl_serial.envs.simulation import use_threads
 from rl_serial.tables import markdown_table
 
 DEPTHS = (8, 12, 16, 32, 64)

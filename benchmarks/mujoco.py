@@ -26,8 +26,9 @@ import mujoco
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv
 
-from rl_serial.envs.chains.many_body import ManyBody, thread_count, use_threads
+from rl_serial.envs.chains.many_body import ManyBody
 from rl_serial.envs.random import evaluation_seeds
+from rl_serial.envs.simulation import thread_count, use_threads
 from rl_serial.tables import markdown_table
 
 IDS = ("rl_serial/ManyBodySteer-v0", "rl_serial/ManyBodyBet-v0")

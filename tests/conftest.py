@@ -5,11 +5,10 @@ import importlib.util
 import pytest
 import torch
 
-from rl_serial.envs import FAMILIES, Family
-from rl_serial.envs.chains import many_body
+from rl_serial.envs import FAMILIES, Family, simulation
 
 torch.set_num_threads(1)
-many_body.use_threads(1)
+simulation.use_threads(1)
 
 MISSING = {
     name: family.extra

@@ -487,8 +487,8 @@ class SB3Trainer:
         env, vec_env = self.env.env, self.env
         return {
             "state": _arrays_to_tensors(env.state),
-            "seeds": torch.as_tensor(cast(Any, env._seeds).copy()),
-            "episodes": torch.as_tensor(env._episodes.copy()),
+            "seeds": torch.as_tensor(cast(Any, env.instances.seeds).copy()),
+            "episodes": torch.as_tensor(env.instances.episodes.copy()),
             "returns": torch.as_tensor(vec_env._returns.copy()),
             "lengths": torch.as_tensor(vec_env._lengths.copy()),
         }
@@ -497,7 +497,8 @@ class SB3Trainer:
         env, vec_env = self.env.env, self.env
         env.reset(seed=self.seed)
         env.state = _tensors_to_arrays(env.state, state["state"])
-        env._seeds, env._episodes = state["seeds"].numpy(), state["episodes"].numpy()
+        env.instances.seeds = state["seeds"].numpy()
+        env.instances.episodes = state["episodes"].numpy()
         vec_env._returns, vec_env._lengths = state["returns"].numpy(), state["lengths"].numpy()
 
     def _random_state(self) -> dict[str, Any]:

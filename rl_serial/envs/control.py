@@ -20,6 +20,8 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from rl_serial.envs.simulation import load_mujoco
+
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
@@ -199,7 +201,7 @@ class ControlSimulator:
     """
 
     def __init__(self, env: gym.Env[Any, Any], threads: int = 1) -> None:
-        mujoco = _mujoco()
+        mujoco = load_mujoco("the simulator")
         if threads < 1:
             raise ValueError(f"threads is {threads}, must be 1 or more")
         _refuse_wrappers(env)
@@ -388,7 +390,7 @@ def _pair(limits: Any) -> tuple[float, float]:
 
 def _check_arm(task: Any, rules: ReacherRules) -> None:
     """Refuse a model file whose arm is not the planar one of two links."""
-    mujoco = _mujoco()
+    mujoco = load_mujoco("the simulator")
     data = mujoco.MjData(task.model)
     data.qpos[:4] = (0.7, -1.1, 0.05, -0.03)
     mujoco.mj_kinematics(task.model, data)
@@ -407,16 +409,6 @@ def _refuse_wrappers(env: gym.Env[Any, Any]) -> None:
                 "simulator would not know: leave it out"
             )
         wrapped = wrapped.env
-
-
-def _mujoco() -> Any:
-    """The module, with its rollouts."""
-    try:
-        import mujoco
-        import mujoco.rollout
-    except ImportError as error:
-        raise _missing("the simulator", error) from error
-    return mujoco
 
 
 def _missing(what: str, error: ImportError) -> gym.error.DependencyNotInstalled:

@@ -12,6 +12,14 @@ from numpy.typing import NDArray
 
 from rl_serial.envs import rendering
 from rl_serial.envs.chain import map_state
+from rl_serial.envs.episodes import (
+    InstanceSeeds,
+    autoreset_mode_of,
+    put,
+    refuse_step_of_ended,
+    rows_to_reset,
+    stream,
+)
 from rl_serial.envs.random import fold_in
 from rl_serial.envs.registry import make_task
 from rl_serial.envs.tasks import Task, num_actions
@@ -80,7 +88,7 @@ class SerialEnv(gymnasium.Env[Observation, np.int64]):
         """
         super().reset(seed=seed)
         if seed is not None or self._seed is None:
-            self._seed = _stream(seed if seed is not None else self.np_random.integers(2**31))
+            self._seed = stream(seed if seed is not None else self.np_random.integers(2**31))
             self._episode = 0
         instance = (options or {}).get("instance")
         if instance is None:
@@ -194,14 +202,14 @@ class SerialVectorEnv(VectorEnv[Observation, NDArray[np.int64], Any]):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.render_mode = render_mode
-        self.autoreset_mode = _autoreset_mode(autoreset_mode)
+        self.autoreset_mode = autoreset_mode_of(autoreset_mode)
         self.metadata = {
             "render_modes": list(RENDER_MODES[:2]),
             "render_fps": rendering.FRAMES_PER_SECOND,
             "autoreset_mode": self.autoreset_mode,
         }
         self.state: Any = None
-        self._seeds: NDArray[np.int64] | None = None
+        self.instances = InstanceSeeds(num_envs)
         self._ended = np.zeros(num_envs, dtype=np.bool_)
 
     def reset(
@@ -219,18 +227,10 @@ class SerialVectorEnv(VectorEnv[Observation, NDArray[np.int64], Any]):
         Raises:
             ValueError: a mask that is not of this shape, or given before the first reset.
         """
-        mask = (options or {}).get("reset_mask")
-        if mask is None:
-            rows = np.arange(self.num_envs)
-        else:
-            mask = np.asarray(mask)
-            if mask.shape != (self.num_envs,) or mask.dtype != np.bool_ or self._seeds is None:
-                raise ValueError(
-                    f"options.reset_mask: must be [num_envs={self.num_envs}] bool, "
-                    "and come after a first reset of all"
-                )
-            rows = np.flatnonzero(mask)
-        self._seed_rows(seed, rows)
+        rows = rows_to_reset(options, self.num_envs, self.instances.drawn)
+        if isinstance(seed, int | np.integer):
+            self._np_random, self._np_random_seed = gymnasium.utils.seeding.np_random(int(seed))
+        self.instances.reseed(seed, rows, lambda: self.np_random)
         self._start_episodes(rows)
         return self.task.observe(self.state), {}
 
@@ -253,11 +253,8 @@ class SerialVectorEnv(VectorEnv[Observation, NDArray[np.int64], Any]):
                 f"actions hold {actions.min()} to {actions.max()}, outside {_named(self.task)}"
             )
         begins = np.flatnonzero(self._ended)  # empty except under NEXT_STEP
-        if self.autoreset_mode is AutoresetMode.DISABLED and begins.size:
-            raise ValueError(
-                f"environments {begins.tolist()} have ended: "
-                'reset them with options={"reset_mask": ...} before the next step'
-            )
+        if self.autoreset_mode is AutoresetMode.DISABLED:
+            refuse_step_of_ended(begins)
         transition = self.task.step(self.state, actions.astype(np.int64))
         self.state = transition.state
         rewards = transition.reward.astype(np.float64)
@@ -294,34 +291,14 @@ class SerialVectorEnv(VectorEnv[Observation, NDArray[np.int64], Any]):
         draw = rendering.ansi if self.render_mode == "ansi" else rendering.rgb_array
         return tuple(draw(scene) for scene in self._scenes)
 
-    def _seed_rows(self, seed: int | list[int | None] | None, rows: NDArray[np.int64]) -> None:
-        if isinstance(seed, int | np.integer):
-            self._np_random, self._np_random_seed = gymnasium.utils.seeding.np_random(int(seed))
-        if self._seeds is None:
-            self._seeds = self.np_random.integers(2**31, size=self.num_envs)
-            self._episodes = np.zeros(self.num_envs, dtype=np.int64)
-        if seed is None:
-            return
-        if isinstance(seed, int | np.integer):
-            given: list[int | None] = [int(seed) + row for row in range(self.num_envs)]
-        else:
-            given = list(seed)
-            if len(given) != self.num_envs:
-                raise ValueError(f"seed: {len(given)} seeds for {self.num_envs} environments")
-        for row in rows:
-            if (row_seed := given[row]) is not None:
-                self._seeds[row], self._episodes[row] = _stream(row_seed), 0
-
     def _start_episodes(self, rows: NDArray[np.int64]) -> None:
         """Put the next instance of each of ``rows`` in their places."""
-        assert self._seeds is not None
-        fresh = self.task.initial(fold_in(self._seeds[rows], self._episodes[rows]))
-        self._episodes[rows] += 1
+        fresh = self.task.initial(self.instances.take(rows))
         self._ended[rows] = False
         if rows.size == self.num_envs:
             self.state = fresh
         else:
-            self.state = map_state(lambda old, new: _put(old, rows, new), self.state, fresh)
+            self.state = map_state(lambda old, new: put(old, rows, new), self.state, fresh)
         if self.render_mode is not None:
             if rows.size == self.num_envs:
                 self._scenes = [rendering.Scene(self.task, ())] * self.num_envs
@@ -354,25 +331,6 @@ class SerialVectorEnv(VectorEnv[Observation, NDArray[np.int64], Any]):
         return map_state(lambda array: array[row : row + 1], self.state)
 
 
-def _stream(seed: int | np.int64) -> int:
-    """A seed of any size as the int64 that instances are drawn from."""
-    return int(seed) % 2**63
-
-
-def _autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
-    for member in AutoresetMode:
-        if mode in (member, member.name, member.value):
-            return member
-    names = ", ".join(member.name for member in AutoresetMode)
-    raise ValueError(f"autoreset_mode={mode!r}: must be one of {names}")
-
-
 def _named(task: Task[Any]) -> str:
     names = ", ".join(f"{i} {name}" for i, name in enumerate(task.action_names))
     return f"Discrete({num_actions(task)}): {names}"
-
-
-def _put(old: NDArray[Any], rows: NDArray[np.int64], new: NDArray[Any]) -> NDArray[Any]:
-    merged = old.copy()
-    merged[rows] = new
-    return merged

@@ -13,12 +13,14 @@ from typing import Any, get_type_hints
 
 import gymnasium
 
+from rl_serial.envs import goals
 from rl_serial.envs.chain import Chain
 from rl_serial.envs.chains.cellular_automaton import CellularAutomaton
 from rl_serial.envs.chains.circuit import Circuit
-from rl_serial.envs.chains.many_body import REQUIREMENT, ManyBody
+from rl_serial.envs.chains.many_body import ManyBody
 from rl_serial.envs.chains.permutation_automaton import PermutationAutomaton
 from rl_serial.envs.chains.pointer_chase import PointerChase
+from rl_serial.envs.simulation import REQUIREMENT
 from rl_serial.envs.tasks import Bet, Steer, Task
 
 NAMESPACE = "rl_serial"
@@ -182,7 +184,8 @@ def task_of(env: str, **options: Any) -> Task[Any]:
 
 
 def register() -> None:
-    """Register every family under every task with Gymnasium."""
+    """Register every family under every task, and the goal environments, with Gymnasium."""
+    goals.register()
     for id_, (family, task) in ENV_IDS.items():
         gymnasium.register(
             id_,

@@ -43,7 +43,7 @@ from rl_serial.config import (
     read_yaml,
     write_yaml,
 )
-from rl_serial.envs.chains import many_body
+from rl_serial.envs import simulation
 from rl_serial.envs.registry import ENV_IDS
 from rl_serial.envs.tasks import Task, num_actions
 from rl_serial.errors import RunError, UserError
@@ -104,7 +104,7 @@ class Trainer(Protocol):
 def use_threads(count: int) -> None:
     """Let torch, the compiled search and MuJoCo work with ``count`` threads in this process."""
     torch.set_num_threads(count)
-    many_body.use_threads(count)
+    simulation.use_threads(count)
     os.environ["NUMBA_NUM_THREADS"] = str(count)
 
 

@@ -23,7 +23,7 @@ from scipy.optimize import brentq
 
 from rl_serial.agents.search import tensors_on
 from rl_serial.cli import main
-from rl_serial.envs import certificate, make_task, task_of
+from rl_serial.envs import certificate, make_task, simulation, task_of
 from rl_serial.envs.certificate import CollisionInfluence, influence, influence_by_collisions
 from rl_serial.envs.chain import map_state
 from rl_serial.envs.chains import many_body
@@ -242,10 +242,10 @@ def test_a_trajectory_depends_on_nothing_but_its_state() -> None:
     state = drawn(chain, 48)
     together = to_the_end(chain, state)
     try:
-        many_body.use_threads(3)
+        simulation.use_threads(3)
         threaded = to_the_end(chain, state)
     finally:
-        many_body.use_threads(1)
+        simulation.use_threads(1)
     np.testing.assert_array_equal(threaded.position, together.position)
     np.testing.assert_array_equal(threaded.velocity, together.velocity)
     for row in (0, 17, 47):
@@ -505,7 +505,6 @@ def test_without_mujoco_the_rest_works_and_the_extra_is_named() -> None:
 def test_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     import mujoco
 
-    many_body._mujoco.cache_clear()
     monkeypatch.setattr(mujoco, "__version__", "4.0.0")
     with pytest.raises(gymnasium.error.DependencyNotInstalled, match=r"<3\.12, not 4\.0\.0: pip"):
         ManyBody().initial(np.arange(2))

@@ -18,23 +18,21 @@ import math
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any, ClassVar
 
-import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from rl_serial.envs.chain import TokenLayout, count_down, one_hot, require
 from rl_serial.envs.random import below, random_words
+from rl_serial.envs.simulation import load_mujoco, rollout
 
 CONTACTS = ("elastic", "none")
-REQUIREMENT = "mujoco>=3.10,<3.12"
 
 AREA = 0.25
 """Of the table for each disc, m^2: more discs get a larger table, and meet each other as often."""
@@ -68,7 +66,6 @@ STIFFNESS = (SPEED**2 / 2) / (
 """Of a contact, 1 / (m s)^2: a disc of 1 m/s is brought to rest at DEPTH_AT_UNIT_SPEED."""
 
 _DISC_STEPS = 160_000  # simulated at a time, which bounds the memory of paths
-_ROWS_A_THREAD = 4  # fewer are not worth waking a thread for
 _CELLS = 32  # of the space-time diagram
 _MOST_DISCS = 25
 
@@ -148,7 +145,7 @@ class ManyBody:
                 f"seeds: {type(self).__name__} runs on NumPy arrays, not on "
                 f"{type(seeds).__module__}'s; keep its rules on the CPU"
             )
-        _mujoco()
+        load_mujoco("ManyBody")
         across = math.isqrt(self.discs) + 1
         cells, width = across**2, self.side / across
         words = random_words(seeds, 1 + cells + 3 * self.discs)
@@ -305,7 +302,7 @@ class ManyBody:
         batch, size = position.shape[0], 2 * self.discs
         flat = (position.reshape(batch, size), velocity.reshape(batch, size))
         start = np.concatenate([np.zeros((batch, 1)), *flat], axis=1)
-        states = _rollout(self.model(refine), start, intervals * self._steps() * refine)
+        states = rollout(self.model(refine), start, intervals * self._steps() * refine)
         shape = (batch, -1, self.discs, 2)
         path = states[:, :, 1 : 1 + size].reshape(shape), states[:, :, 1 + size :].reshape(shape)
         # MuJoCo starts a simulation anew that has become unstable: with all centres in a corner.
@@ -334,44 +331,10 @@ class ManyBody:
             yield rows, positions
 
 
-def use_threads(count: int) -> None:
-    """Simulate with ``count`` threads in this process; results do not depend on it."""
-    global _threads
-    _threads = count
-
-
-def thread_count() -> int:
-    """Threads that simulate in this process; unless set, one a processor that it may use."""
-    return _threads
-
-
-_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-_simulating = threading.Lock()
-
-
-@lru_cache(maxsize=1)
-def _mujoco() -> Any:
-    """MuJoCo, of a version that the rules were checked with."""
-    try:
-        import mujoco
-        import mujoco.rollout
-    except ImportError as error:
-        raise _dependency("which is not installed") from error
-    if not (3, 10) <= tuple(int(part) for part in mujoco.__version__.split(".")[:2]) < (3, 12):
-        raise _dependency(f"not {mujoco.__version__}")
-    return mujoco
-
-
-def _dependency(but: str) -> gymnasium.error.DependencyNotInstalled:
-    return gymnasium.error.DependencyNotInstalled(
-        f"ManyBody needs {REQUIREMENT}, {but}: pip install 'rl_serial[mujoco]'"
-    )
-
-
 @lru_cache(maxsize=32)
 def _model(discs: int, contacts: str, time_step: float) -> Any:
     """Spheres on two slide joints each; the walls are the joints' limits."""
-    mujoco = _mujoco()
+    mujoco = load_mujoco("ManyBody")
     side = math.sqrt(AREA * discs)
     spec = mujoco.MjSpec()
     spec.modelname = "many_body"
@@ -408,28 +371,6 @@ def _model(discs: int, contacts: str, time_step: float) -> Any:
             rgba=[*(np.array(_MARKED if disc == 0 else _DISC) / 255), 1],
         )
     return spec.compile()
-
-
-def _rollout(model: Any, start: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
-    """States [B, steps, 1 + nq + nv] after each step from ``start`` [B, 1 + nq + nv]."""
-    threads = min(_threads, start.shape[0] // _ROWS_A_THREAD)
-    threads = 0 if threads < 2 else threads
-    with _simulating:
-        pool, data = _pool(os.getpid(), threads), _data(model, max(1, threads))
-        states: NDArray[np.float64] = pool.rollout(model, data, start, nstep=steps)[0]
-    return states
-
-
-@cache
-def _pool(process: int, threads: int) -> Any:
-    """MuJoCo's pool of threads of a process: those of the one it was forked from are not there."""
-    return _mujoco().rollout.Rollout(nthread=threads)
-
-
-@lru_cache(maxsize=32)
-def _data(model: Any, threads: int) -> list[Any]:
-    """What each thread simulates a model in; nothing of it outlasts a simulation."""
-    return [_mujoco().MjData(model) for _ in range(threads)]
 
 
 _FELT, _SHADED, _EDGE = (244, 244, 241), (214, 226, 240), (140, 140, 140)
@@ -482,7 +423,7 @@ def _has_gl() -> bool:
 @lru_cache(maxsize=8)
 def _renderer(discs: int, side: int) -> Callable[[ManyBodyState], NDArray[np.uint8]]:
     """Draws the first table of a batch with MuJoCo, from above."""
-    mujoco = _mujoco()
+    mujoco = load_mujoco("ManyBody")
     spec = mujoco.MjSpec()
     spec.visual.global_.offwidth = spec.visual.global_.offheight = side
     spec.visual.headlight.ambient = [0.45] * 3

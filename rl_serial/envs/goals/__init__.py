@@ -1,0 +1,27 @@
+"""Goal-reaching environments: the package's Reach and Push, arms, and how to make any of them.
+
+Nothing here imports MuJoCo or Gymnasium-Robotics before an environment is made.
+"""
+
+from rl_serial.envs.goals.arms import ArmGoalEnv
+from rl_serial.envs.goals.making import (
+    GOAL_ENVIRONMENTS,
+    goal_environments,
+    make_goal_vec,
+    register,
+    success_of,
+)
+from rl_serial.envs.goals.table import GoalEnv, GoalVectorEnv, Table, TableState
+
+__all__ = [
+    "GOAL_ENVIRONMENTS",
+    "ArmGoalEnv",
+    "GoalEnv",
+    "GoalVectorEnv",
+    "Table",
+    "TableState",
+    "goal_environments",
+    "make_goal_vec",
+    "register",
+    "success_of",
+]

@@ -1,0 +1,522 @@
+"""Reach and Push: a disc on a table is brought to a goal, or pushes a puck there.
+
+MuJoCo simulates all environments of a batch at once on its thread pool (extra ``mujoco``). The
+pusher is a disc under a force of two components; in Push there is a puck beside it, which slides
+against its damping and is moved by contact alone. Contacts have no friction; the walls are the
+limits of the joints (docs/goals.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from rl_serial.envs.chain import map_state, require
+from rl_serial.envs.episodes import (
+    InstanceSeeds,
+    autoreset_mode_of,
+    put,
+    refuse_step_of_ended,
+    rows_to_reset,
+)
+from rl_serial.envs.random import random_words
+from rl_serial.envs.simulation import load_mujoco, rollout
+
+TASKS = ("Reach", "Push")
+
+RADIUS = 0.1
+"""Of pusher and puck, m."""
+PUSHER_MASS, PUSHER_DAMPING = 1.0, 4.0
+"""kg; N s/m."""
+PUCK_MASS, PUCK_DAMPING = 0.5, 4.0
+"""kg; N s/m."""
+FORCE = 4.0
+"""Of an action component of 1, N."""
+SPEED = FORCE / PUSHER_DAMPING
+"""That a component of 1 leads to, m/s."""
+TIME_STEP, SUBSTEPS = 0.0125, 4
+"""Of the simulation, s; time steps of an action."""
+MARGIN = 4 * RADIUS
+"""Of puck's start and goal from the walls, m: the pusher has room behind the puck."""
+
+_OBSERVED = 2.0  # observations lie well within ± this; contacts may exceed 1 a little
+_CONTACT = [2 * TIME_STEP, 1.0]  # time constant and damping ratio: the stiffest that is stable
+
+GoalObservation = dict[str, NDArray[np.float32]]
+RENDER_MODES = ("rgb_array",)
+FRAMES_PER_SECOND = round(1 / (TIME_STEP * SUBSTEPS))
+
+
+@dataclass(frozen=True)
+class TableState:
+    """A batch of tables."""
+
+    physics: NDArray[np.float64]  # [B, 1 + nq + nv] time, positions, velocities: pusher, puck
+    goal: NDArray[np.float32]  # [B, 2] m
+    remaining: NDArray[np.int64]  # [B] actions until the episode is cut off
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rules of Reach and Push, pure and batched.
+
+    Places are metres from the middle of the table, x to the right and y up.
+
+    Args:
+        task: Reach or Push.
+        episode_steps: actions after which an episode is cut off, 1 to 100000.
+        distance_threshold: within which of its goal the pusher or puck is at it, m; above 0, at
+            most a quarter of the side.
+        side: of the table, m; 1.2 to 10. The pusher takes about 20 actions a metre.
+
+    Raises:
+        ValueError: an option outside its range.
+    """
+
+    task: str
+    episode_steps: int = 100
+    distance_threshold: float = 0.1
+    side: float = 2.0
+
+    def __post_init__(self) -> None:
+        require(self.task in TASKS, "task", self.task, f"one of {', '.join(TASKS)}")
+        for name, kinds in (
+            ("episode_steps", int | np.integer),
+            ("distance_threshold", int | float | np.number),
+            ("side", int | float | np.number),
+        ):
+            value = getattr(self, name)
+            number = isinstance(value, kinds) and not isinstance(value, bool)
+            require(number, name, value, "int" if name == "episode_steps" else "a number")
+        require(
+            1 <= self.episode_steps <= 100_000, "episode_steps", self.episode_steps, "1 to 100000"
+        )
+        require(1.2 <= self.side <= 10, "side", self.side, "1.2 to 10 (metres)")
+        require(
+            0 < self.distance_threshold <= self.side / 4,
+            "distance_threshold",
+            self.distance_threshold,
+            f"above 0 and at most a quarter of the side, {self.side / 4}",
+        )
+
+    @property
+    def discs(self) -> int:
+        """On the table: the pusher, and in Push the puck."""
+        return 1 + (self.task == "Push")
+
+    @property
+    def observation_space(self) -> gymnasium.spaces.Dict:
+        """See :meth:`observe`."""
+        box, half = gymnasium.spaces.Box, self.side / 2
+        return gymnasium.spaces.Dict(
+            {
+                "observation": box(-_OBSERVED, _OBSERVED, (4 * self.discs,), np.float32),
+                "achieved_goal": box(-half, half, (2,), np.float32),
+                "desired_goal": box(-half, half, (2,), np.float32),
+            }
+        )
+
+    @property
+    def action_space(self) -> gymnasium.spaces.Box:
+        """The force on the pusher along x and y, in units of FORCE."""
+        return gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
+
+    def initial(self, seeds: NDArray[np.int64]) -> TableState:
+        """Everything at rest; a pure function of each of ``seeds`` [B].
+
+        Goal and pusher are uniform over what the pusher can reach, puck and goal of Push over what
+        is ``MARGIN`` from the walls. A pusher that would lie on the puck starts half a table to the
+        side.
+        """
+        unit = random_words(seeds, 6).reshape(-1, 3, 2) / 2.0**32
+        reach = self.side - 2 * RADIUS
+        pusher = (unit[:, 0] - 0.5) * reach
+        places = [pusher]
+        goal_range = reach
+        if self.task == "Push":
+            goal_range = self.side - 2 * MARGIN
+            puck = (unit[:, 2] - 0.5) * goal_range
+            on_puck = ((pusher - puck) ** 2).sum(axis=1) < (2.1 * RADIUS) ** 2
+            aside = pusher[:, 0] - np.copysign(reach / 2, pusher[:, 0])
+            pusher[:, 0] = np.where(on_puck, aside, pusher[:, 0])
+            places.append(puck)
+        time, rest = np.zeros((len(seeds), 1)), np.zeros((len(seeds), 2 * self.discs))
+        return TableState(
+            physics=np.concatenate([time, *places, rest], axis=1),
+            goal=((unit[:, 1] - 0.5) * goal_range).astype(np.float32),
+            remaining=np.full(len(seeds), self.episode_steps, dtype=np.int64),
+        )
+
+    def step(self, state: TableState, action: NDArray[np.float64]) -> TableState:
+        """Simulate an action [B, 2] in [-1, 1]; what an environment does depends on its row."""
+        physics = rollout(self.model(), state.physics, SUBSTEPS, action)[:, -1]
+        return replace(state, physics=physics, remaining=state.remaining - 1)
+
+    def places(self, state: TableState) -> NDArray[np.float64]:
+        """[B, discs, 2] m: pusher, then puck."""
+        return state.physics[:, 1 : 1 + 2 * self.discs].reshape(-1, self.discs, 2)
+
+    def observe(self, state: TableState) -> GoalObservation:
+        """Observation [B, 4 * discs], achieved_goal [B, 2] and desired_goal [B, 2].
+
+        The observation is the places over half the side, then the velocities over SPEED, of pusher
+        and puck; goals are places in m. The goal is not in the observation.
+        """
+        scale = np.repeat([self.side / 2, SPEED], 2 * self.discs)
+        seen = np.clip(state.physics[:, 1:] / scale, -_OBSERVED, _OBSERVED)
+        return {
+            "observation": seen.astype(np.float32),
+            "achieved_goal": self.places(state)[:, -1].astype(np.float32),
+            "desired_goal": state.goal.copy(),
+        }
+
+    def at_goal(
+        self, achieved_goal: NDArray[np.floating[Any]], desired_goal: NDArray[np.floating[Any]]
+    ) -> NDArray[np.bool_]:
+        """[...] bool: whether two goals [..., 2] are within ``distance_threshold``."""
+        gap = np.asarray(achieved_goal, np.float64) - np.asarray(desired_goal, np.float64)
+        near: NDArray[np.bool_] = np.linalg.norm(gap, axis=-1) <= self.distance_threshold
+        return near
+
+    def compute_reward(
+        self,
+        achieved_goal: NDArray[np.floating[Any]],
+        desired_goal: NDArray[np.floating[Any]],
+        info: Any,
+    ) -> Any:
+        """1.0 where ``achieved_goal`` [..., 2] is at ``desired_goal`` [..., 2], else 0.0: [...].
+
+        ``info`` is not looked at; it is there for Stable-Baselines3's HerReplayBuffer.
+        """
+        return self.at_goal(achieved_goal, desired_goal).astype(np.float64)[()]
+
+    def model(self) -> Any:
+        """The compiled ``mujoco.MjModel``: x and y of the pusher, then of the puck."""
+        return _model(self.discs, float(self.side))
+
+
+@lru_cache(maxsize=32)
+def _model(discs: int, side: float) -> Any:
+    """Spheres on two slide joints each, in a plane; the walls are the joints' limits."""
+    mujoco = load_mujoco("Reach and Push")
+    spec = mujoco.MjSpec()
+    spec.modelname = "table"
+    spec.option.timestep = TIME_STEP
+    spec.option.gravity = [0, 0, 0]
+    spec.option.integrator = mujoco.mjtIntegrator.mjINT_EULER
+    # Without a warm start a step depends on nothing but its state.
+    spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_WARMSTART
+    bodies = (("pusher", PUSHER_MASS, PUSHER_DAMPING), ("puck", PUCK_MASS, PUCK_DAMPING))
+    for name, mass, damping in bodies[:discs]:
+        body = spec.worldbody.add_body(name=name)
+        for along, axis in (("x", [1, 0, 0]), ("y", [0, 1, 0])):
+            body.add_joint(
+                name=f"{name}_{along}",
+                type=mujoco.mjtJoint.mjJNT_SLIDE,
+                axis=axis,
+                damping=damping,
+                limited=mujoco.mjtLimited.mjLIMITED_TRUE,
+                range=[RADIUS - side / 2, side / 2 - RADIUS],
+                solref_limit=_CONTACT,
+            )
+        body.add_geom(
+            name=name,
+            type=mujoco.mjtGeom.mjGEOM_SPHERE,
+            size=[RADIUS, 0, 0],
+            mass=mass,
+            condim=1,  # no friction
+            solref=_CONTACT,
+        )
+    for along in ("x", "y"):
+        actuator = spec.add_actuator(
+            name=f"force_{along}",
+            target=f"pusher_{along}",
+            trntype=mujoco.mjtTrn.mjTRN_JOINT,
+            ctrllimited=mujoco.mjtLimited.mjLIMITED_TRUE,
+            ctrlrange=[-1, 1],
+        )
+        actuator.gainprm[0] = FORCE
+    return spec.compile()
+
+
+class GoalEnv(gymnasium.Env[GoalObservation, NDArray[np.float32]]):
+    """One episode of Reach or Push at a time: a batch of one of :class:`GoalVectorEnv`.
+
+    ``reset(seed=s)`` plays the first instance of seed s, every further ``reset()`` the next. It
+    never terminates, and is truncated after ``episode_steps``. The reward is 1 at the goal and else
+    0, and so is ``info["is_success"]``. Actions outside the box are clipped, as Gymnasium's MuJoCo
+    environments do.
+
+    Args:
+        task: Reach or Push.
+        render_mode: None or rgb_array.
+        options: those of :class:`Table`.
+
+    Raises:
+        ValueError: an option or render mode that does not exist or is out of range.
+        gymnasium.error.DependencyNotInstalled: MuJoCo is missing.
+    """
+
+    metadata = {  # noqa: RUF012
+        "render_modes": list(RENDER_MODES),
+        "render_fps": FRAMES_PER_SECOND,
+    }
+
+    def __init__(self, *, task: str, render_mode: str | None = None, **options: Any) -> None:
+        self.rules = _rules(task, render_mode, options)
+        self.observation_space = self.rules.observation_space
+        self.action_space = self.rules.action_space
+        self.render_mode = render_mode
+        self.instances = InstanceSeeds(1)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[GoalObservation, dict[str, Any]]:
+        """The first observation (see :meth:`Table.observe`, without its B) of the next episode."""
+        super().reset(seed=seed)
+        row = np.zeros(1, dtype=np.int64)
+        self.instances.reseed(seed, row, lambda: self.np_random)
+        self.state = self.rules.initial(self.instances.take(row))
+        observation = self._observation()
+        return observation, {"is_success": self._success(observation)}
+
+    def step(
+        self, action: NDArray[np.float32]
+    ) -> tuple[GoalObservation, float, bool, bool, dict[str, Any]]:
+        """Push with the force ``action`` [2].
+
+        Raises:
+            ValueError: an action of another shape, or that is not finite.
+        """
+        self.state = self.rules.step(self.state, _clipped(np.asarray(action)[None], 1))
+        observation = self._observation()
+        success = self._success(observation)
+        truncated = bool(self.state.remaining[0] <= 0)
+        return observation, float(success), False, truncated, {"is_success": success}
+
+    def compute_reward(
+        self,
+        achieved_goal: NDArray[np.floating[Any]],
+        desired_goal: NDArray[np.floating[Any]],
+        info: Any,
+    ) -> Any:
+        """As :meth:`Table.compute_reward`."""
+        return self.rules.compute_reward(achieved_goal, desired_goal, info)
+
+    def render(self) -> Any:
+        """A picture [height, width, 3] uint8."""
+        if self.render_mode is None:
+            gymnasium.logger.warn("render() needs a render_mode: gym.make(id, render_mode=...)")
+            return None
+        return drawing(self.rules, self.state, 0)
+
+    def _observation(self) -> GoalObservation:
+        return {key: value[0] for key, value in self.rules.observe(self.state).items()}
+
+    def _success(self, observation: GoalObservation) -> bool:
+        return bool(self.rules.at_goal(observation["achieved_goal"], observation["desired_goal"]))
+
+
+class GoalVectorEnv(VectorEnv[GoalObservation, NDArray[np.float32], Any]):
+    """A batch of episodes of Reach or Push, simulated together.
+
+    With ``reset(seed=s)`` environment i plays the instances of seed s + i: the same episodes as
+    :class:`GoalEnv` with that seed, to the bit, whatever the batch and the threads
+    (:func:`rl_serial.envs.simulation.use_threads`).
+
+    Args:
+        num_envs: episodes side by side.
+        task: Reach or Push.
+        autoreset_mode: SAME_STEP (``final_obs`` and ``final_info`` in the info), NEXT_STEP or
+            DISABLED, as a member of Gymnasium's AutoresetMode, its name or its value.
+        render_mode: None or rgb_array.
+        options: those of :class:`Table`.
+
+    Raises:
+        ValueError: an option or mode that does not exist or is out of range.
+        gymnasium.error.DependencyNotInstalled: MuJoCo is missing.
+    """
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        task: str,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
+        render_mode: str | None = None,
+        **options: Any,
+    ) -> None:
+        if num_envs < 1:
+            raise ValueError(f"num_envs={num_envs!r}: must be at least 1")
+        self.num_envs = num_envs
+        self.rules = _rules(task, render_mode, options)
+        self.single_observation_space = self.rules.observation_space
+        self.single_action_space = self.rules.action_space
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.render_mode = render_mode
+        self.autoreset_mode = autoreset_mode_of(autoreset_mode)
+        self.metadata = {
+            "render_modes": list(RENDER_MODES),
+            "render_fps": FRAMES_PER_SECOND,
+            "autoreset_mode": self.autoreset_mode,
+        }
+        self.state: Any = None
+        self.instances = InstanceSeeds(num_envs)
+        self._ended = np.zeros(num_envs, dtype=np.bool_)
+
+    def reset(
+        self,
+        *,
+        seed: int | list[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[GoalObservation, dict[str, Any]]:
+        """The first observations (see :meth:`Table.observe`).
+
+        Args:
+            seed: environment i plays the instances of seed + i, or of the i-th seed of a list.
+            options: {"reset_mask": [num_envs] bool} resets only those environments.
+
+        Raises:
+            ValueError: a mask that is not of this shape, or given before the first reset.
+        """
+        rows = rows_to_reset(options, self.num_envs, self.instances.drawn)
+        if isinstance(seed, int | np.integer):
+            self._np_random, self._np_random_seed = gymnasium.utils.seeding.np_random(int(seed))
+        self.instances.reseed(seed, rows, lambda: self.np_random)
+        self._start_episodes(rows)
+        observations = self.rules.observe(self.state)
+        return observations, self._info(self._successes(observations))
+
+    def step(
+        self, actions: NDArray[np.float32]
+    ) -> tuple[
+        GoalObservation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]
+    ]:
+        """Push with the forces ``actions`` [num_envs, 2], clipped to [-1, 1].
+
+        Raises:
+            ValueError: actions of another shape, or that are not finite; in DISABLED mode an
+                environment that has ended.
+        """
+        clipped = _clipped(np.asarray(actions), self.num_envs)
+        begins = np.flatnonzero(self._ended)  # empty except under NEXT_STEP
+        if self.autoreset_mode is AutoresetMode.DISABLED:
+            refuse_step_of_ended(begins)
+        self.state = self.rules.step(self.state, clipped)
+        truncated = self.state.remaining <= 0
+        if begins.size:
+            self._start_episodes(begins)
+            truncated[begins] = False
+        observations = self.rules.observe(self.state)
+        successes = self._successes(observations)
+        rewards = successes.astype(np.float64)
+        rewards[begins] = 0.0
+        infos: dict[str, Any] = {}
+        ends = np.flatnonzero(truncated)
+        if self.autoreset_mode is not AutoresetMode.SAME_STEP:
+            self._ended = truncated.copy()
+        elif ends.size:
+            # What Gymnasium's SAME_STEP mode tells of episodes that end in this step.
+            final_info = self._info(successes & truncated, truncated)
+            infos = {"final_obs": _only(observations, truncated), "_final_obs": truncated.copy()}
+            infos |= {"final_info": final_info, "_final_info": truncated.copy()}
+            self._start_episodes(ends)
+            observations = self.rules.observe(self.state)
+            successes = self._successes(observations)
+        infos |= self._info(successes)
+        return observations, rewards, np.zeros_like(truncated), truncated, infos
+
+    def compute_reward(
+        self,
+        achieved_goal: NDArray[np.floating[Any]],
+        desired_goal: NDArray[np.floating[Any]],
+        info: Any,
+    ) -> Any:
+        """As :meth:`Table.compute_reward`."""
+        return self.rules.compute_reward(achieved_goal, desired_goal, info)
+
+    def render(self) -> tuple[Any, ...] | None:
+        """A picture [height, width, 3] uint8 for each environment."""
+        if self.render_mode is None:
+            return None
+        return tuple(drawing(self.rules, self.state, row) for row in range(self.num_envs))
+
+    def _start_episodes(self, rows: NDArray[np.int64]) -> None:
+        """Put the next instance of each of ``rows`` in their places."""
+        fresh = self.rules.initial(self.instances.take(rows))
+        self._ended[rows] = False
+        if rows.size == self.num_envs:
+            self.state = fresh
+        else:
+            self.state = map_state(lambda old, new: put(old, rows, new), self.state, fresh)
+
+    def _successes(self, observations: GoalObservation) -> NDArray[np.bool_]:
+        return self.rules.at_goal(observations["achieved_goal"], observations["desired_goal"])
+
+    def _info(
+        self, successes: NDArray[np.bool_], present: NDArray[np.bool_] | None = None
+    ) -> dict[str, Any]:
+        mask = np.ones(self.num_envs, dtype=np.bool_) if present is None else present.copy()
+        return {"is_success": successes, "_is_success": mask}
+
+
+def _only(observations: GoalObservation, rows: NDArray[np.bool_]) -> GoalObservation:
+    """The observations of ``rows`` [B] bool, zeros elsewhere."""
+    return {key: np.where(rows[:, None], value, 0) for key, value in observations.items()}
+
+
+def _rules(task: str, render_mode: str | None, options: dict[str, Any]) -> Table:
+    if render_mode is not None and render_mode not in RENDER_MODES:
+        raise ValueError(f"render_mode={render_mode!r}: must be one of {', '.join(RENDER_MODES)}")
+    known = [name for name in Table.__dataclass_fields__ if name != "task"]
+    for name in options:
+        if name not in known:
+            raise ValueError(f"{name}: {task} has no such option; there are {', '.join(known)}")
+    rules = Table(task, **options)
+    rules.model()
+    return rules
+
+
+def _clipped(actions: NDArray[Any], num_envs: int) -> NDArray[np.float64]:
+    if actions.shape != (num_envs, 2) or actions.dtype.kind not in "fiu":
+        raise ValueError(
+            f"actions: must be [num_envs={num_envs}, 2] numbers, "
+            f"not {list(actions.shape)} {actions.dtype}"
+        )
+    if not np.isfinite(actions).all():
+        raise ValueError("actions: must be finite")
+    return np.clip(actions.astype(np.float64), -1, 1)
+
+
+_SIDE = 320  # of a picture, pixels
+_FELT, _EDGE = (244, 244, 241), (140, 140, 140)
+_PUSHER, _PUCK, _GOAL = (43, 65, 98), (196, 106, 46), (60, 140, 80)
+
+
+def drawing(rules: Table, state: TableState, row: int) -> NDArray[np.uint8]:
+    """[320, 320, 3]: a table from above; the ring is ``distance_threshold`` around the goal."""
+    size = 2 * _SIDE  # drawn at twice the size for smooth edges
+    scale = size / rules.side
+    image = Image.new("RGB", (size, size), _FELT)
+    draw = ImageDraw.Draw(image)
+
+    def box(place: NDArray[Any], radius: float) -> list[float]:
+        x, y = rules.side / 2 + place[0], rules.side / 2 - place[1]
+        corners = (x - radius, y - radius, x + radius, y + radius)
+        return [float(corner) * scale for corner in corners]
+
+    for place, ink in zip(rules.places(state)[row], (_PUSHER, _PUCK), strict=False):
+        draw.ellipse(box(place, RADIUS), fill=ink)
+    draw.ellipse(box(state.goal[row], rules.distance_threshold), outline=_GOAL, width=6)
+    draw.ellipse(box(state.goal[row], 0.015 * rules.side / 2), fill=_GOAL)
+    draw.rectangle((0, 0, size - 1, size - 1), outline=_EDGE, width=4)
+    return np.asarray(image.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS))
