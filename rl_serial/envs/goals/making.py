@@ -5,13 +5,16 @@ from __future__ import annotations
 import difflib
 import importlib
 import warnings
+from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import gymnasium
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
 from numpy.typing import NDArray
+
+T = TypeVar("T")
 
 GOAL_KEYS = ("observation", "achieved_goal", "desired_goal")
 
@@ -56,7 +59,7 @@ def goal_environments() -> list[str]:
     Of the latter the newest version of each; those that need the retired mujoco-py are left out.
     """
     newest: dict[str, int] = {}
-    if _register_robotics():
+    if _register_robotics() is None:
         for spec in gymnasium.registry.values():
             retired = "MujocoPy" in str(spec.entry_point)
             if spec.id.startswith(ROBOTICS) and not retired and spec.version is not None:
@@ -90,20 +93,19 @@ def make_goal_vec(
         ValueError: an unknown id, a package that is missing (the message names the extra), an
             environment that has no goals or other actions than a Box, an option that it does not
             take, or ``processes`` out of range.
-        gymnasium.error.DependencyNotInstalled: MuJoCo is missing, or not of a version that works.
     """
     if num_envs < 1:
         raise ValueError(f"num_envs={num_envs!r}: must be at least 1")
     spec = _spec(env_id)
-    if env_id.startswith(MAZES):
+    if spec.name.startswith(MAZES):
         options = _MAZE_OPTIONS | options
-    if spec.vector_entry_point is not None:
+    if spec.namespace == "rl_serial" and spec.vector_entry_point is not None:
         if processes != 1:
             raise ValueError(f"processes={processes!r}: {env_id} runs in one process, on threads")
-        mode = gymnasium.VectorizeMode.VECTOR_ENTRY_POINT
-        env = _made(env_id, gymnasium.make_vec, env_id, num_envs, mode, **options)
+        native = partial(gymnasium.make_vec, env_id, num_envs, "vector_entry_point", **options)
+        env = _made(env_id, native)
         _check_spaces(env_id, env, env.single_observation_space, env.single_action_space)
-        return cast(VectorEnv[Any, Any, Any], env)
+        return env
     if processes not in (1, num_envs):
         raise ValueError(
             f"processes={processes!r}: must be 1 or num_envs={num_envs}, a process for each "
@@ -111,7 +113,6 @@ def make_goal_vec(
         )
     single = partial(_single, env_id, options)
     probe = _made(env_id, single)
-    _check_spaces(env_id, probe, probe.observation_space, probe.action_space)
     vector: VectorEnv[Any, Any, Any]
     if processes > 1:
         vector = AsyncVectorEnv([single] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
@@ -172,64 +173,61 @@ class _GoalVec(VectorWrapper[Any, Any, Any, Any, Any]):
         self._probe.close()
 
 
-class _Single(gymnasium.ObservationWrapper[Any, Any, Any]):
-    """A goal environment whose observations are float32."""
+class _Float32(gymnasium.ObservationWrapper[Any, Any, Any]):
+    """A goal environment whose observations are float32, and are those of GOAL_KEYS only."""
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
         super().__init__(env)
-        spaces = env.observation_space
-        if isinstance(spaces, gymnasium.spaces.Dict):
-            boxes = {key: spaces[key] for key in GOAL_KEYS if key in spaces.keys()}
-            self.observation_space = gymnasium.spaces.Dict(
-                {
-                    key: gymnasium.spaces.Box(
-                        np.asarray(box.low, np.float32), np.asarray(box.high, np.float32)
-                    )
-                    for key, box in boxes.items()
-                    if isinstance(box, gymnasium.spaces.Box)
-                }
-            )
+        spaces: Any = env.observation_space
+        self.observation_space = gymnasium.spaces.Dict(
+            {
+                key: gymnasium.spaces.Box(
+                    spaces[key].low.astype(np.float32), spaces[key].high.astype(np.float32)
+                )
+                for key in GOAL_KEYS
+            }
+        )
 
     def observation(self, observation: Any) -> Any:
-        return {
-            key: np.asarray(observation[key], np.float32)
-            for key in self.observation_space.keys()  # noqa: SIM118
-        }
+        return {key: np.asarray(observation[key], np.float32) for key in GOAL_KEYS}
 
 
 def _single(env_id: str, options: dict[str, Any]) -> gymnasium.Env[Any, Any]:
     """One environment, in whatever process."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if env_id.startswith(ROBOTICS):
-            _register_robotics()
-        return _Single(gymnasium.make(env_id, disable_env_checker=True, **options))
+        warnings.simplefilter("ignore")  # Gymnasium's about ids with a newer version, and the like
+        _spec(env_id)
+        env = gymnasium.make(env_id, disable_env_checker=True, **options)
+    _check_spaces(env_id, env, env.observation_space, env.action_space)
+    return _Float32(env)
 
 
-def _made(env_id: str, make: Any, *args: Any, **options: Any) -> Any:
+def _made(env_id: str, make: Callable[[], T]) -> T:
     try:
-        return make(*args, **options)
-    except TypeError as error:
+        return make()
+    except TypeError as error:  # an option that it does not take
         raise ValueError(f"{env_id}: {error}") from error
+    except gymnasium.error.DependencyNotInstalled as error:
+        raise ValueError(str(error)) from error
 
 
-def _register_robotics() -> bool:
-    """Register Gymnasium-Robotics' environments; whether it is installed."""
+def _register_robotics() -> ImportError | gymnasium.error.DependencyNotInstalled | None:
+    """Register Gymnasium-Robotics' environments, or return why it cannot be imported."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             gymnasium.register_envs(importlib.import_module("gymnasium_robotics"))
-        except ImportError:
-            return False
-    return True
+        except (ImportError, gymnasium.error.DependencyNotInstalled) as error:
+            return error
+    return None
 
 
 def _spec(env_id: str) -> Any:
-    if env_id.startswith(ROBOTICS) and not _register_robotics():
+    if env_id.rpartition(":")[2].startswith(ROBOTICS) and (error := _register_robotics()):
         raise ValueError(
-            f"{env_id} needs gymnasium-robotics, which is not installed: "
+            f"{env_id} needs gymnasium-robotics, which cannot be imported ({error}): "
             "pip install 'rl_serial[robotics]'"
-        )
+        ) from error
     try:
         return gymnasium.spec(env_id)
     except (gymnasium.error.Error, ImportError) as error:
@@ -244,16 +242,16 @@ def _spec(env_id: str) -> Any:
 
 
 def _check_spaces(env_id: str, env: Any, observations: Any, actions: Any) -> None:
-    wrong = None
-    if not isinstance(observations, gymnasium.spaces.Dict) or any(
-        key not in observations.spaces for key in GOAL_KEYS
-    ):
-        wrong = (
-            f"is no goal environment: its observations must be a Dict of Boxes "
-            f"{', '.join(GOAL_KEYS)}"
-        )
-    elif not isinstance(actions, gymnasium.spaces.Box):
-        wrong = f"has the actions {actions}; they must be a Box"
-    if wrong:
-        env.close()
-        raise ValueError(f"{env_id} {wrong}")
+    box = gymnasium.spaces.Box
+    goals = isinstance(observations, gymnasium.spaces.Dict) and all(
+        isinstance(observations.spaces.get(key), box) for key in GOAL_KEYS
+    )
+    if goals and isinstance(actions, box):
+        return
+    env.close()
+    if goals:
+        raise ValueError(f"{env_id} has the actions {actions}; they must be a Box")
+    raise ValueError(
+        f"{env_id} is no goal environment: its observations must be a Dict of the Boxes "
+        f"{', '.join(GOAL_KEYS)}, and are {type(observations).__name__}"
+    )

@@ -50,7 +50,8 @@ MARGIN = 4 * RADIUS
 _OBSERVED = 2.0  # observations lie well within ± this; contacts may exceed 1 a little
 _CONTACT = [2 * TIME_STEP, 1.0]  # time constant and damping ratio: the stiffest that is stable
 
-GoalObservation = dict[str, NDArray[np.float32]]
+GoalObservation = dict[str, Any]
+"""float32 arrays by observation, achieved_goal and desired_goal."""
 RENDER_MODES = ("rgb_array",)
 FRAMES_PER_SECOND = round(1 / (TIME_STEP * SUBSTEPS))
 
@@ -125,7 +126,7 @@ class Table:
         )
 
     @property
-    def action_space(self) -> gymnasium.spaces.Box:
+    def action_space(self) -> gymnasium.Space[NDArray[np.float32]]:
         """The force on the pusher along x and y, in units of FORCE."""
         return gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
 
