@@ -282,19 +282,14 @@ def _train(options: argparse.Namespace) -> None:
     if options.resume and is_finished(config, folder):
         print(f"{folder}: finished before")
         return
-    evaluation = train(
+    found = train(
         config,
         folder,
         resume=options.resume,
         device=options.device,
         progress=not options.quiet,
     )
-    low, high = evaluation.score_interval
-    print(
-        f"{folder}: score {evaluation.score:.3f} (95 % of instances {low:.3f} to {high:.3f}), "
-        f"serial horizon {evaluation.serial_horizon} of {evaluation.accuracy.size}, "
-        f"serial reach {evaluation.serial_reach:.1f}"
-    )
+    print(f"{folder}: {found.headline()}")
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -333,8 +328,8 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _watch(options: argparse.Namespace) -> None:
     _require_training("watch", options.threads)
     from rl_serial.training.files import write_atomically
-    from rl_serial.training.run import load_run, load_searcher
-    from rl_serial.training.watching import animated_gif, watch_episode
+    from rl_serial.training.run import load_run, load_searcher, subject_of
+    from rl_serial.training.watching import animated_gif
 
     if options.simulations is None:
         _refuse_without_simulations(options, ("dynamics", "algorithm"))
@@ -343,8 +338,7 @@ def _watch(options: argparse.Namespace) -> None:
         config, agent = load_searcher(
             options.run, options.simulations, options.dynamics, options.algorithm, options.device
         )
-    task = config.env.task()
-    moments = watch_episode(agent, task, options.instance, config.evaluation.seed)
+    moments = subject_of(config).watch(agent, options.instance)
     for moment in moments:
         print(moment.text(), end="\n\n")
     file = options.gif or options.run / f"episode_{options.instance}.gif"

@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from rl_serial.envs.chain import has_binary_observations
-from rl_serial.envs.registry import task_of
+from rl_serial.envs.registry import ENV_IDS, task_of
 from rl_serial.envs.tasks import Bet, Task
 from rl_serial.errors import UserError
 
@@ -43,11 +43,11 @@ class EnvConfig(_Model):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options of chain and task that are set."""
+        """The options that are set: of chain and task, or of a goal environment."""
         return dict(self.model_extra or {})
 
     def task(self) -> Task[Any]:
-        """The rules of the environment.
+        """The rules of a chain under a task.
 
         Raises:
             ValueError: an unknown id or option.
@@ -128,6 +128,16 @@ class SB3AgentConfig(_Model):
     arguments: dict[str, Any] = {}
 
 
+class GoalSB3AgentConfig(_Model):
+    """SAC of Stable-Baselines3 on a goal environment, also with hindsight experience replay."""
+
+    kind: Literal["sac", "sac_her"]
+    timesteps: PositiveInt = 1_000_000
+    num_envs: PositiveInt = 8
+    processes: PositiveInt = 1
+    arguments: dict[str, Any] = {}
+
+
 class SearchAgentConfig(_Model):
     """Learning from its own tree search (see :mod:`rl_serial.agents.search`)."""
 
@@ -147,24 +157,48 @@ class SearchAgentConfig(_Model):
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
 
 
+class ContrastiveAgentConfig(_Model):
+    """Contrastive reinforcement learning (see :mod:`rl_serial.agents.contrastive`).
+
+    The defaults are those of Wang et al. 2025 (arXiv 2503.14858) and want a GPU.
+    """
+
+    kind: Literal["contrastive"]
+    timesteps: PositiveInt = 100_000_000
+    num_envs: PositiveInt = 512
+    processes: PositiveInt = 1  # that step the environments, where they are not one simulation
+    unroll: PositiveInt = 62  # steps of every environment between updates
+    updates: PositiveInt = 800  # after each unroll
+    batch_size: Annotated[int, Field(ge=2)] = 512
+    learning_rate: PositiveFloat = 3e-4
+    discount: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    representation: PositiveInt = 64  # numbers in an embedding
+    logsumexp_penalty: Annotated[float, Field(ge=0)] = 0.1
+    target_entropy: float = -0.5  # for each number of an action
+    buffer_size: PositiveInt = 10_000  # newest steps of each environment
+    prefill: PositiveInt = 1000  # steps of each environment before the first update
+
+
 class BaselineConfig(_Model):
     """The agents that bound the score."""
 
     kind: Literal["random", "optimal"]
 
 
-AgentConfig = Annotated[
-    ValueAgentConfig | SB3AgentConfig | SearchAgentConfig | BaselineConfig,
-    Field(discriminator="kind"),
-]
-
+ChainAgentConfig = ValueAgentConfig | SB3AgentConfig | SearchAgentConfig | BaselineConfig
+GoalAgentConfig = ContrastiveAgentConfig | GoalSB3AgentConfig
+AgentConfig = Annotated[ChainAgentConfig | GoalAgentConfig, Field(discriminator="kind")]
 
 AGENT_KINDS: dict[str, type[BaseModel]] = {
     kind: model
-    for model in (ValueAgentConfig, SB3AgentConfig, SearchAgentConfig, BaselineConfig)
+    for model in get_args(ChainAgentConfig | GoalAgentConfig)
     for kind in get_args(model.model_fields["kind"].annotation)
 }
 """The model of each kind of agent."""
+GOAL_KINDS = tuple(
+    kind for kind, model in AGENT_KINDS.items() if model in get_args(GoalAgentConfig)
+)
+"""Kinds of agents that learn to reach goals; the others play on chains."""
 
 
 class EvaluationConfig(_Model):
@@ -179,7 +213,7 @@ class EvaluationConfig(_Model):
 
 NETWORKS = ("network", "policy_network", "model_network")
 """The keys of a run that describe networks."""
-WITH_POLICY = ("ppo", "maskable_ppo", "search")
+WITH_POLICY = ("ppo", "maskable_ppo", "search", "contrastive", "sac", "sac_her")
 """Kinds of agents that have a policy network beside the value network."""
 
 
@@ -215,12 +249,16 @@ def parse_config(
         config = RunConfig.model_validate({"name": default_name} | data)
     except ValidationError as error:
         raise UserError(readable_errors(error, source, _keys_at)) from None
+    _check_networks(config, source)
+    if config.agent.kind in GOAL_KINDS:
+        _check_goal_agent(config, source)
+        return config
     try:
         task = config.env.task()
     except ValueError as error:
         unknown_id = "no such environment" in str(error)
         raise UserError(f"{source}: env.{'id: ' if unknown_id else ''}{error}") from None
-    _check_agent(config, task, source)
+    _check_chain_agent(config, task, source)
     return config
 
 
@@ -286,8 +324,8 @@ def set_key(data: dict[str, Any], path: str, value: Any) -> None:
     data[key] = value
 
 
-def _check_agent(config: RunConfig, task: Task[Any], source: str) -> None:
-    """What the parts of a configuration ask of each other."""
+def _check_networks(config: RunConfig, source: str) -> None:
+    """Which networks an agent has."""
     if isinstance(config.agent, BaselineConfig):
         if config.network is not None:
             raise UserError(f"{source}: network: the agent {config.agent.kind} has no network")
@@ -295,8 +333,6 @@ def _check_agent(config: RunConfig, task: Task[Any], source: str) -> None:
         raise UserError(f"{source}: network: missing; the agent {config.agent.kind} needs one")
     if config.policy_network is not None and config.agent.kind not in WITH_POLICY:
         raise UserError(f"{source}: policy_network: the agent {config.agent.kind} has no policy")
-    if isinstance(config.agent, SearchAgentConfig):
-        _check_search(config.agent, task, source)
     learned = isinstance(config.agent, SearchAgentConfig) and config.agent.dynamics == "learned"
     if learned and config.model_network is None:
         raise UserError(f"{source}: model_network: missing; agent.dynamics learned needs one")
@@ -304,6 +340,30 @@ def _check_agent(config: RunConfig, task: Task[Any], source: str) -> None:
         raise UserError(
             f"{source}: model_network: only agent.kind search with agent.dynamics learned has one"
         )
+
+
+def _check_goal_agent(config: RunConfig, source: str) -> None:
+    """What an agent that reaches goals asks of the rest."""
+    if config.env.id in ENV_IDS:
+        raise UserError(
+            f"{source}: env.id: {config.env.id} is a chain and has no goals; agent.kind "
+            f"{config.agent.kind} takes goal environments, as rl_serial/Reach-v0"
+        )
+    for key in ("network", "policy_network"):
+        network: NetworkConfig | None = getattr(config, key)
+        if network is not None and network.kind != "residual":
+            raise UserError(
+                f"{source}: {key}.kind: {network.kind} reads tokens, which observations of goal "
+                "environments are not; residual does not"
+            )
+    if config.evaluation.simulations:
+        raise UserError(f"{source}: evaluation.simulations: searches are for chains")
+
+
+def _check_chain_agent(config: RunConfig, task: Task[Any], source: str) -> None:
+    """What an agent on a chain asks of the rest."""
+    if isinstance(config.agent, SearchAgentConfig):
+        _check_search(config.agent, task, source)
     if config.evaluation.simulations and config.agent.kind == "random":
         raise UserError(f"{source}: evaluation.simulations: the agent random has no values")
     if isinstance(config.agent, ValueAgentConfig) and config.agent.policy == "optimal":

@@ -88,15 +88,14 @@ def _episode(folder: StudyFolder, row: Row) -> bytes | None:
     file = folder.episodes / f"{row.run.id}.gif"
     if file.exists():
         return file.read_bytes()
-    from rl_serial.training.run import load_run
-    from rl_serial.training.watching import animated_gif, watch_episode
+    from rl_serial.training.run import load_run, subject_of
+    from rl_serial.training.watching import animated_gif
 
     try:
         config, agent = load_run(folder.run(row.run.id), "cpu")
     except UserError:
         return None
-    scenes = watch_episode(agent, config.env.task(), seed=config.evaluation.seed)
-    gif, _ = animated_gif(scenes)
+    gif, _ = animated_gif(subject_of(config).watch(agent))
     folder.episodes.mkdir(exist_ok=True)
     write_atomically(file, lambda stream: stream.write(gif))
     return gif

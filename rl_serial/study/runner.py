@@ -16,7 +16,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from rl_serial.config import NETWORKS, RunConfig, SB3AgentConfig
+from rl_serial.config import NETWORKS, RunConfig
 from rl_serial.errors import RunError, UserError
 from rl_serial.study.design import PlannedRun, Study, blamed
 from rl_serial.study.engines import Engine, Job
@@ -41,7 +41,7 @@ def check_networks(study: Study, source: str, known: Collection[str] = ()) -> No
     runs = [run for run in study.runs if run.id not in known]
     if not runs:
         return
-    from rl_serial.training.run import trunk_settings
+    from rl_serial.training.run import subject_of
 
     seen: set[str] = set()
     for run in runs:
@@ -56,12 +56,7 @@ def check_networks(study: Study, source: str, known: Collection[str] = ()) -> No
             continue
         config = RunConfig.model_validate(run.config)
         try:
-            for key in fresh.keys() - {"agent"}:
-                trunk_settings(config, key, config.env.task())
-            if "agent" in fresh and isinstance(config.agent, SB3AgentConfig):
-                from rl_serial.agents.sb3 import check_arguments
-
-                check_arguments(config.agent, "")
+            subject_of(config).check(fresh.keys())
         except UserError as error:
             raise blamed(error, study.config, run.columns, source) from None
 

@@ -26,6 +26,9 @@ LEAST_LABELLED = 64
 TIE = 1e-6
 """Action values this close count as equal."""
 
+ACCURACY = "value/accuracy/remaining_"
+COLLISIONS = "value/accuracy/collisions_"
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -48,6 +51,41 @@ class Evaluation:
     collision_horizon: (
         float  # largest c with RIGHT decisions at every count <= c, or -1; NaN without
     )
+
+    def metrics(self) -> dict[str, float]:
+        """Scalars under their TensorBoard tags; what was not measured is left out."""
+        metrics = {
+            "eval/return": self.mean_return,
+            "eval/score": self.score,
+            "eval/serial_horizon": float(self.serial_horizon),
+            "eval/serial_reach": self.serial_reach,
+            "value/rmse": self.value_rmse,
+            "value/horizon": self.value_horizon,
+        }
+        for remaining, accuracy in enumerate(self.accuracy, start=1):
+            metrics[f"{ACCURACY}{remaining}"] = float(accuracy)
+        metrics["value/collision_horizon"] = self.collision_horizon
+        for collisions, accuracy in enumerate(self.collision_accuracy):
+            metrics[f"{COLLISIONS}{collisions}"] = float(accuracy)
+        return {tag: value for tag, value in metrics.items() if not np.isnan(value)}
+
+    def final(self) -> dict[str, Any]:
+        """What ``summary.json`` keeps."""
+        return self.metrics() | {
+            "eval/score_interval": list(self.score_interval),
+            "eval/instances": self.instances,
+            "eval/random_return": self.random_return,
+            "eval/optimal_return": self.optimal_return,
+        }
+
+    def headline(self) -> str:
+        """Score, serial horizon and serial reach."""
+        low, high = self.score_interval
+        return (
+            f"score {self.score:.3f} (95 % of instances {low:.3f} to {high:.3f}), "
+            f"serial horizon {self.serial_horizon} of {self.accuracy.size}, "
+            f"serial reach {self.serial_reach:.1f}"
+        )
 
 
 def play(agent: Agent, task: Task[Any], seeds: NDArray[np.int64]) -> NDArray[np.float64]:

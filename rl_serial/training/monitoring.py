@@ -20,29 +20,16 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from rl_serial.training.evaluation import Evaluation
+from rl_serial.training.evaluation import ACCURACY
 from rl_serial.training.files import write_text
 
-ACCURACY = "value/accuracy/remaining_"
-COLLISIONS = "value/accuracy/collisions_"
-
-
-def metrics_of(evaluation: Evaluation) -> dict[str, float]:
-    """An evaluation as scalars under their TensorBoard tags."""
-    metrics = {
-        "eval/return": evaluation.mean_return,
-        "eval/score": evaluation.score,
-        "eval/serial_horizon": float(evaluation.serial_horizon),
-        "eval/serial_reach": evaluation.serial_reach,
-        "value/rmse": evaluation.value_rmse,
-        "value/horizon": evaluation.value_horizon,
-    }
-    for remaining, accuracy in enumerate(evaluation.accuracy, start=1):
-        metrics[f"{ACCURACY}{remaining}"] = float(accuracy)
-    metrics["value/collision_horizon"] = evaluation.collision_horizon
-    for collisions, accuracy in enumerate(evaluation.collision_accuracy):
-        metrics[f"{COLLISIONS}{collisions}"] = float(accuracy)
-    return {tag: value for tag, value in metrics.items() if not np.isnan(value)}
+SHOWN = {
+    "eval/score": "score",
+    "eval/serial_horizon": "horizon",
+    "eval/success": "success",
+    "eval/time_at_goal": "time_at_goal",
+}
+"""What the progress bar shows of an evaluation, and what it calls it."""
 
 
 class MetricsFile:
@@ -105,17 +92,18 @@ class Monitor:
 
     Args:
         folder: the run's.
+        charts: the page of TensorBoard's custom-scalars tab.
         resumed_at: the step of the checkpoint that the run goes on from; TensorBoard drops what
             was logged behind it.
     """
 
-    def __init__(self, folder: Path, resumed_at: int | None = None) -> None:
+    def __init__(self, folder: Path, charts: dict[str, Any], resumed_at: int | None = None) -> None:
         purge = None if resumed_at is None else resumed_at + 1
         self.writer = SummaryWriter(str(folder), purge_step=purge)
         self.metrics = MetricsFile(folder / "metrics.csv")
         self.progress: tqdm[Any] | None = None
         if resumed_at is None:
-            self._write_layout()
+            self.writer.add_custom_scalars(charts)
 
     def start_progress(self, name: str, total: int, step: int) -> None:
         """Show a bar with the score and the time left."""
@@ -142,11 +130,8 @@ class Monitor:
             self.writer.add_figure("value/accuracy", figure, step)
         self.writer.flush()
         if self.progress is not None:
-            self.progress.set_postfix(
-                score=f"{metrics['eval/score']:.2f}",
-                horizon=f"{metrics['eval/serial_horizon']:.0f}",
-                refresh=False,
-            )
+            shown = {name: f"{metrics[tag]:.3g}" for tag, name in SHOWN.items() if tag in metrics}
+            self.progress.set_postfix(shown, refresh=False)
 
     def animation(self, tag: str, gif: bytes, size: tuple[int, int], step: int) -> None:
         """Log an animated GIF of ``size`` (width, height) as an image."""
@@ -166,19 +151,3 @@ class Monitor:
         self.writer.close()
         if self.progress is not None:
             self.progress.close()
-
-    def _write_layout(self) -> None:
-        """The page of TensorBoard's custom-scalars tab."""
-        self.writer.add_custom_scalars(
-            {
-                "serial value function": {
-                    "score and return": ["Multiline", ["eval/score", "eval/return"]],
-                    "serial horizon and reach": [
-                        "Multiline",
-                        ["eval/serial_horizon", "eval/serial_reach"],
-                    ],
-                    "accuracy by remaining steps": ["Multiline", [f"{ACCURACY}.*"]],
-                    "value error": ["Multiline", ["value/rmse", "train/loss"]],
-                }
-            }
-        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from rl_serial.agents.search import SearchAgent, searched
 from rl_serial.envs.random import evaluation_seeds
 from rl_serial.envs.rendering import FRAMES_PER_SECOND, Scene, ansi, rgb_array
 from rl_serial.envs.tasks import Task
+from rl_serial.training.subject import Shown
 from rl_serial.training.trees import TreeNode, beside, draw_tree, tree_lines, tree_of
 
 
@@ -83,7 +85,7 @@ def _own_numbers(agent: Agent, judgement: Judgement) -> dict[str, NDArray[np.flo
     return {label: judgement.preferences[0]}
 
 
-def animated_gif(moments: list[Moment]) -> tuple[bytes, tuple[int, int]]:
+def animated_gif(moments: Sequence[Shown]) -> tuple[bytes, tuple[int, int]]:
     """An episode as an animated GIF, and its size (width, height)."""
     images = [Image.fromarray(moment.picture()) for moment in moments]
     stream = io.BytesIO()

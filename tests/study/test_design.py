@@ -27,7 +27,7 @@ from rl_serial.study.design import (
     write_study,
 )
 from rl_serial.study.runner import check_networks
-from rl_serial.training.run import trunk_settings
+from rl_serial.training.chains import trunk_settings
 
 Data = dict[str, Any]
 CONFIGS = sorted((Path(__file__).parents[2] / "configs/study").glob("*.yaml"))
