@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from rl_serial.config import RunConfig, load_config, parse_config, write_yaml
+from rl_serial.config import GOAL_KINDS, RunConfig, load_config, parse_config, write_yaml
 from rl_serial.errors import UserError
 from rl_serial.networks import Network, build_trunk
 from rl_serial.training.chains import trunk_settings
