@@ -166,9 +166,13 @@ class GoalSubject:
         self.action = actions.shape[0]
 
     def check(self, keys: Collection[str]) -> None:
-        """Refuse networks that cannot be built."""
+        """Refuse networks that cannot be built and arguments that the algorithm has not."""
         for key in set(keys) - {"agent"}:
             self._trunk(key, self.observation + self.action, 1)
+        if "agent" in keys and isinstance(self.agent, GoalSB3AgentConfig):
+            from rl_serial.agents.sb3_goals import check_goal_arguments
+
+            check_goal_arguments(self.agent, self.config.name)
 
     def examiner(self) -> GoalEvaluator:
         """Makes the evaluation environments."""
@@ -178,8 +182,9 @@ class GoalSubject:
     def trainer(self, device: torch.device, log: Log) -> Trainer:
         """The trainer that the configuration describes."""
         torch.manual_seed(self.config.seed)
+        if isinstance(self.agent, GoalSB3AgentConfig):
+            return self._sb3_trainer(self.agent, device, log)
         env = self._make(self.agent.num_envs, self.agent.processes)
-        assert isinstance(self.agent, ContrastiveAgentConfig)
         outputs = self.agent.representation
         critic = Critic(
             *(
@@ -187,13 +192,22 @@ class GoalSubject:
                 for inputs in (self.observation + self.action, self.goal)
             )
         )
-        policy = "network" if self.config.policy_network is None else "policy_network"
-        trunk = self._trunk(policy, self.observation + self.goal, 2 * self.action)
+        trunk = self._trunk(self._policy_key, self.observation + self.goal, 2 * self.action)
         actor = Actor(build_trunk(**trunk), self.action)
         seed = self.config.seed
         return ContrastiveTrainer(
             env, self.agent, critic.to(device), actor.to(device), seed, device, log
         )
+
+    def _sb3_trainer(self, agent: GoalSB3AgentConfig, device: torch.device, log: Log) -> Trainer:
+        from rl_serial.agents.sb3_goals import GoalSB3Trainer, check_goal_arguments
+
+        check_goal_arguments(agent, self.config.name)
+        seen = self.observation + 2 * self.goal  # the achieved goal too
+        critic = self._trunk("network", seen + self.action, 1)
+        policy = self._trunk(self._policy_key, seen, 2 * self.action)
+        env = self._make(agent.num_envs, agent.processes)
+        return GoalSB3Trainer(env, agent, critic, policy, self.config.seed, device, log)
 
     def baseline(self) -> None:
         """Every agent here is trained."""
@@ -237,6 +251,10 @@ class GoalSubject:
             return make_goal_vec(self.config.env.id, num_envs, processes=processes, **options)
         except ValueError as error:
             raise UserError(f"{self.config.name}: env: {error}") from None
+
+    @property
+    def _policy_key(self) -> str:
+        return "network" if self.config.policy_network is None else "policy_network"
 
     def _trunk(self, key: str, inputs: int, outputs: int) -> dict[str, Any]:
         # A trunk's layout has tokens; to the residual one a vector is a vector.
