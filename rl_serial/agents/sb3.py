@@ -183,7 +183,7 @@ def _row(observations: Any, row: int) -> Any:
 
 
 class SerialVecEnv(BatchedVecEnv):
-    """The same of a :class:`SerialVectorEnv`, without processes."""
+    """The same of a :class:`SerialVectorEnv`: no processes, no loop over environments."""
 
     env: SerialVectorEnv
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -53,7 +53,7 @@ _SET_BY_THE_RUN = SET_BY_THE_RUN - {"replay_buffer_kwargs"} | {
     "use_sde_at_warmup",
 }
 _POLICY_KWARGS = ("n_critics", "optimizer_kwargs")
-_REPLAY_KWARGS = {"sac": (), "sac_her": ("n_sampled_goal", "goal_selection_strategy")}
+_REPLAY_KWARGS = ("n_sampled_goal", "goal_selection_strategy")
 
 
 def check_goal_arguments(config: GoalSB3AgentConfig, source: str) -> None:
@@ -63,32 +63,35 @@ def check_goal_arguments(config: GoalSB3AgentConfig, source: str) -> None:
         UserError: an argument that there is not, that the run sets itself, or of a wrong kind; the
             message begins with ``source`` and names the key.
     """
-    arguments = config.arguments
     taken = _SET_BY_THE_RUN | (set() if config.kind == "sac_her" else {"replay_buffer_kwargs"})
-    hold_arguments(arguments, SAC, taken, source)
-    for key, known in (
-        ("policy_kwargs", _POLICY_KWARGS),
-        ("replay_buffer_kwargs", _REPLAY_KWARGS[config.kind]),
-    ):
-        where = f"{source}: agent.arguments.{key}"
-        given = arguments.get(key, {})
-        if not isinstance(given, dict):
-            raise UserError(f"{where}: must be keys with values, not {given!r}")
-        for name in given:
-            if name not in known:
-                raise UserError(
-                    f"{where}.{name}: no such key, or the run sets it; there are {', '.join(known)}"
-                )
-    replay = arguments.get("replay_buffer_kwargs", {})
-    where = f"{source}: agent.arguments.replay_buffer_kwargs"
-    strategy, sampled = replay.get("goal_selection_strategy"), replay.get("n_sampled_goal", 1)
-    if strategy is not None and strategy not in KEY_TO_GOAL_STRATEGY:
+    hold_arguments(config.arguments, SAC, taken, source)
+    where = f"{source}: agent.arguments"
+    _keys_of(config.arguments, "policy_kwargs", _POLICY_KWARGS, where)
+    replay = _keys_of(config.arguments, "replay_buffer_kwargs", _REPLAY_KWARGS, where)
+    where += ".replay_buffer_kwargs"
+    strategy = replay.get("goal_selection_strategy", "future")
+    sampled = replay.get("n_sampled_goal", 4)
+    if strategy not in KEY_TO_GOAL_STRATEGY:
         raise UserError(
             f"{where}.goal_selection_strategy: must be one of {', '.join(KEY_TO_GOAL_STRATEGY)}, "
             f"not {strategy!r}"
         )
     if not isinstance(sampled, int) or isinstance(sampled, bool) or sampled < 1:
         raise UserError(f"{where}.n_sampled_goal: must be an integer of 1 or more, not {sampled!r}")
+
+
+def _keys_of(arguments: dict[str, Any], key: str, known: Sequence[str], where: str) -> Any:
+    """What ``arguments`` hold under ``key``: keys of ``known`` with values, or nothing."""
+    given = arguments.get(key, {})
+    if not isinstance(given, dict):
+        raise UserError(f"{where}.{key}: must be keys with values, not {given!r}")
+    for name in given:
+        if name not in known:
+            raise UserError(
+                f"{where}.{key}.{name}: no such key, or the run sets it; there are "
+                f"{', '.join(known)}"
+            )
+    return given
 
 
 class GoalVecEnv(BatchedVecEnv):
@@ -337,7 +340,7 @@ class GoalSB3Trainer:
             self.model._last_obs = self.env.reset()
 
     def _keep_metrics(self) -> None:
-        """Of the last update; the counters and the rate of the run are left to its log."""
+        """What the last update has logged, but for their number."""
         logged = self.model.logger.name_to_value.items()
         found = {
             tag: float(value)

@@ -246,7 +246,7 @@ def test_a_loss_that_is_not_finite_ends_the_run() -> None:
         (
             "sac_her",
             {"replay_buffer_kwargs": {"goal_selection_strategy": "past"}},
-            r"replay_buffer_kwargs.goal_selection_strategy: must be one of future, final, episode, not 'past'",
+            r"replay_buffer_kwargs.goal_selection_strategy: must be one of future, final, episode",
         ),
         (
             "sac_her",
