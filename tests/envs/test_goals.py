@@ -542,7 +542,9 @@ class TestMaking:
             inner = maze.env.envs[0].unwrapped
             assert (inner.continuing_task, inner.reset_target) == (True, False)
             maze.close()
-        asked: Any = make_goal_vec("PointMaze_UMaze-v3", 1, continuing_task=False)
+        asked: Any = make_goal_vec(
+            "gymnasium_robotics:PointMaze_UMaze-v3", 1, continuing_task=False
+        )
         assert not asked.env.envs[0].unwrapped.continuing_task
         asked.close()
 
