@@ -223,13 +223,16 @@ def _register_robotics() -> ImportError | gymnasium.error.DependencyNotInstalled
 
 
 def _spec(env_id: str) -> Any:
-    if env_id.rpartition(":")[2].startswith(ROBOTICS) and (error := _register_robotics()):
+    module, _, name = env_id.rpartition(":")
+    if name.startswith(ROBOTICS) and (error := _register_robotics()):
         raise ValueError(
             f"{env_id} needs gymnasium-robotics, which cannot be imported ({error}): "
             "pip install 'rl_serial[robotics]'"
         ) from error
     try:
-        return gymnasium.spec(env_id)
+        if module:
+            importlib.import_module(module)
+        return gymnasium.spec(name)
     except (gymnasium.error.Error, ImportError) as error:
         known = goal_environments()
         near = difflib.get_close_matches(env_id, known, n=3)
