@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import io
 import warnings
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -212,8 +214,11 @@ def _made(env_id: str, make: Callable[[], T]) -> T:
 
 
 def _register_robotics() -> ImportError | gymnasium.error.DependencyNotInstalled | None:
-    """Register Gymnasium-Robotics' environments, or return why it cannot be imported."""
-    with warnings.catch_warnings():
+    """Register Gymnasium-Robotics' environments, or return why it cannot be imported.
+
+    What it prints when it is imported is about its Adroit hands, which have no goals.
+    """
+    with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         try:
             gymnasium.register_envs(importlib.import_module("gymnasium_robotics"))
