@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from rl_serial.study.engines import LocalEngine
 from rl_serial.study.findings import judge
 from rl_serial.study.folder import StudyFolder, result_of
 from rl_serial.study.runner import run_study
-from rl_serial.training.evaluation import Evaluation
+from rl_serial.training.monitoring import MetricsFile
 from rl_serial.training.reporting import search_runs
 from rl_serial.training.run import train
 
@@ -21,7 +22,7 @@ CONFIGS = Path(__file__).parents[1] / "configs/train"
 SEEDS = [0, 1, 2]
 
 
-def outcome(name: str, folder: Path, seed: int, *overrides: str) -> Evaluation:
+def outcome(name: str, folder: Path, seed: int, *overrides: str) -> Any:
     config = load_config(CONFIGS / f"{name}.yaml", [f"seed={seed}", *overrides])
     return train(config, folder / name, device="cpu", progress=False)
 
@@ -63,3 +64,17 @@ def test_search_adds_to_the_weights(seed: int, tmp_path: Path) -> None:
     raw, few, many = (found.score for found in scores if found.simulations != "one-ply")
     assert few > raw + 0.2
     assert many > few + 0.1
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(("name", "success"), [("reach", 0.9), ("point_maze", 0.8)])
+def test_contrastive_agent_reaches_its_goals(
+    name: str, success: float, seed: int, tmp_path: Path
+) -> None:
+    """At the goal when the episode ends; the untrained agent is in less than 5 %."""
+    pytest.importorskip("gymnasium_robotics")
+    config = load_config(CONFIGS / f"{name}_contrastive.yaml", [f"seed={seed}"])
+    found = train(config, tmp_path / name, device="cpu", progress=False).metrics()
+    first = MetricsFile(tmp_path / name / "metrics.csv").rows[0]
+    assert float(first["eval/success"]) < 0.05
+    assert found["eval/success"] >= success

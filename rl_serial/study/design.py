@@ -31,6 +31,7 @@ from pydantic import (
 )
 
 from rl_serial.config import (
+    GOAL_KINDS,
     NETWORKS,
     EnvConfig,
     RunConfig,
@@ -53,6 +54,9 @@ METRICS = (
     "value/horizon",
 )
 """What every finished run logs beside the accuracies; the last two if the agent has values."""
+GOAL_METRICS = ("eval/success", "eval/success_ever", "eval/time_at_goal", "eval/return")
+"""What every finished run in a goal environment logs beside those by distance."""
+BY_DISTANCE = re.compile(r"eval/(success|time_at_goal)/distance_[1-4]")
 COLLISION_HORIZON = "value/collision_horizon"
 """What runs log too whose chain counts collisions."""
 ACCURACY = re.compile(r"value/accuracy/remaining_(\d+)")
@@ -528,6 +532,14 @@ def _check_metrics(study: Study, source: str) -> None:
 
 
 def _check_metric(metric: str, run: PlannedRun, where: str) -> None:
+    if run.config["agent"]["kind"] in GOAL_KINDS:
+        if metric not in GOAL_METRICS and not BY_DISTANCE.fullmatch(metric):
+            raise UserError(
+                f"{where}: {metric!r} is never logged in a goal environment; there are "
+                f"{', '.join(GOAL_METRICS)}, eval/success/distance_1, … "
+                "eval/time_at_goal/distance_4"
+            )
+        return
     accuracy = ACCURACY.fullmatch(metric)
     if searched := SEARCHED.fullmatch(metric):
         _check_searched(searched, run, where)

@@ -263,8 +263,9 @@ def result_of(row: Row) -> Record:
     record: Record = {"id": row.run.id, "status": row.status} | dict(row.run.columns)
     if row.status == "done":
         for tag, value in row.summary["final"].items():
-            if tag == "eval/score_interval":
-                record |= {"eval/score_low": value[0], "eval/score_high": value[1]}
+            if tag.endswith("_interval"):
+                name = tag.removesuffix("_interval")
+                record |= {f"{name}_low": value[0], f"{name}_high": value[1]}
             else:
                 record[tag] = value
         record["steps"] = row.summary.get("steps")

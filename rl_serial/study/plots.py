@@ -36,6 +36,9 @@ _LABELS = {
     "eval/serial_reach": "serial reach (steps)",
     "eval/score": "score (0 random, 1 optimal)",
     "eval/return": "return",
+    "eval/success": "success (at the goal at the end)",
+    "eval/success_ever": "success (at the goal at some time)",
+    "eval/time_at_goal": "time at the goal (steps)",
     "value/rmse": "value RMSE",
     "value/horizon": "horizon of the value (steps)",
     "value/collision_horizon": "collision horizon (collisions)",
@@ -475,6 +478,9 @@ def _seeds(records: Sequence[Record]) -> str:
 def _label(metric: str) -> str:
     if match := ACCURACY.fullmatch(metric):
         return f"accuracy with {match.group(1)} steps remaining"
+    name, far, distance = metric.partition("/distance_")
+    if far:
+        return f"{_label(name)}, goals of distance {distance} of 4"
     return _LABELS.get(metric, metric)
 
 

@@ -64,12 +64,19 @@ class GoalEvaluation:
 
     def final(self) -> dict[str, Any]:
         """What ``summary.json`` keeps."""
-        return self.metrics() | {
-            "eval/success_interval": list(_wilson(int(self.success.sum()), self.success.size)),
-            "eval/instances": int(self.success.size),
-            "eval/episode_steps": float(self.length.mean()),
-            "eval/distances": [float(self.distance[rows].mean()) for rows in self.classes],
-        }
+        return (
+            self.metrics()
+            | {
+                "eval/success_interval": list(_wilson(int(self.success.sum()), self.success.size)),
+                "eval/instances": int(self.success.size),
+                "eval/episode_steps": float(self.length.mean()),
+            }
+            | {
+                f"eval/distance_{k}": float(self.distance[rows].mean())
+                for k, rows in enumerate(self.classes, start=1)
+                if rows.size
+            }
+        )
 
     def headline(self) -> str:
         """Success, and time at the goal."""

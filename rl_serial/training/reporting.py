@@ -17,12 +17,13 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rl_serial.agents.dynamics import LearnedDynamics
-from rl_serial.config import RunConfig
+from rl_serial.config import GOAL_KINDS, RunConfig
 from rl_serial.errors import UserError
 from rl_serial.tables import markdown_table
-from rl_serial.training.evaluation import RIGHT, Evaluation, Evaluator
+from rl_serial.training.evaluation import RIGHT, Evaluator
 from rl_serial.training.files import write_text
-from rl_serial.training.run import load_run, load_searcher, load_with_zip
+from rl_serial.training.goals import DISTANCES
+from rl_serial.training.run import load_run, load_searcher, load_with_zip, subject_of
 from rl_serial.training.simulations import ONE_PLY, SearchScore, search_scores
 
 # Told apart without colour: by marker and line style.
@@ -34,7 +35,7 @@ class ExaminedRun:
     """A run and what its agent's examination found."""
 
     config: RunConfig
-    evaluation: Evaluation
+    evaluation: Any  # Evaluation of a chain, GoalEvaluation of a goal environment
 
 
 def evaluate_runs(
@@ -65,24 +66,33 @@ def evaluate_runs(
     """
     if model is not None and len(folders) != 1:
         raise UserError("--model: replaces the weights of one RUN")
-    examined = []
+    asked = {"instances": instances, "per_remaining": per_remaining, "seed": seed}
+    changes = {name: value for name, value in asked.items() if value is not None}
+    runs: list[tuple[RunConfig, Any]] = []
     for folder in folders:
         if model is None:
             config, agent = load_run(folder, device)
         else:
             config, agent = load_with_zip(folder, model, trust, device)
-        settings = config.evaluation
-        evaluator = Evaluator(
-            config.env.task(),
-            settings.instances if instances is None else instances,
-            settings.per_remaining if per_remaining is None else per_remaining,
-            settings.seed if seed is None else seed,
+        settings = config.evaluation.model_copy(update=changes)
+        runs.append((config.model_copy(update={"evaluation": settings}), agent))
+    with_goals = [config.agent.kind in GOAL_KINDS for config, _ in runs]
+    if any(with_goals) and not all(with_goals):
+        raise UserError(
+            "evaluate: runs on chains and runs in goal environments have no table in common"
         )
-        examined.append(ExaminedRun(config, evaluator(agent)))
-    print(summary_table(examined), accuracy_table(examined), sep="\n\n")
+    examined = [ExaminedRun(config, subject_of(config).examiner()(agent)) for config, agent in runs]
+    if any(with_goals):
+        print(goal_table(examined))
+    else:
+        print(summary_table(examined), accuracy_table(examined), sep="\n\n")
     if figure is not None:
-        draw_accuracy(examined, figure)
-        print(f"\n{figure}: accuracy by remaining steps")
+        if any(with_goals):
+            draw_success(examined, figure)
+            print(f"\n{figure}: success by distance")
+        else:
+            draw_accuracy(examined, figure)
+            print(f"\n{figure}: accuracy by remaining steps")
     return examined
 
 
@@ -240,6 +250,52 @@ def draw_accuracy(examined: list[ExaminedRun], file: Path) -> None:
     axes.set_xlabel("remaining serial steps")
     axes.set_ylabel("accuracy of decisions")
     axes.set_ylim(0.4, 1.02)
+    axes.legend(frameon=False)
+    _save(figure, file)
+
+
+def goal_table(examined: list[ExaminedRun]) -> str:
+    """Success and time at the goal of each run, and success by distance of the goal."""
+    rows = []
+    for run in examined:
+        found = run.evaluation.final()
+        low, high = found["eval/success_interval"]
+        rows.append(
+            (
+                run.config.name,
+                f"{found['eval/success']:.3f} ({low:.3f} to {high:.3f})",
+                f"{found['eval/success_ever']:.3f}",
+                f"{found['eval/time_at_goal']:.1f} of {found['eval/episode_steps']:.0f}",
+                *(
+                    f"{found[f'eval/success/distance_{k}']:.2f} ({found[f'eval/distance_{k}']:.2f})"
+                    for k in range(1, DISTANCES + 1)
+                    if f"eval/distance_{k}" in found
+                ),
+            )
+        )
+    far = [f"goals {k} of {DISTANCES} (distance)" for k in range(1, len(rows[0]) - 3)]
+    header = ("run", "success (95 % over instances)", "ever", "steps at the goal", *far)
+    return markdown_table(header, rows)
+
+
+def draw_success(examined: list[ExaminedRun], file: Path) -> None:
+    """Draw success by the goal's distance at the start."""
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    for i, run in enumerate(examined):
+        marker, line = _STYLES[i % len(_STYLES)]
+        found = run.evaluation.final()
+        classes = [k for k in range(1, DISTANCES + 1) if f"eval/distance_{k}" in found]
+        axes.plot(
+            [found[f"eval/distance_{k}"] for k in classes],
+            [found[f"eval/success/distance_{k}"] for k in classes],
+            marker=marker,
+            linestyle=line,
+            color=_grey(i, len(examined)),
+            label=run.config.name,
+        )
+    axes.set_xlabel("distance of the goal at the start (mean of a quarter of the episodes)")
+    axes.set_ylabel("success")
+    axes.set_ylim(-0.02, 1.02)
     axes.legend(frameon=False)
     _save(figure, file)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import io
 import warnings
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -212,8 +214,11 @@ def _made(env_id: str, make: Callable[[], T]) -> T:
 
 
 def _register_robotics() -> ImportError | gymnasium.error.DependencyNotInstalled | None:
-    """Register Gymnasium-Robotics' environments, or return why it cannot be imported."""
-    with warnings.catch_warnings():
+    """Register Gymnasium-Robotics' environments, or return why it cannot be imported.
+
+    What it prints when it is imported is about its Adroit hands, which have no goals.
+    """
+    with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         try:
             gymnasium.register_envs(importlib.import_module("gymnasium_robotics"))
@@ -223,13 +228,16 @@ def _register_robotics() -> ImportError | gymnasium.error.DependencyNotInstalled
 
 
 def _spec(env_id: str) -> Any:
-    if env_id.rpartition(":")[2].startswith(ROBOTICS) and (error := _register_robotics()):
+    module, _, name = env_id.rpartition(":")
+    if name.startswith(ROBOTICS) and (error := _register_robotics()):
         raise ValueError(
             f"{env_id} needs gymnasium-robotics, which cannot be imported ({error}): "
             "pip install 'rl_serial[robotics]'"
         ) from error
     try:
-        return gymnasium.spec(env_id)
+        if module:
+            importlib.import_module(module)
+        return gymnasium.spec(name)
     except (gymnasium.error.Error, ImportError) as error:
         known = goal_environments()
         near = difflib.get_close_matches(env_id, known, n=3)
