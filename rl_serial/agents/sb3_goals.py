@@ -71,7 +71,7 @@ def check_goal_arguments(config: GoalSB3AgentConfig, source: str) -> None:
     where += ".replay_buffer_kwargs"
     strategy = replay.get("goal_selection_strategy", "future")
     sampled = replay.get("n_sampled_goal", 4)
-    if strategy not in KEY_TO_GOAL_STRATEGY:
+    if strategy not in list(KEY_TO_GOAL_STRATEGY):  # which takes what is not hashable too
         raise UserError(
             f"{where}.goal_selection_strategy: must be one of {', '.join(KEY_TO_GOAL_STRATEGY)}, "
             f"not {strategy!r}"
