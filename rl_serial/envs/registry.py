@@ -113,6 +113,9 @@ def env_id(family: str, task: str) -> str:
     return f"{NAMESPACE}/{family}{task}-{VERSION}"
 
 
+KICK_ID = env_id("ManyBody", "Kick")
+"""Continuous kicks (docs/control.md): no chain of the table, as its payoff is another."""
+
 ENV_IDS: dict[str, tuple[Family, str]] = {
     env_id(family.name, task): (family, task) for family in FAMILIES.values() for task in TASKS
 }
@@ -182,7 +185,7 @@ def task_of(env: str, **options: Any) -> Task[Any]:
 
 
 def register() -> None:
-    """Register every family under every task with Gymnasium."""
+    """Register every family under every task with Gymnasium, and the continuous task."""
     for id_, (family, task) in ENV_IDS.items():
         gymnasium.register(
             id_,
@@ -190,3 +193,4 @@ def register() -> None:
             vector_entry_point="rl_serial.envs.gym:SerialVectorEnv",
             kwargs={"family": family.name, "task": task},
         )
+    gymnasium.register(KICK_ID, entry_point="rl_serial.envs.kick:KickEnv")
