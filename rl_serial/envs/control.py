@@ -164,8 +164,10 @@ class ReacherRules:
         return np.stack([x, y], axis=-1) - seen[..., 2:4]
 
 
-CONTROL_TASKS = ("Reacher-v5", "HalfCheetah-v5", "Hopper-v5", "rl_serial/ManyBodyKick-v0")
-"""Ids of the environments that can be simulated."""
+MUJOCO_TASKS = ("Reacher-v5", "HalfCheetah-v5", "Hopper-v5")
+"""Ids of Gymnasium's environments that a :class:`ControlSimulator` knows."""
+CONTROL_TASKS = (*MUJOCO_TASKS, "rl_serial/ManyBodyKick-v0")
+"""Ids of all environments that can be planned in."""
 
 
 def make_control(name: str, **options: Any) -> gym.Env[Any, Any]:
@@ -225,7 +227,7 @@ class ControlSimulator:
     Threads live until :meth:`close`; it is a context manager.
 
     Args:
-        env: made from one of :data:`CONTROL_TASKS`; its model and options are read once.
+        env: made from one of :data:`MUJOCO_TASKS`; its model and options are read once.
         threads: that share the rollouts, at least 1; the result does not depend on them.
 
     Raises:
@@ -423,7 +425,7 @@ def _rules(task: Any) -> TaskRules:
             positions=int(task.model.nq),
             hide_place=bool(task._exclude_current_positions_from_observation),
         )
-    raise ValueError(f"{name} cannot be simulated; these can: {', '.join(CONTROL_TASKS)}")
+    raise ValueError(f"{name} cannot be simulated; these can: {', '.join(MUJOCO_TASKS)}")
 
 
 def _pair(limits: Any) -> tuple[float, float]:

@@ -65,7 +65,7 @@ class ManyBodyKick:
         discs: 2 to 25.
         interval: seconds of a step, 0.01 to 10.
         decisions: steps that begin with a kick, 1 to ``serial_depth``; later actions do nothing.
-        kick: largest velocity that is added along each axis, m/s, above 0 and at most 2.
+        kick: largest velocity that is added along each axis, m/s, above 0 and at most 1.
         marked: ``other``: the marked disc is not the cue and must be hit; ``cue``: it is.
 
     Raises:
@@ -88,7 +88,7 @@ class ManyBodyKick:
         object.__setattr__(self, "table", table)
         most = self.serial_depth
         require(1 <= self.decisions <= most, "decisions", self.decisions, f"1 to {most}")
-        require(0 < self.kick <= 2, "kick", self.kick, "above 0 and at most 2 (m/s)")
+        require(0 < self.kick <= 1, "kick", self.kick, "above 0 and at most 1 (m/s)")
         require(self.marked in MARKED, "marked", self.marked, f"one of {', '.join(MARKED)}")
         possible = self.marked == "cue" or self.contacts == "elastic"
         require(possible, "marked", self.marked, "cue with contacts none: nothing else is moved")
