@@ -18,6 +18,8 @@ s E + E - 1 of the environment, the same for every method.
 
 What was really spent is in the row: steps of the simulator (one is ``frame_skip`` steps of MuJoCo)
 and seconds, in training and in evaluation, and horizon × iterations, the serial steps a decision.
+Seconds are of the processor, of all threads of the process together, so that what else a machine
+does matters little; with one thread they are those of a clock on an idle machine.
 
     rl-serial bench control [--smoke] [--tasks …] [--methods …] [--seeds 3] [--first-seed 0]
                             [--steps 20000 200000] [--seconds 60] [--cap SECONDS] [--episodes 5]
@@ -224,9 +226,9 @@ def run_planner(run: Run, threads: int) -> dict[str, Any]:
     affordable = run.amount
     if run.budget == "seconds":
         with agent(64) as tried:  # how long an episode of 64 samples would take
-            begun, few = time.perf_counter(), min(run.limit, 10)
+            begun, few = time.process_time(), min(run.limit, 10)
             tried.train(few)
-            affordable *= 64 * a_sample * few / run.limit / (time.perf_counter() - begun)
+            affordable *= 64 * a_sample * few / run.limit / (time.process_time() - begun)
     samples = int((affordable - (run.limit if run.budget == "steps" else 0)) // a_sample)
     if samples < LEAST_SAMPLES:
         least = run.amount * (LEAST_SAMPLES * a_sample + run.limit) / affordable
@@ -258,13 +260,14 @@ def run_learner(runs: Sequence[Run], threads: int, cap: float | None, emit: Emit
     ) as agent:
         while not marks.over(spent):
             steps, seconds = marks.next("steps"), marks.next("seconds")
-            begun = time.perf_counter()
+            begun = time.process_time()
             agent.train(
                 10**9,
                 None if steps is None else int(steps) - agent.simulator_steps,
                 None if seconds is None else seconds - spent,
+                time.process_time,
             )
-            spent += time.perf_counter() - begun
+            spent += time.process_time() - begun
             lived, simulated = agent.env_steps, agent.simulator_steps
             if found := marks.reached(simulated, spent):
                 row = {
@@ -283,7 +286,7 @@ def run_learner(runs: Sequence[Run], threads: int, cap: float | None, emit: Emit
 
 def evaluation(agent: Any, run: Run) -> dict[str, Any]:
     """Play the episodes of evaluation with a planning agent."""
-    begun = time.perf_counter()
+    begun = time.process_time()
     episodes = agent.evaluate(run.seeds)
     return {
         **outcome([episode.total for episode in episodes], [e.steps for e in episodes]),
@@ -292,7 +295,7 @@ def evaluation(agent: Any, run: Run) -> dict[str, Any]:
         "eval_env_steps": sum(episode.steps for episode in episodes),
         "eval_simulator_steps": sum(episode.simulator_steps for episode in episodes),
         "eval_model_steps": sum(episode.model_steps for episode in episodes),
-        "eval_seconds": time.perf_counter() - begun,
+        "eval_seconds": time.process_time() - begun,
     }
 
 
@@ -314,10 +317,10 @@ def run_model_free(runs: Sequence[Run], cap: float | None, emit: Emit) -> None:
 
         def __init__(self) -> None:
             super().__init__()
-            self.spent, self.begun = 0.0, time.perf_counter()
+            self.spent, self.begun = 0.0, time.process_time()
 
         def _on_step(self) -> bool:
-            seconds = self.spent + time.perf_counter() - self.begun
+            seconds = self.spent + time.process_time() - self.begun
             if found := marks.reached(self.num_timesteps, seconds):
                 row = {
                     "train_env_steps": self.num_timesteps,
@@ -328,7 +331,7 @@ def run_model_free(runs: Sequence[Run], cap: float | None, emit: Emit) -> None:
                 row |= played(model, run, env.normalize_obs if normal else None)
                 for each in found:
                     emit(each, row)
-            self.spent, self.begun = seconds, time.perf_counter()
+            self.spent, self.begun = seconds, time.process_time()
             return not marks.over(seconds)
 
     def make() -> Any:
@@ -356,7 +359,7 @@ def played(model: Any, run: Run, normal: Callable[[Any], Any] | None) -> dict[st
     """Play the episodes of evaluation with a policy of Stable-Baselines3, without noise."""
     from rl_serial.envs.control import make_control
 
-    begun = time.perf_counter()
+    begun = time.process_time()
     totals, lengths = [], []
     env = make_control(run.task, max_episode_steps=run.limit)
     for seed in run.seeds:
@@ -376,7 +379,7 @@ def played(model: Any, run: Run, normal: Callable[[Any], Any] | None) -> dict[st
         "eval_env_steps": sum(lengths),
         "eval_simulator_steps": sum(lengths),
         "eval_model_steps": 0,
-        "eval_seconds": time.perf_counter() - begun,
+        "eval_seconds": time.process_time() - begun,
     }
 
 
@@ -454,6 +457,142 @@ def stored(file: Path) -> list[dict[str, Any]]:
             f"{file} has other columns than this benchmark writes: choose another --out"
         )
     return rows
+
+
+def merge(folders: Sequence[Path], out: Path) -> None:
+    """One table of those of several folders, their commands, and the figures.
+
+    Raises:
+        SystemExit: a row that two folders have.
+    """
+    rows: list[dict[str, Any]] = []
+    commands = []
+    for folder in folders:
+        rows += stored(folder / "results.csv")
+        commands.append((folder / "command.txt").read_text())
+    keys = [tuple(_text(row[name]) for name in KEY) for row in rows]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise SystemExit(f"more than one folder has the row {' '.join(key)}")
+    rows.sort(key=lambda row: [list(TASKS).index(row["task"]), *(row[name] for name in KEY[1:])])
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / "results.csv", table_text(HEADER, rows))
+    write_text(out / "command.txt", "".join(commands))
+    draw(rows, out / "figures")
+    print(summary(rows))
+
+
+def spent(row: dict[str, Any], what: str) -> float:
+    """Simulator ``steps`` or ``seconds`` of a row's training, or of one episode of planning."""
+    if row["method"] in PLANNERS:
+        name = {"steps": "eval_simulator_steps", "seconds": "eval_seconds"}[what]
+        return float(row[name]) / float(row["episodes"])
+    return float(row[{"steps": "train_simulator_steps", "seconds": "train_seconds"}[what]])
+
+
+def draw(rows: Sequence[dict[str, Any]], folder: Path) -> None:
+    """Returns over simulator steps, over seconds and over horizons; a panel a task."""
+    folder.mkdir(parents=True, exist_ok=True)
+    done = [row for row in rows if row["status"] == "done"]
+    plain = [row for row in done if row["limit"] == TASKS[row["task"]].limit]
+    own = [
+        row
+        for row in plain
+        if not row["planner"] and row["horizon"] in horizons(row["task"], row["method"], None)
+    ]
+    for what, label in (("steps", "simulator steps"), ("seconds", "seconds")):
+
+        def place(row: dict[str, Any], what: str = what) -> float:
+            return spent(row, what)
+
+        _figure(own, METHODS, lambda row: row["method"], place, label, folder / f"over_{what}.png")
+    swept = [row for row in done if row["method"] in PLANNERS and row["budget"] == "steps"]
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in swept:
+        key = tuple(row[name] for name in ("task", "limit", "amount", "episodes", "planner"))
+        groups.setdefault(key, []).append(row)
+    several = [
+        row
+        for group in groups.values()
+        if len({row["horizon"] for row in group}) > 2
+        for row in group
+    ]
+
+    def series(row: dict[str, Any]) -> str:
+        return f"{row['method']}, {row['amount']:,.0f} steps an episode"
+
+    names = sorted({series(row) for row in several})
+    if several:
+        _figure(
+            several,
+            names,
+            series,
+            lambda row: float(row["horizon"]),
+            "horizon (steps planned ahead)",
+            folder / "over_horizon.png",
+        )
+
+
+def _figure(
+    rows: Sequence[dict[str, Any]],
+    names: Sequence[str],
+    series: Callable[[dict[str, Any]], str],
+    place: Callable[[dict[str, Any]], float],
+    label: str,
+    file: Path,
+) -> None:
+    """Means of the seeds' returns with a bar from the least to the greatest; a panel a task."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    from matplotlib.ticker import NullFormatter, ScalarFormatter
+
+    tasks = [task for task in TASKS if any(row["task"] == task for row in rows)]
+    across = min(2, len(tasks))
+    down = math.ceil(len(tasks) / across)
+    figure, grid = plt.subplots(down, across, figsize=(5.2 * across, 3.9 * down), squeeze=False)
+    drawn: dict[str, Any] = {}
+    for panel, axes in enumerate(grid.flat):
+        if panel >= len(tasks):
+            axes.axis("off")
+            continue
+        here = [row for row in rows if row["task"] == tasks[panel]]
+        for number, name in enumerate(names):
+            marks: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+            for row in here:
+                if series(row) == name:
+                    marks.setdefault((row["budget"], row["amount"], row["horizon"]), []).append(row)
+            if not marks:
+                continue
+            points = []
+            for group in marks.values():
+                means = [float(row["return_mean"]) for row in group]
+                middle = statistics.fmean(means)
+                at = statistics.fmean(place(row) for row in group)
+                points.append((at, middle, middle - min(means), max(means) - middle))
+            x, y, below, above = zip(*sorted(points), strict=True)
+            drawn[name] = axes.errorbar(
+                x, y, (below, above), label=name, capsize=2, linewidth=1.2, markersize=5,
+                marker="osD^vPX*"[number % 8], linestyle=("-", "--", "-.", ":")[number % 4],
+                color=plt.cm.viridis(0.9 * number / max(1, len(names) - 1)),  # type: ignore[attr-defined]
+            )  # fmt: skip
+        axes.set_xscale("log")
+        if "horizon" in label:
+            axes.set_xticks(sorted({place(row) for row in here}))
+            axes.xaxis.set_major_formatter(ScalarFormatter())
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        limits = sorted({int(row["limit"]) for row in here})
+        axes.set_title(f"{tasks[panel]} ({', '.join(map(str, limits))} steps)", fontsize=10)
+        axes.set_xlabel(label)
+        axes.set_ylabel("return")
+        axes.grid(color="0.9")
+    figure.legend(
+        drawn.values(), drawn.keys(), loc="lower center", ncols=min(4, len(drawn)), frameon=False
+    )
+    figure.tight_layout(rect=(0, 0.04 + 0.03 * math.ceil(len(drawn) / 4) / down, 1, 1))
+    figure.savefig(file, dpi=110)
+    plt.close(figure)
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> str:
@@ -605,8 +744,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="of the simulator")
     parser.add_argument("--out", type=Path, default=Path("results/control-planning"))
     parser.add_argument("--smoke", action="store_true", help="everything once, tiny")
+    parser.add_argument("--merge", type=Path, nargs="+", help="folders: no runs, only their table")
     parser.add_argument("--peer", action="store_true", help="against pytorch-mppi instead")
     options = parser.parse_args()
+    if options.merge:
+        merge(options.merge, options.out)
+        return
     if options.peer:
         compare_peer(options.seeds)
         return

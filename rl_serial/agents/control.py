@@ -481,6 +481,7 @@ class ControlAgent:
         steps: int,
         simulator_steps: int | None = None,
         seconds: float | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> list[Episode]:
         """Play and learn, an episode at a time, until one of the budgets is used up.
 
@@ -491,8 +492,9 @@ class ControlAgent:
             steps: of the environment.
             simulator_steps: of environment and planning.
             seconds: by the clock, the learning included.
+            clock: seconds since some point in time.
         """
-        begun = time.perf_counter()
+        begun = clock()
         first, first_simulated = self.env_steps, self.simulator_steps
 
         def over() -> bool:
@@ -501,7 +503,7 @@ class ControlAgent:
             spent = self.simulator_steps - first_simulated
             if simulator_steps is not None and spent >= simulator_steps:
                 return True
-            return seconds is not None and time.perf_counter() - begun >= seconds
+            return seconds is not None and clock() - begun >= seconds
 
         played: list[Episode] = []
         while not over():
