@@ -433,7 +433,11 @@ def compare(runs: Sequence[Run], out: Path, threads: int, cap: float | None = No
     for run in missing:
         trainings.setdefault(run.training, []).append(run)
     out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "command.txt", f"rl-serial bench control {shlex.join(sys.argv[1:])}\n")
+    told = out / "command.txt"
+    commands = told.read_text().splitlines() if told.exists() else []
+    command = f"rl-serial bench control {shlex.join(sys.argv[1:])}"
+    if command not in commands:
+        write_text(told, "\n".join([*commands, command]) + "\n")
 
     def emit(run: Run, row: dict[str, Any]) -> None:
         rows.append(row)
@@ -596,29 +600,45 @@ def _figure(
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> str:
-    """Mean returns over seeds, and the least and greatest of seeds."""
-    table = []
-    names = ("task", "limit", "budget", "amount", "method", "horizon", "planner")
-    done = [row for row in rows if row["status"] == "done"]
-    done.sort(key=lambda row: tuple(row[name] for name in names))
-    for key, group in itertools.groupby(done, key=lambda row: tuple(row[name] for name in names)):
-        found = list(group)
-        means = [float(row["return_mean"]) for row in found]
-        spread = f"{min(means):.1f} to {max(means):.1f}"
-        simulated = statistics.fmean(
-            (row["train_simulator_steps"] or 0) + row["eval_simulator_steps"] / row["episodes"]
-            for row in found
-        )
-        seconds = statistics.fmean(
-            (row["train_seconds"] or 0) + row["eval_seconds"] / row["episodes"] for row in found
-        )
-        table.append(
-            (*map(_text, key), str(len(found)), f"{statistics.fmean(means):.1f}", spread,
-             str(found[0]["serial_steps_a_decision"]), f"{simulated:,.0f}", f"{seconds:.1f}")
-        )  # fmt: skip
-    header = (*names, "seeds", "return", "seeds from to")
+    """A table a task: mean returns over seeds with the least and greatest; then what is missing."""
+    names = ("budget", "amount", "method", "horizon", "planner")
+    header = ("budget", "method", "H", "settings", "seeds", "return", "from to")
     costs = ("serial steps a decision", "simulator steps", "seconds")
-    return "Costs are of training and one episode.\n\n" + markdown_table((*header, *costs), table)
+    texts = ["Costs are of training, or of the planning of one episode."]
+
+    def key(row: dict[str, Any]) -> tuple[Any, ...]:
+        return tuple(row[name] for name in names)
+
+    for task, limit in sorted({(row["task"], row["limit"]) for row in rows}):
+        here = [row for row in rows if (row["task"], row["limit"]) == (task, limit)]
+        table = []
+        done = sorted((row for row in here if row["status"] == "done"), key=key)
+        for (budget, amount, method, horizon, planner), group in itertools.groupby(done, key=key):
+            found = list(group)
+            means = [float(row["return_mean"]) for row in found]
+            mean, least, most = (_number(f(means)) for f in (statistics.fmean, min, max))
+            table.append(
+                (f"{amount:,.0f} {budget}", method, str(horizon or "–"), planner, str(len(found)),
+                 mean, f"{least} to {most}", str(found[0]["serial_steps_a_decision"] or "–"),
+                 f"{statistics.fmean(spent(row, 'steps') for row in found):,.0f}",
+                 f"{statistics.fmean(spent(row, 'seconds') for row in found):.1f}")
+            )  # fmt: skip
+        texts.append(f"### {task}, episodes of {limit} steps")
+        texts.append(markdown_table((*header, *costs), table))
+        others = [row for row in here if row["status"] != "done"]
+        lines = [
+            f"- {row['amount']:,.0f} {row['budget']}, {row['method']}, seed {row['seed']}: "
+            f"{row['status']}"
+            for row in others
+        ]
+        if lines:
+            texts.append("\n".join(lines))
+    return "\n\n".join(texts)
+
+
+def _number(value: float) -> str:
+    """Three digits are enough to tell returns apart."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def pendulum(xp: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:

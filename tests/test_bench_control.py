@@ -71,11 +71,15 @@ def test_a_second_start_makes_what_is_missing(
     assert rows[4]["return_std"] == pytest.approx(np.sqrt(8), rel=1e-5)
     assert (tmp_path / "command.txt").read_text() == "rl-serial bench control --seeds 2\n"
     # Two of eight are done; costs of one episode: half of what two cost.
-    table = capsys.readouterr().out.rsplit("\n\n", 1)[1]
-    assert (
-        "| -6.0   | -6.0 to -6.0  | 48                      | 150             | 2.0     |" in table
-    )
-    assert table.count("Reacher") == 2
+    text = capsys.readouterr().out.rsplit("### ", 1)[1]
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    expected = ["-6", "-6 to -6", "48", "150", "2.0"]
+    assert [row[:2] + row[5:] for row in cells if row[:1] == ["2,000,000 steps"]] == [
+        ["2,000,000 steps", method, *expected] for method in ("cem", "mppi")
+    ]
+    assert text.startswith("Reacher-v5, episodes of 50 steps")
+    assert text.count("too small: needs") == 2
+    assert text.count("failed: RuntimeError") == 4
 
 
 def test_another_table_is_left_alone(bench: Any, tmp_path: Path) -> None:
