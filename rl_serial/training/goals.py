@@ -167,15 +167,14 @@ class GoalSubject:
         env = self._make(1)
         spaces, actions = env.single_observation_space.spaces, env.single_action_space
         env.close()
-        self.observation, self.goal = (
-            spaces[key].shape[0] for key in ("observation", "desired_goal")
-        )
+        observation, self.goal = (spaces[key].shape[0] for key in ("observation", "desired_goal"))
+        self.state = observation + self.goal  # the achieved goal is part of it
         self.action = actions.shape[0]
 
     def check(self, keys: Collection[str]) -> None:
         """Refuse networks that cannot be built."""
         for key in set(keys) - {"agent"}:
-            self._trunk(key, self.observation + self.action, 1)
+            self._trunk(key, self.state + self.action, 1)
 
     def examiner(self) -> GoalEvaluator:
         """Makes the evaluation environments."""
@@ -191,11 +190,11 @@ class GoalSubject:
         critic = Critic(
             *(
                 Network(build_trunk(**self._trunk("network", inputs, outputs)), outputs)
-                for inputs in (self.observation + self.action, self.goal)
+                for inputs in (self.state + self.action, self.goal)
             )
         )
         policy = "network" if self.config.policy_network is None else "policy_network"
-        trunk = self._trunk(policy, self.observation + self.goal, 2 * self.action)
+        trunk = self._trunk(policy, self.state + self.goal, 2 * self.action)
         actor = Actor(build_trunk(**trunk), self.action)
         seed = self.config.seed
         return ContrastiveTrainer(
