@@ -36,6 +36,15 @@ Observation = Mapping[str, NDArray[np.float32]]
 """observation [N, O], achieved_goal [N, G] and desired_goal [N, G] of N environments."""
 
 
+def state_of(observation: Observation) -> NDArray[np.float32]:
+    """[N, O + G]: what an agent sees of the state, which is the achieved goal too.
+
+    In AntMaze the place of the ant is in no other part of the observation.
+    """
+    both = (observation["observation"], observation["achieved_goal"])
+    return np.concatenate(both, axis=1).astype(np.float32, copy=False)
+
+
 class GoalAgent(Protocol):
     """Who plays in goal environments."""
 
@@ -47,7 +56,7 @@ class Critic(nn.Module):
     """f(s, a, g) = -||φ(s, a) - ψ(g)||.
 
     Args:
-        phi: the network of observation and action side by side.
+        phi: the network of state and action side by side.
         psi: the network of goals, with as many outputs.
     """
 
@@ -55,18 +64,18 @@ class Critic(nn.Module):
         super().__init__()
         self.phi, self.psi = phi, psi
 
-    def forward(self, observation: Tensor, action: Tensor, goal: Tensor) -> Tensor:
+    def forward(self, state: Tensor, action: Tensor, goal: Tensor) -> Tensor:
         """[B]: of each row's own goal."""
-        phi, psi = self.embed(observation, action, goal)
+        phi, psi = self.embed(state, action, goal)
         return energy(phi, psi)
 
-    def embed(self, observation: Tensor, action: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
+    def embed(self, state: Tensor, action: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
         """[B, representation] φ and ψ."""
-        return self.phi(torch.cat([observation, action], dim=1)), self.psi(goal)
+        return self.phi(torch.cat([state, action], dim=1)), self.psi(goal)
 
 
 class Actor(nn.Module):
-    """A normal distribution squashed by tanh, of observation and goal side by side.
+    """A normal distribution squashed by tanh, of state and goal side by side.
 
     log std = -5 + 3.5 (tanh(.) + 1), between -5 and 2 (Wang et al. 2025).
     """
@@ -78,7 +87,7 @@ class Actor(nn.Module):
         self.log_std = dense(trunk.features_dim, actions)
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, O + G] to mean and log standard deviation [B, A] before the tanh."""
+        """[B, S + G] to mean and log standard deviation [B, A] before the tanh."""
         features = self.trunk(inputs)
         low, high = LOG_STD_RANGE
         unit = (torch.tanh(self.log_std(features)) + 1) / 2
@@ -151,8 +160,8 @@ class ContrastiveAgent:
         return self.scaled(torch.tanh(mean).cpu().numpy())
 
     def inputs(self, observation: Observation) -> Tensor:
-        """[N, O + G] observation and desired goal."""
-        both = np.concatenate([observation["observation"], observation["desired_goal"]], axis=1)
+        """[N, S + G] state and desired goal."""
+        both = np.concatenate([state_of(observation), observation["desired_goal"]], axis=1)
         return torch.as_tensor(both, dtype=torch.float32, device=self.device)
 
     def scaled(self, action: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -206,7 +215,8 @@ class ContrastiveTrainer:
             )
         }
         parts = env.single_observation_space.spaces
-        sizes = (parts["observation"].shape[0], space.shape[0], parts["desired_goal"].shape[0])
+        observation, goal = (parts[key].shape[0] for key in ("observation", "desired_goal"))
+        sizes = (observation + goal, space.shape[0], goal)
         self.replay = EpisodeReplay(config.buffer_size, env.num_envs, sizes)
         self.generator = np.random.default_rng(seed)
         self.noise = torch.Generator(device).manual_seed(seed)
@@ -220,14 +230,11 @@ class ContrastiveTrainer:
     @property
     def examples(self) -> dict[str, Any]:
         """What each network is called with, one row."""
-        observation, action, goal = (
+        state, action, goal = (
             torch.zeros(1, array.shape[2], device=self.device)
-            for array in (self.replay.observation, self.replay.action, self.replay.reached)
+            for array in (self.replay.state, self.replay.action, self.replay.reached)
         )
-        return {
-            "critic": (observation, action, goal),
-            "policy": torch.cat([observation, goal], dim=1),
-        }
+        return {"critic": (state, action, goal), "policy": torch.cat([state, goal], dim=1)}
 
     def train(self, pause: Callable[[], None]) -> None:
         """Take the timesteps that are left; ``pause`` is called between two turns.
@@ -306,7 +313,7 @@ class ContrastiveTrainer:
         reached = after["achieved_goal"]
         if ended.any():  # where an episode has ended, the first of the next one stands there
             reached = np.where(ended[:, None], info["final_obs"]["achieved_goal"], reached)
-        self.replay.add(before["observation"], action, reached, ended)
+        self.replay.add(state_of(before), action, reached, ended)
         self._observation = after
         self.step += self.env.num_envs
 
@@ -314,21 +321,21 @@ class ContrastiveTrainer:
         """One update of critic, actor and temperature on one batch."""
         config = self.config
         batch = self.replay.sample(config.batch_size, config.discount, self.generator)
-        observation, action, goal = (
+        state, action, goal = (
             torch.as_tensor(array, device=self.device)
-            for array in (batch.observation, batch.action, batch.goal)
+            for array in (batch.state, batch.action, batch.goal)
         )
-        phi, psi = self.critic.embed(observation, action, goal)
+        phi, psi = self.critic.embed(state, action, goal)
         critic_loss, found = info_nce(phi, psi, config.logsumexp_penalty)
         self._descend("critic", critic_loss)
 
         alpha = self.log_alpha.exp().detach()
         drawn, log_density = self.actor.sample(
-            torch.cat([observation, goal], dim=1), self._normal(config.batch_size)
+            torch.cat([state, goal], dim=1), self._normal(config.batch_size)
         )
         # The critic's own gradient is not wanted here, only that of its input.
         self.critic.requires_grad_(False)
-        actor_loss = (alpha * log_density - self.critic(observation, drawn, goal)).mean()
+        actor_loss = (alpha * log_density - self.critic(state, drawn, goal)).mean()
         self._descend("actor", actor_loss)
         self.critic.requires_grad_(True)
 

@@ -1,4 +1,4 @@
-"""Receding-horizon control of Gymnasium's MuJoCo tasks: at each step a plan, and its first action.
+"""Receding-horizon control of continuous tasks: at each step a plan, and its first action.
 
 The planner is CEM or MPPI (:mod:`rl_serial.planning.mpc`). It rolls out in the true simulator or in
 a network trained on what was played, and may put a learned value behind the horizon. What follows
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rl_serial.envs.control import ControlSimulator, ControlState, TaskRules
+from rl_serial.envs.control import ControlState, Simulator, TaskRules, make_simulator
 from rl_serial.planning.mpc import (
     CEM,
     MPPI,
@@ -292,7 +292,7 @@ class SimulatorModel:
     """Returns of action sequences in the true simulator; a :data:`RolloutFn` of control states."""
 
     def __init__(
-        self, simulator: ControlSimulator, discount: float = 1.0, value: ValueFn | None = None
+        self, simulator: Simulator, discount: float = 1.0, value: ValueFn | None = None
     ) -> None:
         self.simulator, self.discount, self.value = simulator, discount, value
 
@@ -420,7 +420,7 @@ class ControlAgent:
         self.generator = np.random.default_rng([seed, 0])
         self._torch = torch.Generator().manual_seed(seed)
         self._env = make_env()
-        self.simulator = ControlSimulator(self._env, threads)
+        self.simulator = make_simulator(self._env, threads)
         self.low, self.high = self.simulator.low, self.simulator.high
         self.steps: Steps | None = None
         self.env_steps = 0  # of all episodes so far
@@ -481,6 +481,7 @@ class ControlAgent:
         steps: int,
         simulator_steps: int | None = None,
         seconds: float | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> list[Episode]:
         """Play and learn, an episode at a time, until one of the budgets is used up.
 
@@ -491,8 +492,9 @@ class ControlAgent:
             steps: of the environment.
             simulator_steps: of environment and planning.
             seconds: by the clock, the learning included.
+            clock: seconds since some point in time.
         """
-        begun = time.perf_counter()
+        begun = clock()
         first, first_simulated = self.env_steps, self.simulator_steps
 
         def over() -> bool:
@@ -501,7 +503,7 @@ class ControlAgent:
             spent = self.simulator_steps - first_simulated
             if simulator_steps is not None and spent >= simulator_steps:
                 return True
-            return seconds is not None and time.perf_counter() - begun >= seconds
+            return seconds is not None and clock() - begun >= seconds
 
         played: list[Episode] = []
         while not over():

@@ -15,7 +15,7 @@ Floats = NDArray[np.float32]
 class Relabelled:
     """B steps, each with a goal that its episode reached later."""
 
-    observation: Floats  # [B, O]
+    state: Floats  # [B, S]
     action: Floats  # [B, A]
     goal: Floats  # [B, G] the achieved goal of a later state
 
@@ -41,19 +41,19 @@ def future_offsets(
 class EpisodeReplay:
     """The newest ``capacity`` steps of each of ``num_envs`` environments.
 
-    A step is an observation, the action taken, and the achieved goal of the state that followed.
-    Future goals are looked for within the step's own episode.
+    A step is a state as it was seen, the action taken, and the achieved goal of the state that
+    followed. Future goals are looked for within the step's own episode.
 
     Args:
         capacity: steps kept of each environment.
         num_envs: N.
-        sizes: numbers in an observation, an action and a goal.
+        sizes: numbers in a state, an action and a goal.
     """
 
     def __init__(self, capacity: int, num_envs: int, sizes: tuple[int, int, int]) -> None:
         self.capacity, self.num_envs = capacity, num_envs
         self.time = 0  # steps of each environment so far
-        self.observation, self.action, self.reached = (
+        self.state, self.action, self.reached = (
             np.zeros((capacity, num_envs, size), dtype=np.float32) for size in sizes
         )
         # Time of the last step of the step's episode; -1 while the episode goes on.
@@ -64,19 +64,17 @@ class EpisodeReplay:
         """Steps that are held, of all environments."""
         return min(self.time, self.capacity) * self.num_envs
 
-    def add(
-        self, observation: Floats, action: Floats, reached: Floats, ended: NDArray[np.bool_]
-    ) -> None:
+    def add(self, state: Floats, action: Floats, reached: Floats, ended: NDArray[np.bool_]) -> None:
         """Add a step of every environment.
 
         Args:
-            observation: [N, O] before the step.
+            state: [N, S] before the step.
             action: [N, A].
             reached: [N, G] achieved goal after it.
             ended: [N] whether the step was its episode's last.
         """
         row = self.time % self.capacity
-        self.observation[row], self.action[row], self.reached[row] = observation, action, reached
+        self.state[row], self.action[row], self.reached[row] = state, action, reached
         self.last[row] = -1
         self.time += 1
         self.end(ended)
@@ -99,14 +97,12 @@ class EpisodeReplay:
         last = np.where(last < 0, self.time - 1, last)
         offset = future_offsets(generator.random(batch), last - time + 1, discount)
         later = (time + offset - 1) % self.capacity
-        return Relabelled(
-            self.observation[row, env], self.action[row, env], self.reached[later, env]
-        )
+        return Relabelled(self.state[row, env], self.action[row, env], self.reached[later, env])
 
     def state_dict(self) -> dict[str, Any]:
         """What is held, as plain values and arrays."""
         held = min(self.time, self.capacity)
-        arrays = ("observation", "action", "reached", "last")
+        arrays = ("state", "action", "reached", "last")
         return {
             "time": self.time,
             "begun": self._begun.copy(),
@@ -118,5 +114,5 @@ class EpisodeReplay:
         self.time = state["time"]
         self._begun = np.array(state["begun"])
         held = min(self.time, self.capacity)
-        for name in ("observation", "action", "reached", "last"):
+        for name in ("state", "action", "reached", "last"):
             getattr(self, name)[:held] = state[name]

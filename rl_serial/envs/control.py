@@ -166,8 +166,10 @@ class ReacherRules:
         return np.stack([x, y], axis=-1) - seen[..., 2:4]
 
 
-CONTROL_TASKS = ("Reacher-v5", "HalfCheetah-v5", "Hopper-v5")
-"""Ids of the environments that can be simulated."""
+MUJOCO_TASKS = ("Reacher-v5", "HalfCheetah-v5", "Hopper-v5")
+"""Ids of Gymnasium's environments that a :class:`ControlSimulator` knows."""
+CONTROL_TASKS = (*MUJOCO_TASKS, "rl_serial/ManyBodyKick-v0")
+"""Ids of all environments that can be planned in."""
 
 
 def make_control(name: str, **options: Any) -> gym.Env[Any, Any]:
@@ -186,13 +188,48 @@ def make_control(name: str, **options: Any) -> gym.Env[Any, Any]:
         raise _missing(name, error) from error
 
 
+class Simulator(Protocol):
+    """What plans are rolled out in: :class:`ControlSimulator`, or what an environment brings."""
+
+    rules: TaskRules
+    low: Floats  # [A] least actions
+    high: Floats  # [A] greatest
+    num_positions: int  # nq
+    num_joints: int  # nq + nv
+
+    def state(self, env: gym.Env[Any, Any]) -> ControlState:
+        """Where an environment of this task is now, B = 1."""
+
+    def joints(self, state: ControlState) -> Floats:
+        """[B, nq + nv]: all that changes, or tells one instance from another."""
+
+    def rollout(self, state: ControlState, actions: Floats) -> Rollouts:
+        """What the environment would do under ``actions`` [B, N, H, A], none of them cut off."""
+
+    def close(self) -> None:
+        """End what it has begun."""
+
+
+def make_simulator(env: gym.Env[Any, Any], threads: int = 1) -> Simulator:
+    """The environment's own, ``env.unwrapped.simulator(threads)``, or a :class:`ControlSimulator`.
+
+    Raises: as :class:`ControlSimulator`.
+    """
+    own = getattr(env.unwrapped, "simulator", None)
+    if own is None:
+        return ControlSimulator(env, threads)
+    _refuse_wrappers(env)
+    simulator: Simulator = own(threads)
+    return simulator
+
+
 class ControlSimulator:
     """Rolls action sequences out from states of a Gymnasium environment.
 
     Threads live until :meth:`close`; it is a context manager.
 
     Args:
-        env: made from one of :data:`CONTROL_TASKS`; its model and options are read once.
+        env: made from one of :data:`MUJOCO_TASKS`; its model and options are read once.
         threads: that share the rollouts, at least 1; the result does not depend on them.
 
     Raises:
@@ -257,7 +294,9 @@ class ControlSimulator:
         Raises:
             ValueError: a shape that does not match, an action outside the bounds.
         """
-        batch, num, horizon, _ = self._check(state, actions)
+        batch, num, horizon, _ = checked_actions(
+            actions, state.physics.shape[0], self.low, self.high
+        )
         skip, nq = self.frame_skip, self._model.nq
         start = np.repeat(state.physics, num, axis=0)
         controls = np.repeat(actions.reshape(batch * num, horizon, -1), skip, axis=1)
@@ -297,23 +336,6 @@ class ControlSimulator:
             failed=failed.reshape(batch, num),
         )
 
-    def _check(self, state: ControlState, actions: Floats) -> tuple[int, int, int, int]:
-        size = self.low.size
-        right = actions.ndim == 4 and 0 not in actions.shape and actions.shape[3] == size
-        if not right or actions.shape[0] != state.physics.shape[0]:
-            raise ValueError(
-                f"actions must be [B, N, H, A] with B = {state.physics.shape[0]} and A = {size}, "
-                f"not of shape {actions.shape}"
-            )
-        inside = (self.low <= actions) & (actions <= self.high)
-        for place in np.argwhere(~inside)[:1]:
-            raise ValueError(
-                f"actions[{', '.join(map(str, place))}] is {actions[tuple(place)]}, outside "
-                f"[{self.low[place[3]]}, {self.high[place[3]]}]"
-            )
-        batch, num, horizon, _ = actions.shape
-        return batch, num, horizon, size
-
     def _last_stage(self, physics: Floats, controls: Floats) -> Floats:
         """[M, H, nq]: positions in the last stage of a Runge-Kutta step from [M, H, S].
 
@@ -337,6 +359,31 @@ class ControlSimulator:
         middle[:, 1 + nq : 1 + nq + nv] = first
         second = speed + pushed(middle) - first
         return np.asarray(place + h * second).reshape(*physics.shape[:2], nq)
+
+
+def checked_actions(
+    actions: Floats, batch: int, low: Floats, high: Floats
+) -> tuple[int, int, int, int]:
+    """The shape (B, N, H, A) of actions that can be rolled out.
+
+    Raises:
+        ValueError: it does not match ``batch`` states and bounds [A]; an action outside them.
+    """
+    size = low.size
+    right = actions.ndim == 4 and 0 not in actions.shape and actions.shape[3] == size
+    if not right or actions.shape[0] != batch:
+        raise ValueError(
+            f"actions must be [B, N, H, A] with B = {batch} and A = {size}, "
+            f"not of shape {actions.shape}"
+        )
+    inside = (low <= actions) & (actions <= high)
+    for place in np.argwhere(~inside)[:1]:
+        raise ValueError(
+            f"actions[{', '.join(map(str, place))}] is {actions[tuple(place)]}, outside "
+            f"[{low[place[3]]}, {high[place[3]]}]"
+        )
+    found: tuple[int, int, int, int] = actions.shape
+    return found
 
 
 def _half_steps(mujoco: Any, model: Any) -> Any:
@@ -380,7 +427,7 @@ def _rules(task: Any) -> TaskRules:
             positions=int(task.model.nq),
             hide_place=bool(task._exclude_current_positions_from_observation),
         )
-    raise ValueError(f"{name} cannot be simulated; these can: {', '.join(CONTROL_TASKS)}")
+    raise ValueError(f"{name} cannot be simulated; these can: {', '.join(MUJOCO_TASKS)}")
 
 
 def _pair(limits: Any) -> tuple[float, float]:

@@ -115,6 +115,9 @@ def env_id(family: str, task: str) -> str:
     return f"{NAMESPACE}/{family}{task}-{VERSION}"
 
 
+KICK_ID = env_id("ManyBody", "Kick")
+"""Continuous kicks (docs/control.md): no chain of the table, as its payoff is another."""
+
 ENV_IDS: dict[str, tuple[Family, str]] = {
     env_id(family.name, task): (family, task) for family in FAMILIES.values() for task in TASKS
 }
@@ -184,7 +187,7 @@ def task_of(env: str, **options: Any) -> Task[Any]:
 
 
 def register() -> None:
-    """Register every family under every task, and the goal environments, with Gymnasium."""
+    """Register the families under every task, the goal environments and the continuous task."""
     goals.register()
     for id_, (family, task) in ENV_IDS.items():
         gymnasium.register(
@@ -193,3 +196,4 @@ def register() -> None:
             vector_entry_point="rl_serial.envs.gym:SerialVectorEnv",
             kwargs={"family": family.name, "task": task},
         )
+    gymnasium.register(KICK_ID, entry_point="rl_serial.envs.kick:KickEnv")

@@ -56,7 +56,11 @@ def thread_count() -> int:
 
 
 def rollout(
-    model: Any, start: NDArray[np.float64], steps: int, control: NDArray[np.float64] | None = None
+    model: Any,
+    start: NDArray[np.float64],
+    steps: int,
+    control: NDArray[np.float64] | None = None,
+    threads: int | None = None,
 ) -> NDArray[np.float64]:
     """States [B, steps, S] after each time step from ``start`` [B, S].
 
@@ -65,8 +69,9 @@ def rollout(
         start: MuJoCo's full physics states: time, positions, velocities.
         steps: of the model's time step.
         control: [B, nu], held for all steps; without one all controls are zero.
+        threads: in place of :func:`use_threads`'s.
     """
-    threads = min(_threads, start.shape[0] // _ROWS_A_THREAD)
+    threads = min(_threads if threads is None else threads, start.shape[0] // _ROWS_A_THREAD)
     threads = 0 if threads < 2 else threads
     held = None if control is None else control[:, None]
     with _simulating:

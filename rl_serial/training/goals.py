@@ -167,15 +167,14 @@ class GoalSubject:
         env = self._make(1)
         spaces, actions = env.single_observation_space.spaces, env.single_action_space
         env.close()
-        self.observation, self.goal = (
-            spaces[key].shape[0] for key in ("observation", "desired_goal")
-        )
+        observation, self.goal = (spaces[key].shape[0] for key in ("observation", "desired_goal"))
+        self.state = observation + self.goal  # the achieved goal is part of it
         self.action = actions.shape[0]
 
     def check(self, keys: Collection[str]) -> None:
         """Refuse networks that cannot be built and arguments that the algorithm has not."""
         for key in set(keys) - {"agent"}:
-            self._trunk(key, self.observation + self.action, 1)
+            self._trunk(key, self.state + self.action, 1)
         if "agent" in keys and isinstance(self.agent, GoalSB3AgentConfig):
             from rl_serial.agents.sb3_goals import check_goal_arguments
 
@@ -196,10 +195,10 @@ class GoalSubject:
         critic = Critic(
             *(
                 Network(build_trunk(**self._trunk("network", inputs, outputs)), outputs)
-                for inputs in (self.observation + self.action, self.goal)
+                for inputs in (self.state + self.action, self.goal)
             )
         )
-        trunk = self._trunk(self._policy_key, self.observation + self.goal, 2 * self.action)
+        trunk = self._trunk(self._policy_key, self.state + self.goal, 2 * self.action)
         actor = Actor(build_trunk(**trunk), self.action)
         seed = self.config.seed
         return ContrastiveTrainer(
@@ -210,7 +209,7 @@ class GoalSubject:
         from rl_serial.agents.sb3_goals import GoalSB3Trainer, check_goal_arguments
 
         check_goal_arguments(agent, self.config.name)
-        seen = self.observation + 2 * self.goal  # the achieved goal too
+        seen = self.state + self.goal
         critic = self._trunk("network", seen + self.action, 1)
         policy = self._trunk(self._policy_key, seen, 2 * self.action)
         env = self._make(agent.num_envs, agent.processes)

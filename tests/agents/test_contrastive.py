@@ -175,12 +175,12 @@ def test_goals_lie_in_the_future_of_their_own_episode(capacity: int) -> None:
         replay.add(code, np.full((envs, 1), time), code, ended)
     assert len(replay) == min(capacity, steps) * envs
     batch = replay.sample(4000, 0.9, np.random.default_rng(0))
-    assert (batch.observation[:, :2] == batch.goal[:, :2]).all()  # environment and episode
-    assert (batch.goal[:, 2] >= batch.observation[:, 2]).all()
-    assert (batch.action[:, 0] == batch.observation[:, 2]).all()
-    assert (batch.goal[:, 2] > batch.observation[:, 2]).any()
-    assert batch.observation[:, 2].min() == max(0, steps - capacity)
-    assert batch.observation[:, 2].max() == steps - 1
+    assert (batch.state[:, :2] == batch.goal[:, :2]).all()  # environment and episode
+    assert (batch.goal[:, 2] >= batch.state[:, 2]).all()
+    assert (batch.action[:, 0] == batch.state[:, 2]).all()
+    assert (batch.goal[:, 2] > batch.state[:, 2]).any()
+    assert batch.state[:, 2].min() == max(0, steps - capacity)
+    assert batch.state[:, 2].max() == steps - 1
 
 
 def test_a_replay_goes_on_where_it_was_saved() -> None:
@@ -196,7 +196,7 @@ def test_a_replay_goes_on_where_it_was_saved() -> None:
     resumed.load_state_dict(halves.state_dict())
     fill(resumed, range(11, 20))
     one, other = (r.sample(50, 0.9, np.random.default_rng(1)) for r in (whole, resumed))
-    for field in ("observation", "action", "goal"):
+    for field in ("state", "action", "goal"):
         assert (getattr(one, field) == getattr(other, field)).all()
 
 
@@ -220,12 +220,12 @@ def make_trainer(**changes: Any) -> ContrastiveTrainer:
     config = ContrastiveAgentConfig.model_validate(settings | changes)
     torch.manual_seed(0)
     env = make_goal_vec("rl_serial/Reach-v0", config.num_envs, episode_steps=15)
-    critic = Critic(Network(trunk(6), 8), Network(trunk(2), 8))
+    critic = Critic(Network(trunk(8), 8), Network(trunk(2), 8))
     return ContrastiveTrainer(
         env,
         config,
         critic,
-        Actor(trunk(6), 2),
+        Actor(trunk(8), 2),
         0,
         torch.device("cpu"),
         lambda *_: None,
@@ -248,7 +248,7 @@ def test_replay_holds_what_the_environments_did() -> None:
     replay = trainer.replay
     for env in range(4):
         for time in range(19):
-            place = replay.observation[time + 1, env, :2]  # in half sides of the table, 1 m
+            place = replay.state[time + 1, env, :2]  # in half sides of the table, 1 m
             reached = replay.reached[time, env]
             new_episode = time == 14  # episodes have 15 steps
             assert np.allclose(place, reached, atol=1e-6) != new_episode

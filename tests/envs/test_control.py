@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from rl_serial.envs.control import (
-    CONTROL_TASKS,
+    MUJOCO_TASKS,
     ControlSimulator,
     ControlState,
     make_control,
@@ -181,7 +181,7 @@ def test_rows_do_not_know_of_one_another(env: gym.Env[Any, Any]) -> None:
     np.testing.assert_array_equal(both.rewards[1:, 2:], one.rewards)
 
 
-@pytest.mark.parametrize("name", CONTROL_TASKS)
+@pytest.mark.parametrize("name", MUJOCO_TASKS)
 def test_divergence_is_noticed(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -76,7 +76,7 @@ class ManyBodyState:
 
     position: NDArray[np.float64]  # [B, discs, 2] m, of the centres
     velocity: NDArray[np.float64]  # [B, discs, 2] m/s
-    half: NDArray[np.int8]  # [B] the marked half of the table: 0 left, 1 right
+    half: NDArray[np.int8]  # [B] the marked half of the table: 0 left, 1 right; -1 none
     remaining: NDArray[np.int64]  # [B]
 
 
@@ -180,11 +180,36 @@ class ManyBody:
         if rows.size == 0:
             return state
         position, velocity = state.position.copy(), state.velocity.copy()
-        at_a_time = self._rows_at_a_time(self._steps())
-        for part in np.split(rows, range(at_a_time, rows.size, at_a_time)):
-            path = self._path(position[part], velocity[part], 1)
-            position[part], velocity[part] = (moving[:, -1] for moving in path)
+        position[rows], velocity[rows], inside = self.interval_of(position[rows], velocity[rows])
+        _refuse_to_leave(inside)
         return ManyBodyState(position, velocity, state.half, count_down(state.remaining))
+
+    def interval_of(
+        self,
+        position: NDArray[np.float64],
+        velocity: NDArray[np.float64],
+        threads: int | None = None,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+        """One interval: positions and velocities [B, discs, 2] after it, and where they are usable.
+
+        Args:
+            position: [B, discs, 2] m.
+            velocity: [B, discs, 2] m/s.
+            threads: that simulate, in place of those set for the process.
+
+        Returns:
+            Positions, velocities, and [B] whether all discs stayed on the table: where not, they
+            are faster than the time step allows for and the numbers mean nothing.
+        """
+        parts = []
+        at_a_time = self._rows_at_a_time(self._steps())
+        for rows in np.split(
+            np.arange(position.shape[0]), range(at_a_time, position.shape[0], at_a_time)
+        ):
+            path = self._path(position[rows], velocity[rows], 1, threads=threads)
+            parts.append((path[0][:, -1], path[1][:, -1], self._inside(path[0])))
+        ends, speeds, inside = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return ends, speeds, inside
 
     def payoff(self, state: ManyBodyState) -> NDArray[np.float32]:
         """+1 if the marked disc's centre is in the marked half, else -1: fair, as the half is."""
@@ -297,20 +322,23 @@ class ManyBody:
         velocity: NDArray[np.float64],
         intervals: int,
         refine: int = 1,
+        threads: int | None = None,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Positions and velocities [b, steps, discs, 2] after each time step."""
+        """Positions and velocities [b, steps, discs, 2] after each time step, wherever they are."""
         batch, size = position.shape[0], 2 * self.discs
         flat = (position.reshape(batch, size), velocity.reshape(batch, size))
         start = np.concatenate([np.zeros((batch, 1)), *flat], axis=1)
-        states = rollout(self.model(refine), start, intervals * self._steps() * refine)
+        steps = intervals * self._steps() * refine
+        states = rollout(self.model(refine), start, steps, threads=threads)
         shape = (batch, -1, self.discs, 2)
-        path = states[:, :, 1 : 1 + size].reshape(shape), states[:, :, 1 + size :].reshape(shape)
-        # MuJoCo starts a simulation anew that has become unstable: with all centres in a corner.
-        if not (path[0].min() > 0 and path[0].max() < self.side):
-            raise FloatingPointError(
-                "a disc has left the table: the discs are faster than the time step allows for"
-            )
-        return path
+        return states[:, :, 1 : 1 + size].reshape(shape), states[:, :, 1 + size :].reshape(shape)
+
+    def _inside(self, path: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """[b]: whether all centres [b, steps, discs, 2] are on the table.
+
+        MuJoCo starts a simulation anew that has become unstable: with all centres in a corner.
+        """
+        return np.asarray(((path > 0) & (path < self.side)).all(axis=(1, 2, 3)))
 
     def _paths_to_the_end(
         self, state: ManyBodyState, refine: int = 1
@@ -327,8 +355,16 @@ class ManyBody:
             intervals = int(state.remaining[rows].max(initial=0))
             if intervals:
                 path, _ = self._path(state.position[rows], state.velocity[rows], intervals, refine)
+                _refuse_to_leave(self._inside(path))
                 positions = np.concatenate([positions, path], axis=1)
             yield rows, positions
+
+
+def _refuse_to_leave(inside: NDArray[np.bool_]) -> None:
+    if not inside.all():
+        raise FloatingPointError(
+            "a disc has left the table: the discs are faster than the time step allows for"
+        )
 
 
 @lru_cache(maxsize=32)
@@ -384,8 +420,9 @@ def _plain_drawing(state: ManyBodyState, side: int) -> NDArray[np.uint8]:
     scale = size / table
     image = Image.new("RGB", (size, size), _FELT)
     draw = ImageDraw.Draw(image)
-    left = side if state.half[0] else 0
-    draw.rectangle((left, 0, left + side, size), fill=_SHADED)
+    if state.half[0] >= 0:
+        left = side if state.half[0] else 0
+        draw.rectangle((left, 0, left + side, size), fill=_SHADED)
     for disc in range(state.position.shape[1] - 1, -1, -1):  # the marked disc on top
         x, y = state.position[0, disc] * (1, -1) + (0, table)
         ink = _MARKED if disc == 0 else _DISC
