@@ -82,6 +82,8 @@ def evaluate_runs(
             "evaluate: runs on chains and runs in goal environments have no table in common"
         )
     examined = [ExaminedRun(config, subject_of(config).examiner()(agent)) for config, agent in runs]
+    if any(with_goals) and per_remaining is not None:
+        raise UserError("--per-remaining: belongs to chains; goal environments have --instances")
     if any(with_goals):
         print(goal_table(examined))
     else:
@@ -269,11 +271,10 @@ def goal_table(examined: list[ExaminedRun]) -> str:
                 *(
                     f"{found[f'eval/success/distance_{k}']:.2f} ({found[f'eval/distance_{k}']:.2f})"
                     for k in range(1, DISTANCES + 1)
-                    if f"eval/distance_{k}" in found
                 ),
             )
         )
-    far = [f"goals {k} of {DISTANCES} (distance)" for k in range(1, len(rows[0]) - 3)]
+    far = [f"goals {k} of {DISTANCES} (distance)" for k in range(1, DISTANCES + 1)]
     header = ("run", "success (95 % over instances)", "ever", "steps at the goal", *far)
     return markdown_table(header, rows)
 
@@ -284,7 +285,7 @@ def draw_success(examined: list[ExaminedRun], file: Path) -> None:
     for i, run in enumerate(examined):
         marker, line = _STYLES[i % len(_STYLES)]
         found = run.evaluation.final()
-        classes = [k for k in range(1, DISTANCES + 1) if f"eval/distance_{k}" in found]
+        classes = range(1, DISTANCES + 1)
         axes.plot(
             [found[f"eval/distance_{k}"] for k in classes],
             [found[f"eval/success/distance_{k}"] for k in classes],
