@@ -334,14 +334,20 @@ class ControlSubject:
         ]
 
     def _make(self, **further: Any) -> gym.Env[Any, Any]:
-        return make_control(self.config.env.id, **self.config.env.options | further)
+        options = self.config.env.options
+        if options.get("max_episode_steps") == -1:  # Gymnasium's word for none
+            raise UserError("env.max_episode_steps: must be 1 or more: an episode has to end")
+        try:
+            return make_control(self.config.env.id, **options | further)
+        except gym.error.DependencyNotInstalled:
+            raise
+        except Exception as error:  # a wrong option may come to light anywhere in other code
+            raise UserError(f"env: {error}") from None
 
     def _make_agent(self) -> ControlAgent:
         try:
             return ControlAgent(self._make, self.settings, self.config.seed, thread_count())
-        except gym.error.DependencyNotInstalled:
-            raise
-        except (ValueError, TypeError, OSError, gym.error.Error) as error:
+        except ValueError as error:  # of the simulator
             raise UserError(f"env: {error}") from None
 
 
