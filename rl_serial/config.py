@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     NonNegativeInt,
@@ -31,6 +32,10 @@ from rl_serial.errors import UserError
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """What NumPy, torch and Stable-Baselines3 all take as a seed."""
+ModelKind = Annotated[
+    Literal["true", "learned"], BeforeValidator(lambda value: "true" if value is True else value)
+]
+"""What is planned in: the true model, whose name YAML takes for a truth value, or a learned one."""
 
 
 class _Model(BaseModel):
@@ -145,7 +150,7 @@ class SearchAgentConfig(_Model):
     """Learning from its own tree search (see :mod:`rl_serial.agents.search`)."""
 
     kind: Literal["search"]
-    dynamics: Literal["true", "learned"] = "true"
+    dynamics: ModelKind = "true"
     algorithm: Literal["gumbel", "puct"] = "gumbel"
     simulations: NonNegativeInt = 16
     max_depth: PositiveInt | None = None
@@ -191,7 +196,7 @@ class ControlAgentConfig(_Model):
 
     kind: Literal["cem", "mppi"]
     horizon: PositiveInt = 20
-    model: Literal["true", "learned"] = "true"
+    model: ModelKind = "true"
     reward: Literal["known", "learned"] = "known"
     terminal_value: bool = False
     discount: Annotated[float, Field(gt=0, le=1)] = 0.99

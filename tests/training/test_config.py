@@ -41,6 +41,12 @@ def test_overrides_reach_their_keys() -> None:
     assert config.seed == 7
 
 
+def test_true_dynamics_may_be_written_without_quotes() -> None:
+    steer = {"id": "rl_serial/PermutationAutomatonSteer-v0"}
+    data = VALUE | {"env": steer, "agent": {"kind": "search"}}
+    assert parse("agent.dynamics=true", data=data) == parse("agent.dynamics='true'", data=data)
+
+
 def test_a_new_kind_drops_the_keys_of_the_old_one() -> None:
     agent = parse("agent.updates=5", "agent.kind=dqn").agent
     assert agent.kind == "dqn"

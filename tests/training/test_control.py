@@ -263,14 +263,20 @@ class TestTraining:
             train(parse(LEARNED, f"evaluation.every={every}"), tmp_path / str(every))
         assert summary(tmp_path / "8")["final"] == summary(tmp_path / "40")["final"]
 
-    @pytest.mark.parametrize("after", [1, 3])
+    @pytest.mark.parametrize(("after", "task"), [(1, "kick"), (3, "kick"), (2, "reacher")])
     def test_interrupted_run_ends_like_an_unbroken_one(
-        self, after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, after: int, task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        """Kicks with a learned model and value; Reacher with its simulator and a learned value."""
+
         class Killed(BaseException):
             pass
 
         config = parse(LEARNED)
+        if task == "reacher":
+            pytest.importorskip("imageio")
+            env = {"id": "Reacher-v5", "max_episode_steps": 8}
+            config = parse(LEARNED | {"env": env}, "agent.model=true")
         train(config, tmp_path / "unbroken")
         saved = 0
 
@@ -291,8 +297,9 @@ class TestTraining:
             if file == "metrics.csv":
                 assert whole.read_text() == resumed.read_text()
                 continue
-            weights = [files.load_tensors(path)["model"]["dynamics"] for path in (whole, resumed)]
-            assert all(weights[0][key].equal(weights[1][key]) for key in weights[0])
+            models = [files.load_tensors(path)["model"] for path in (whole, resumed)]
+            for name in ("dynamics", "value"):
+                assert all(models[0][name][k].equal(models[1][name][k]) for k in models[0][name])
         assert summary(tmp_path / "broken")["final"] == summary(tmp_path / "unbroken")["final"]
 
     def test_loss_that_is_not_finite_fails_the_run(self, tmp_path: Path) -> None:
