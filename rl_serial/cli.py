@@ -86,7 +86,11 @@ def _parser() -> argparse.ArgumentParser:
         "--per-remaining", type=_whole(1), help="states at each number of remaining steps"
     )
     evaluate.add_argument("--seed", type=_whole(0), help="chooses the evaluation instances")
-    evaluate.add_argument("--figure", type=Path, help="draw accuracy, success or return (PNG, SVG)")
+    evaluate.add_argument(
+        "--figure",
+        type=Path,
+        help="draw accuracy by remaining steps, success by distance or returns (PNG, SVG)",
+    )
     evaluate.add_argument(
         "--simulations", type=_counts, metavar="0,1,2,…", help="scores with a search on top instead"
     )

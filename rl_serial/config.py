@@ -26,6 +26,7 @@ from pydantic import (
 
 from rl_serial.envs.chain import has_binary_observations
 from rl_serial.envs.control import CONTROL_TASKS
+from rl_serial.envs.goals import is_goal_environment
 from rl_serial.envs.registry import ENV_IDS, task_of
 from rl_serial.envs.tasks import Bet, Task
 from rl_serial.errors import UserError
@@ -186,6 +187,17 @@ class ContrastiveAgentConfig(_Model):
     buffer_size: PositiveInt = 10_000  # newest steps of each environment
     prefill: PositiveInt = 1000  # steps of each environment before the first update
 
+    @model_validator(mode="after")
+    def _learns(self) -> ContrastiveAgentConfig:
+        turns = -(-self.timesteps // (self.num_envs * self.unroll))
+        if turns * self.unroll < self.prefill:
+            raise ValueError(
+                f"prefill={self.prefill}: more than the {turns * self.unroll} steps that "
+                f"timesteps={self.timesteps} give each of num_envs={self.num_envs} environments, "
+                "so that nothing would be learned"
+            )
+        return self
+
 
 class ControlAgentConfig(_Model):
     """Receding-horizon control (see :mod:`rl_serial.agents.control`), with CEM or MPPI.
@@ -305,6 +317,11 @@ def parse_config(
             f"{source}: env.id: {config.env.id} is no chain, which agent.kind {config.agent.kind} "
             f"needs; agent.kind {' and '.join(CONTROL_KINDS)} plan in it"
         )
+    if is_goal_environment(config.env.id):
+        raise UserError(
+            f"{source}: env.id: {config.env.id} is a goal environment, in which agent.kind "
+            f"{config.agent.kind} does not play; {', '.join(GOAL_KINDS)} do"
+        )
     try:
         task = config.env.task()
     except ValueError as error:
@@ -363,6 +380,8 @@ def set_key(data: dict[str, Any], path: str, value: Any) -> None:
     """
     *parents, key = path.split(".")
     for parent in parents:
+        if parent == "budget":
+            data.pop("width", None)
         child = data.setdefault(parent, {})
         if child is None:
             child = data[parent] = {}
@@ -421,6 +440,13 @@ def _check_goal_agent(config: RunConfig, source: str) -> None:
             )
     if config.evaluation.simulations:
         raise UserError(f"{source}: evaluation.simulations: searches are for chains")
+    agent = config.agent
+    assert isinstance(agent, ContrastiveAgentConfig | GoalSB3AgentConfig)
+    if agent.processes not in (1, agent.num_envs):
+        raise UserError(
+            f"{source}: agent.processes: 1, or agent.num_envs={agent.num_envs}, a process for each "
+            f"environment, not {agent.processes}"
+        )
 
 
 def _check_control_agent(config: RunConfig, source: str) -> None:

@@ -67,13 +67,14 @@ def test_search_adds_to_the_weights(seed: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize(("name", "success"), [("reach", 0.9), ("point_maze", 0.8)])
-def test_contrastive_agent_reaches_its_goals(
-    name: str, success: float, seed: int, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize(
+    ("name", "success"),
+    [("reach_contrastive", 0.9), ("point_maze_contrastive", 0.8), ("reach_sac_her", 0.9)],
+)
+def test_agent_reaches_its_goals(name: str, success: float, seed: int, tmp_path: Path) -> None:
     """At the goal when the episode ends; the untrained agent is in less than 5 %."""
     pytest.importorskip("gymnasium_robotics")
-    config = load_config(CONFIGS / f"{name}_contrastive.yaml", [f"seed={seed}"])
+    config = load_config(CONFIGS / f"{name}.yaml", [f"seed={seed}"])
     found = train(config, tmp_path / name, device="cpu", progress=False).metrics()
     first = MetricsFile(tmp_path / name / "metrics.csv").rows[0]
     assert float(first["eval/success"]) < 0.05

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+import gymnasium
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -27,8 +28,8 @@ from rl_serial.networks import Network, Trunk
 from rl_serial.networks.trunks import dense
 
 LOG_STD_RANGE = (-5.0, 2.0)
-LOG_INTERVAL = 50
-"""Updates between two logs of the losses."""
+LOGGED = ("critic_loss", "actor_loss", "entropy", "accuracy", "logsumexp", "alpha")
+"""What is logged of the last batch of a turn, as ``train/…``."""
 # Keeps the gradient of a distance finite where two embeddings meet.
 _LEAST_DISTANCE = 1e-6
 
@@ -147,8 +148,8 @@ class ContrastiveAgent:
     def __init__(
         self,
         actor: Actor,
-        low: NDArray[np.float32],
-        high: NDArray[np.float32],
+        low: NDArray[Any],
+        high: NDArray[Any],
         device: torch.device,
     ) -> None:
         self.actor, self.low, self.high, self.device = actor, low, high, device
@@ -179,7 +180,10 @@ class ContrastiveTrainer:
     need not be saved, and the two are the same.
 
     Args:
-        env: vector environment with Dict observations, bounded Box actions and SAME_STEP autoreset.
+        make_env: makes the vector environment with Dict observations and SAME_STEP autoreset, when
+            training begins.
+        actions: the bounded Box of one environment's actions.
+        sizes: numbers in a state, an action and a goal.
         config: of the agent.
         critic: on ``device``.
         actor: on ``device``.
@@ -190,7 +194,9 @@ class ContrastiveTrainer:
 
     def __init__(
         self,
-        env: Any,
+        make_env: Callable[[], Any],
+        actions: gymnasium.spaces.Box,
+        sizes: tuple[int, int, int],
         config: ContrastiveAgentConfig,
         critic: Critic,
         actor: Actor,
@@ -198,13 +204,13 @@ class ContrastiveTrainer:
         device: torch.device,
         log: Callable[[str, float, int], None],
     ) -> None:
-        self.env, self.config, self.seed, self.device, self.log = env, config, seed, device, log
+        self.make_env, self.config, self.log = make_env, config, log
+        self.seed, self.device = seed, device
         self.critic, self.actor = critic, actor
         self.total, self.step, self.updates = config.timesteps, 0, 0
-        self.metrics: dict[str, float] = {}
-        space = env.single_action_space
-        self.agent = ContrastiveAgent(actor, space.low, space.high, device)
-        self.target_entropy = config.target_entropy * space.shape[0]
+        self.metrics = {f"train/{name}": float("nan") for name in LOGGED}
+        self.agent = ContrastiveAgent(actor, actions.low, actions.high, device)
+        self.target_entropy = config.target_entropy * sizes[1]
         self.log_alpha = torch.zeros((), device=device, requires_grad=True)
         self.optimizers = {
             name: torch.optim.Adam(parameters, config.learning_rate)
@@ -214,10 +220,7 @@ class ContrastiveTrainer:
                 ("alpha", [self.log_alpha]),
             )
         }
-        parts = env.single_observation_space.spaces
-        observation, goal = (parts[key].shape[0] for key in ("observation", "desired_goal"))
-        sizes = (observation + goal, space.shape[0], goal)
-        self.replay = EpisodeReplay(config.buffer_size, env.num_envs, sizes)
+        self.replay = EpisodeReplay(config.buffer_size, config.num_envs, sizes)
         self.generator = np.random.default_rng(seed)
         self.noise = torch.Generator(device).manual_seed(seed)
         self._observation: Observation | None = None
@@ -242,21 +245,17 @@ class ContrastiveTrainer:
         Raises:
             RunError: a loss is not finite.
         """
-        while self.step < self.total:
-            pause()
-            if self._observation is None:
-                # Training episodes differ by the step at which they begin.
-                key = fold_in(np.array([self.seed]), np.array([self.step]))
-                self._observation, _ = self.env.reset(seed=int(key[0]))
-            for _ in range(self.config.unroll):
-                self._play()
-            if self.replay.time >= self.config.prefill:
-                for _ in range(self.config.updates):
-                    self._update()
+        env = self.make_env()
+        try:
+            while self.step < self.total:
+                pause()
+                self._take_turn(env)
+        finally:
+            env.close()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a run needs to go on as if it had not been interrupted."""
-        self.replay.end(np.ones(self.env.num_envs, dtype=np.bool_))
+        self.replay.end(np.ones(self.config.num_envs, dtype=np.bool_))
         self._observation = None
         replay = self.replay.state_dict()
         return {
@@ -299,26 +298,38 @@ class ContrastiveTrainer:
         self.critic.load_state_dict(state["critic"])
         self.actor.load_state_dict(state["actor"])
 
-    def _play(self) -> None:
-        """One step of every environment."""
-        before = self._observation
-        assert before is not None
+    def _take_turn(self, env: Any) -> None:
+        """Play and learn."""
+        if self._observation is None:
+            # Training episodes differ by the step at which they begin.
+            key = fold_in(np.array([self.seed]), np.array([self.step]))
+            self._observation, _ = env.reset(seed=int(key[0]))
+        for _ in range(self.config.unroll):
+            self._observation = self._play(env, self._observation)
+        if self.replay.time >= self.config.prefill:
+            for _ in range(self.config.updates):
+                found = self._update()
+            self._log(found)
+
+    def _play(self, env: Any, before: Observation) -> Observation:
+        """One step of every environment; the observations that it led to."""
         inputs = self.agent.inputs(before)
         noise = self._normal(inputs.shape[0])
         with torch.no_grad():
             drawn, _ = self.actor.sample(inputs, noise)
         action = drawn.cpu().numpy()
-        after, _, terminated, truncated, info = self.env.step(self.agent.scaled(action))
+        after: Observation
+        after, _, terminated, truncated, info = env.step(self.agent.scaled(action))
         ended = terminated | truncated
         reached = after["achieved_goal"]
         if ended.any():  # where an episode has ended, the first of the next one stands there
             reached = np.where(ended[:, None], info["final_obs"]["achieved_goal"], reached)
         self.replay.add(state_of(before), action, reached, ended)
-        self._observation = after
-        self.step += self.env.num_envs
+        self.step += self.config.num_envs
+        return after
 
-    def _update(self) -> None:
-        """One update of critic, actor and temperature on one batch."""
+    def _update(self) -> dict[str, Tensor]:
+        """One update of critic, actor and temperature on one batch; what is worth logging."""
         config = self.config
         batch = self.replay.sample(config.batch_size, config.discount, self.generator)
         state, action, goal = (
@@ -342,9 +353,8 @@ class ContrastiveTrainer:
         entropy = -log_density.detach().mean()
         self._descend("alpha", self.log_alpha.exp() * (entropy - self.target_entropy))
         self.updates += 1
-        if self.updates % LOG_INTERVAL == 0:
-            losses = {"critic_loss": critic_loss, "actor_loss": actor_loss, "entropy": entropy}
-            self._log(losses | found | {"alpha": alpha})
+        losses = {"critic_loss": critic_loss, "actor_loss": actor_loss, "entropy": entropy}
+        return losses | found | {"alpha": alpha}
 
     def _descend(self, name: str, loss: Tensor) -> None:
         optimizer = self.optimizers[name]
@@ -353,7 +363,7 @@ class ContrastiveTrainer:
         optimizer.step()
 
     def _log(self, tensors: dict[str, Tensor]) -> None:
-        self.metrics = {f"train/{name}": tensor.item() for name, tensor in tensors.items()}
+        self.metrics = {f"train/{name}": tensors[name].item() for name in LOGGED}
         for tag, value in self.metrics.items():
             self.log(tag, value, self.step)
             if not np.isfinite(value):

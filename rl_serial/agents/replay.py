@@ -60,10 +60,6 @@ class EpisodeReplay:
         self.last = np.full((capacity, num_envs), -1, dtype=np.int64)
         self._begun = np.zeros(num_envs, dtype=np.int64)
 
-    def __len__(self) -> int:
-        """Steps that are held, of all environments."""
-        return min(self.time, self.capacity) * self.num_envs
-
     def add(self, state: Floats, action: Floats, reached: Floats, ended: NDArray[np.bool_]) -> None:
         """Add a step of every environment.
 

@@ -7,7 +7,7 @@ import json
 import random
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import cycle
 from pathlib import Path
 from typing import Any, cast
@@ -73,7 +73,7 @@ POLICIES: dict[str, type[BasePolicy]] = {
     "maskable_ppo": _MaskableTrunkPolicy,
 }
 # What the run sets itself; a config that sets it again would be contradicted.
-_SET_BY_THE_RUN = {
+SET_BY_THE_RUN = {
     "self",
     "policy",
     "env",
@@ -87,22 +87,22 @@ _SET_BY_THE_RUN = {
 }
 
 
-class SerialVecEnv(VecEnv):
-    """Stable-Baselines3's view of a :class:`SerialVectorEnv`: one batched step, no processes.
+class BatchedVecEnv(VecEnv):
+    """Stable-Baselines3's view of a Gymnasium vector environment: one batched step.
 
     Args:
         env: a vector environment with SAME_STEP autoreset.
     """
 
-    def __init__(self, env: SerialVectorEnv) -> None:
+    def __init__(self, env: Any) -> None:
         self.env = env
         self.render_mode = env.render_mode
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
-        self._actions = np.zeros(env.num_envs, dtype=np.int64)
+        self._actions: Any = None
         self._returns = np.zeros(env.num_envs)
         self._lengths = np.zeros(env.num_envs, dtype=np.int64)
 
-    def reset(self) -> NDArray[np.float32]:
+    def reset(self) -> Any:
         """The first observations; a seed given before (``seed``) is used once."""
         seeds = None if self._seeds[0] is None else self._seeds
         observations, _ = self.env.reset(seed=seeds)
@@ -111,31 +111,38 @@ class SerialVecEnv(VecEnv):
         self._lengths[:] = 0
         return observations
 
-    def step_async(self, actions: NDArray[np.int64]) -> None:
+    def step_async(self, actions: NDArray[Any]) -> None:
         """Keep the actions for :meth:`step_wait`."""
         self._actions = actions
 
     def step_wait(
         self,
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
+    ) -> tuple[Any, NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
         """Take the step. SB3 changes rewards in place, so they are a fresh array."""
-        observations, rewards, dones, _, info = self.env.step(self._actions)
+        observations, rewards, terminated, truncated, info = self.env.step(self._actions)
+        dones = terminated | truncated
         self._returns += rewards
         self._lengths += 1
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-        for row in np.flatnonzero(dones):
+        ended = np.flatnonzero(dones)
+        further = self.of_ended(info) if ended.size else {}
+        for row in ended.tolist():
             infos[row] = {
-                "terminal_observation": info["final_obs"][row],
-                "TimeLimit.truncated": False,
+                "terminal_observation": _row(info["final_obs"], row),
+                "TimeLimit.truncated": bool(truncated[row] and not terminated[row]),
                 "episode": {
                     "r": float(self._returns[row]),
                     "l": int(self._lengths[row]),
                     "t": 0.0,
                 },
-            }
+            } | {name: value[row] for name, value in further.items()}
         self._returns[dones] = 0
         self._lengths[dones] = 0
         return observations, rewards.astype(np.float32), dones, infos
+
+    def of_ended(self, info: dict[str, Any]) -> dict[str, NDArray[Any]]:
+        """What else is told of episodes that end, [num_envs] each, from the info of the step."""
+        return {}
 
     def close(self) -> None:
         """Close the vector environment."""
@@ -166,6 +173,19 @@ class SerialVecEnv(VecEnv):
 
     def _rows(self, indices: Any) -> list[int]:
         return list(self._get_indices(indices))
+
+
+def _row(observations: Any, row: int) -> Any:
+    """One of a batch of observations, arrays or dictionaries of arrays."""
+    if isinstance(observations, dict):
+        return {key: array[row] for key, array in observations.items()}
+    return observations[row]
+
+
+class SerialVecEnv(BatchedVecEnv):
+    """The same of a :class:`SerialVectorEnv`: no processes, no loop over environments."""
+
+    env: SerialVectorEnv
 
 
 class TrunkExtractor(BaseFeaturesExtractor):
@@ -233,16 +253,33 @@ def check_arguments(config: SB3AgentConfig, source: str) -> None:
         UserError: an argument that it has not, that the run sets itself, or of another kind than
             its default.
     """
-    known = inspect.signature(ALGORITHMS[config.kind]).parameters
-    free = [name for name in known if name not in _SET_BY_THE_RUN]
-    for name in config.arguments:
+    hold_arguments(config.arguments, ALGORITHMS[config.kind], SET_BY_THE_RUN, source)
+
+
+def hold_arguments(
+    arguments: dict[str, Any], algorithm: type[BaseAlgorithm], taken: Collection[str], source: str
+) -> None:
+    """Hold arguments against the signature of a constructor.
+
+    Args:
+        arguments: by name.
+        algorithm: whose constructor gets them.
+        taken: its arguments that the run sets itself.
+        source: what errors call the configuration.
+
+    Raises:
+        UserError: an argument that it has not, that is taken, or of another kind than its default.
+    """
+    known = inspect.signature(algorithm).parameters
+    free = [name for name in known if name not in taken]
+    for name in arguments:
         where = f"{source}: agent.arguments.{name}"
         if name not in free:
             raise UserError(
-                f"{where}: {ALGORITHMS[config.kind].__name__} has no such argument, or the run "
+                f"{where}: {algorithm.__name__} has no such argument, or the run "
                 f"sets it; there are {', '.join(free)}"
             )
-        default, value = known[name].default, config.arguments[name]
+        default, value = known[name].default, arguments[name]
         if name == "policy_kwargs" and not isinstance(value, dict):
             raise UserError(f"{where}: must be keys with values, not {value!r}")
         if isinstance(default, float) and _linear_start(value) is not None:
@@ -262,13 +299,19 @@ def _linear_start(value: object) -> float | None:
         return None
 
 
+def constructor_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments as SB3 takes them: schedules are functions of the progress remaining (1 to 0)."""
+    return {name: _scheduled(value) for name, value in arguments.items()}
+
+
 def _scheduled(value: Any) -> Any:
-    """An argument, as a function of the progress remaining (1 to 0) where it is a schedule."""
     start = _linear_start(value)
-    return value if start is None else lambda remaining: start * remaining
+    if start is not None:
+        return lambda remaining: start * remaining
+    return tuple(value) if isinstance(value, list) else value  # YAML has no pairs
 
 
-class _LogToMonitor(KVWriter):
+class LogToMonitor(KVWriter):
     """Passes what Stable-Baselines3 logs on to the run's monitor."""
 
     def __init__(self, log: Callable[[str, float, int], None]) -> None:
@@ -297,6 +340,91 @@ class _Pause(BaseCallback):
 
     def _on_step(self) -> bool:
         return True
+
+
+def learn(
+    model: BaseAlgorithm, timesteps: int, pause: Callable[[], None], log_interval: int
+) -> None:
+    """Let a model take that many more timesteps; ``pause`` is called between rollouts.
+
+    Args:
+        model: its counters go on from where they are.
+        timesteps: of all environments together.
+        pause: called where the model's state is whole.
+        log_interval: rollouts between two logs; of an off-policy algorithm, episodes.
+
+    Raises:
+        RunError: a loss, or at the end a weight, is not finite.
+    """
+
+    def check_and_pause() -> None:
+        _check_losses(model)
+        pause()
+
+    try:
+        model.learn(
+            timesteps,
+            callback=_Pause(check_and_pause),
+            log_interval=log_interval,
+            reset_num_timesteps=False,
+        )
+    except ValueError as error:
+        # torch's distributions meet a network's NaN before any loss is logged.
+        if "to satisfy the constraint" in str(error):
+            raise RunError(_diverged("the policy's output", "NaN", model.num_timesteps)) from error
+        raise
+    _check_losses(model)
+    # The last update can spoil weights whose losses were finite before it.
+    if not all(bool(p.isfinite().all()) for p in model.policy.parameters()):
+        raise RunError(_diverged("a weight of the policy", "not finite", model.num_timesteps))
+
+
+def _check_losses(model: BaseAlgorithm) -> None:
+    for tag, value in model.logger.name_to_value.items():
+        if tag.startswith("train/") and "loss" in tag and not np.isfinite(value):
+            raise RunError(_diverged(tag, value, model.num_timesteps))
+
+
+def _diverged(what: str, value: object, step: int) -> str:
+    return f"{what} is {value} at timestep {step}: a smaller agent.arguments.learning_rate may help"
+
+
+def counters(model: BaseAlgorithm) -> dict[str, Any]:
+    """The numbers in which a model counts its training, by attribute."""
+    names = ["num_timesteps", "_episode_num", "_n_updates", "_current_progress_remaining"]
+    names += [name for name in ("_n_calls", "exploration_rate") if hasattr(model, name)]
+    return {name: getattr(model, name) for name in names}
+
+
+def random_state(model: BaseAlgorithm) -> dict[str, Any]:
+    """The state of every generator that a model draws from, as tensors and plain values."""
+    kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": [t.cpu() for t in torch.cuda.get_rng_state_all()],
+        "numpy": (
+            kind,
+            torch.as_tensor(np.asarray(keys, dtype=np.int64)),
+            position,
+            has_gauss,
+            gauss,
+        ),
+        "python": json.dumps(random.getstate()),
+        "action_space": json.dumps(model.action_space.np_random.bit_generator.state),
+    }
+
+
+def load_random_state(model: BaseAlgorithm, state: dict[str, Any]) -> None:
+    """Set those generators back."""
+    kind, keys, position, has_gauss, gauss = state["numpy"]
+    legacy = (kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss)
+    np.random.set_state(legacy)  # noqa: NPY002
+    torch.set_rng_state(state["torch"])
+    if len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    version, internal, gauss_next = json.loads(state["python"])
+    random.setstate((version, tuple(internal), gauss_next))
+    model.action_space.np_random.bit_generator.state = json.loads(state["action_space"])
 
 
 class SB3Trainer:
@@ -329,7 +457,7 @@ class SB3Trainer:
         self.env = SerialVecEnv(env)
         self.total = config.timesteps
         self.metrics: dict[str, float] = {}
-        arguments = {name: _scheduled(value) for name, value in config.arguments.items()}
+        arguments = constructor_arguments(config.arguments)
         has_policy = config.kind in ("ppo", "maskable_ppo")
         policy_kwargs: dict[str, Any] = {
             "features_extractor_class": TrunkExtractor,
@@ -358,7 +486,7 @@ class SB3Trainer:
             raise UserError(f"agent.arguments: {error}") from error
         # SB3 would give neighbouring seeds nearly the same instances.
         self.env.seed(int(fold_in(np.array([seed]), np.array([0]))[0]))
-        self.model.set_logger(Logger(None, [_LogToMonitor(log)]))
+        self.model.set_logger(Logger(None, [LogToMonitor(log)]))
         self.agent = SB3Agent(env.task, self.model)
 
     @property
@@ -391,29 +519,9 @@ class SB3Trainer:
         Raises:
             RunError: a loss is not finite.
         """
-
-        def check_and_pause() -> None:
-            self._check_losses()
-            pause()
-
         # An off-policy algorithm counts its log interval in episodes.
         interval = 50 * self.env.num_envs if isinstance(self.model, OffPolicyAlgorithm) else 1
-        try:
-            self.model.learn(
-                self.total - self.step,
-                callback=_Pause(check_and_pause),
-                log_interval=interval,
-                reset_num_timesteps=self.step == 0,
-            )
-        except ValueError as error:
-            # torch's distributions meet a network's NaN before any loss is logged.
-            if "to satisfy the constraint" in str(error):
-                raise RunError(_diverged("the policy's output", "NaN", self.step)) from error
-            raise
-        self._check_losses()
-        # The last update can spoil weights whose losses were finite before it.
-        if not all(bool(p.isfinite().all()) for p in self.model.policy.parameters()):
-            raise RunError(_diverged("a weight of the policy", "not finite", self.step))
+        learn(self.model, self.total - self.step, pause, interval)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a run needs to go on as if it had not been interrupted."""
@@ -421,12 +529,12 @@ class SB3Trainer:
         state: dict[str, Any] = {
             "policy": model.policy.state_dict(),
             "optimizer": model.policy.optimizer.state_dict(),
-            "counters": {name: getattr(model, name) for name in self._counters()},
+            "counters": counters(model),
             "last_obs": torch.as_tensor(model._last_obs.copy()),
             "last_episode_starts": torch.as_tensor(model._last_episode_starts.copy()),
             "episodes": [dict(info) for info in model.ep_info_buffer],
             "env": self._env_state(),
-            "random": self._random_state(),
+            "random": random_state(model),
         }
         if isinstance(model, OffPolicyAlgorithm):
             state["replay"] = self._replay_state()
@@ -446,7 +554,7 @@ class SB3Trainer:
         model.ep_success_buffer = deque(maxlen=model._stats_window_size)
         if isinstance(model, OffPolicyAlgorithm):
             self._load_replay_state(state["replay"])
-        self._load_random_state(state["random"])
+        load_random_state(model, state["random"])
 
     def model_state(self) -> dict[str, Any]:
         """What a finished run keeps."""
@@ -474,15 +582,6 @@ class SB3Trainer:
                 f"environment has {self.env.observation_space.shape} and {self.env.action_space}"
             )
 
-    def _check_losses(self) -> None:
-        for tag, value in self.model.logger.name_to_value.items():
-            if tag.startswith("train/") and "loss" in tag and not np.isfinite(value):
-                raise RunError(_diverged(tag, value, self.step))
-
-    def _counters(self) -> list[str]:
-        names = ["num_timesteps", "_episode_num", "_n_updates", "_current_progress_remaining"]
-        return names + [n for n in ("_n_calls", "exploration_rate") if hasattr(self.model, n)]
-
     def _env_state(self) -> dict[str, Any]:
         env, vec_env = self.env.env, self.env
         return {
@@ -500,34 +599,6 @@ class SB3Trainer:
         env.instances.seeds = state["seeds"].numpy()
         env.instances.episodes = state["episodes"].numpy()
         vec_env._returns, vec_env._lengths = state["returns"].numpy(), state["lengths"].numpy()
-
-    def _random_state(self) -> dict[str, Any]:
-        kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002
-        return {
-            "torch": torch.get_rng_state(),
-            "cuda": [t.cpu() for t in torch.cuda.get_rng_state_all()],
-            "numpy": (
-                kind,
-                torch.as_tensor(np.asarray(keys, dtype=np.int64)),
-                position,
-                has_gauss,
-                gauss,
-            ),
-            "python": json.dumps(random.getstate()),
-            "action_space": json.dumps(self.model.action_space.np_random.bit_generator.state),
-        }
-
-    def _load_random_state(self, state: dict[str, Any]) -> None:
-        kind, keys, position, has_gauss, gauss = state["numpy"]
-        legacy = (kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss)
-        np.random.set_state(legacy)  # noqa: NPY002
-        torch.set_rng_state(state["torch"])
-        if len(state["cuda"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(state["cuda"])
-        version, internal, gauss_next = json.loads(state["python"])
-        random.setstate((version, tuple(internal), gauss_next))
-        generator = self.model.action_space.np_random.bit_generator
-        generator.state = json.loads(state["action_space"])
 
     def _replay_state(self) -> dict[str, Any]:
         buffer = cast(Any, self.model).replay_buffer
@@ -548,10 +619,6 @@ class SB3Trainer:
 
 
 _REPLAY_ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
-
-
-def _diverged(what: str, value: object, step: int) -> str:
-    return f"{what} is {value} at timestep {step}: a smaller agent.arguments.learning_rate may help"
 
 
 def _arrays_to_tensors(state: Any) -> list[torch.Tensor]:

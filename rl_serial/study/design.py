@@ -468,7 +468,7 @@ def _resolved(
                 set_key(data, key, copy.deepcopy(value))
         run = RunConfig.model_validate(data)
         # What parts of a run ask of each other is the same for all that are alike in these.
-        networks = [getattr(run, key) is None for key in NETWORKS]
+        networks = [(part := getattr(run, key)) and part.kind for key in NETWORKS]
         agent = [getattr(run.agent, key, None) for key in ("kind", "policy", "dynamics")]
         searches = bool(run.evaluation.simulations)
         alike = _canonical([data["env"], agent, networks, searches])

@@ -238,8 +238,8 @@ def _episodes(renderings: Sequence[tuple[Row, bytes]]) -> list[str]:
     ]
     return [
         "<h2 id=episodes>Episodes</h2>",
-        "<p>The first evaluation episode of some runs; the agent's values beside the exact ones."
-        "</p>",
+        "<p>The first evaluation episode of some runs; on a chain the agent's values beside the "
+        "exact ones.</p>",
         "<div class=episodes>",
         *figures,
         "</div>",

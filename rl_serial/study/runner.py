@@ -59,6 +59,10 @@ def check_networks(study: Study, source: str, known: Collection[str] = ()) -> No
         config = RunConfig.model_validate(run.config)
         try:
             subject_of(config).check(fresh.keys())
+            if getattr(config.agent, "processes", 1) > 1:
+                raise UserError(
+                    "agent.processes: must be 1 in a study, each run of which is one process"
+                )
         except UserError as error:
             raise blamed(error, study.config, run.columns, source) from None
 

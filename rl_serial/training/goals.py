@@ -57,9 +57,8 @@ class GoalEvaluation:
             "eval/return": float(self.returns.mean()),
         }
         for k, rows in enumerate(self.classes, start=1):
-            if rows.size:
-                metrics[f"eval/success/distance_{k}"] = float(self.success[rows].mean())
-                metrics[f"eval/time_at_goal/distance_{k}"] = float(self.at_goal[rows].mean())
+            metrics[f"eval/success/distance_{k}"] = float(self.success[rows].mean())
+            metrics[f"eval/time_at_goal/distance_{k}"] = float(self.at_goal[rows].mean())
         return metrics
 
     def final(self) -> dict[str, Any]:
@@ -102,7 +101,7 @@ class GoalEvaluator:
 
     Args:
         make: makes that many environments.
-        instances: episodes.
+        instances: episodes, at least one for each class of distance.
         seed: chooses the instances.
     """
 
@@ -130,18 +129,25 @@ class GoalEvaluator:
         returns, success = np.zeros(size), np.zeros(size, dtype=np.bool_)
         while running.any():
             observation, reward, terminated, truncated, info = self.env.step(agent.act(observation))
-            there = success_of(info)
+            there = _success(info)
             length += running
             at_goal += running & there
             returns += np.where(running, reward, 0.0)
             success = np.where(running, there, success)
             running &= ~(terminated | truncated)
-            if length.max() >= LONGEST_EPISODE:
+            if running.any() and length.max() >= LONGEST_EPISODE:
                 raise UserError(
                     f"env: no end of an episode within {LONGEST_EPISODE} steps; "
-                    "env.max_episode_steps gives it one"
+                    "env.max_episode_steps (in Reach and Push env.episode_steps) gives it one"
                 )
         return tuple(column[:episodes] for column in (distance, length, at_goal, success, returns))
+
+
+def _success(info: dict[str, Any]) -> NDArray[np.bool_]:
+    try:
+        return success_of(info)
+    except ValueError as error:
+        raise UserError(f"env: nothing says when a goal is reached: {error}") from None
 
 
 class GoalSubject:
@@ -164,17 +170,31 @@ class GoalSubject:
     def __init__(self, config: RunConfig) -> None:
         assert isinstance(config.agent, ContrastiveAgentConfig | GoalSB3AgentConfig)
         self.config, self.agent = config, config.agent
+        if config.evaluation.instances < DISTANCES:
+            raise UserError(
+                f"evaluation.instances: at least {DISTANCES}, one for each class of distance, not "
+                f"{config.evaluation.instances}"
+            )
         env = self._make(1)
-        spaces, actions = env.single_observation_space.spaces, env.single_action_space
+        spaces, self.actions = env.single_observation_space.spaces, env.single_action_space
         env.close()
+        for name, space in {**spaces, "action": self.actions}.items():
+            if len(space.shape) != 1:
+                raise UserError(f"env: {name} must be a vector, and has the shape {space.shape}")
+        if not self.actions.is_bounded():
+            raise UserError(f"env: actions must have bounds, and are {self.actions}")
         observation, self.goal = (spaces[key].shape[0] for key in ("observation", "desired_goal"))
         self.state = observation + self.goal  # the achieved goal is part of it
-        self.action = actions.shape[0]
+        self.action = self.actions.shape[0]
 
     def check(self, keys: Collection[str]) -> None:
-        """Refuse networks that cannot be built."""
-        for key in set(keys) - {"agent"}:
-            self._trunk(key, self.state + self.action, 1)
+        """Refuse networks that cannot be built and arguments that the algorithm has not."""
+        if set(keys) - {"agent"}:
+            self._trunks()
+        if "agent" in keys and isinstance(self.agent, GoalSB3AgentConfig):
+            from rl_serial.agents.sb3_goals import check_goal_arguments
+
+            check_goal_arguments(self.agent, self.config.name)
 
     def examiner(self) -> GoalEvaluator:
         """Makes the evaluation environments."""
@@ -184,22 +204,31 @@ class GoalSubject:
     def trainer(self, device: torch.device, log: Log) -> Trainer:
         """The trainer that the configuration describes."""
         torch.manual_seed(self.config.seed)
-        env = self._make(self.agent.num_envs, self.agent.processes)
-        assert isinstance(self.agent, ContrastiveAgentConfig)
+        if isinstance(self.agent, GoalSB3AgentConfig):
+            return self._sb3_trainer(self.agent, device, log)
+        phi, policy = self._trunks()
+        psi = phi | {"layout": _vector(self.goal)}
         outputs = self.agent.representation
-        critic = Critic(
-            *(
-                Network(build_trunk(**self._trunk("network", inputs, outputs)), outputs)
-                for inputs in (self.state + self.action, self.goal)
-            )
-        )
-        policy = "network" if self.config.policy_network is None else "policy_network"
-        trunk = self._trunk(policy, self.state + self.goal, 2 * self.action)
-        actor = Actor(build_trunk(**trunk), self.action)
-        seed = self.config.seed
+        critic = Critic(*(Network(build_trunk(**trunk), outputs) for trunk in (phi, psi)))
         return ContrastiveTrainer(
-            env, self.agent, critic.to(device), actor.to(device), seed, device, log
+            lambda: self._make(self.agent.num_envs, self.agent.processes),
+            self.actions,
+            (self.state, self.action, self.goal),
+            self.agent,
+            critic.to(device),
+            Actor(build_trunk(**policy), self.action).to(device),
+            self.config.seed,
+            device,
+            log,
         )
+
+    def _sb3_trainer(self, agent: GoalSB3AgentConfig, device: torch.device, log: Log) -> Trainer:
+        from rl_serial.agents.sb3_goals import GoalSB3Trainer, check_goal_arguments
+
+        check_goal_arguments(agent, self.config.name)
+        critic, policy = self._trunks()
+        env = self._make(agent.num_envs, agent.processes)
+        return GoalSB3Trainer(env, agent, critic, policy, self.config.seed, device, log)
 
     def baseline(self) -> None:
         """Every agent here is trained."""
@@ -231,7 +260,7 @@ class GoalSubject:
             ended = bool(terminated[0] | truncated[0])
             now = info["final_obs"] if ended else observation
             path.append(now["achieved_goal"][0])
-            there.append(bool(success_of(info)[0]))
+            there.append(bool(_success(info)[0]))
         env.close()
         # A long episode is shown in as many moments as a short one.
         shown = np.unique(np.linspace(0, len(path) - 1, MOMENTS).round().astype(int))
@@ -240,14 +269,30 @@ class GoalSubject:
     def _make(self, num_envs: int, processes: int = 1) -> Any:
         options = self.config.env.options
         try:
+            for name in ("num_envs", "processes"):
+                if name in options:
+                    raise ValueError(f"{name}: belongs to the agent: agent.{name}")
             return make_goal_vec(self.config.env.id, num_envs, processes=processes, **options)
         except ValueError as error:
-            raise UserError(f"{self.config.name}: env: {error}") from None
+            raise UserError(f"env: {error}") from None
 
-    def _trunk(self, key: str, inputs: int, outputs: int) -> dict[str, Any]:
-        # A trunk's layout has tokens; to the residual one a vector is a vector.
-        layout = TokenLayout(1, inputs - 1, 1)
-        return solved_trunk(getattr(self.config, key), key, layout, outputs)
+    def _trunks(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The settings of the critic's trunk, of φ in contrastive RL, and of the policy's."""
+        config, agent = self.config, self.agent
+        outputs, inputs = 1, self.state + self.action + self.goal
+        if isinstance(agent, ContrastiveAgentConfig):  # φ does not see the goal
+            outputs, inputs = agent.representation, self.state + self.action
+        assert config.network is not None
+        critic = solved_trunk(config.network, "network", _vector(inputs), outputs)
+        key = "network" if config.policy_network is None else "policy_network"
+        policy = config.policy_network or config.network
+        seen = _vector(self.state + self.goal)
+        return critic, solved_trunk(policy, key, seen, 2 * self.action)
+
+
+def _vector(size: int) -> TokenLayout:
+    """A trunk's layout has tokens; to the residual one a vector is a vector."""
+    return TokenLayout(1, size - 1, 1)
 
 
 MOMENTS = 60

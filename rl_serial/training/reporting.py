@@ -82,6 +82,8 @@ def evaluate_runs(
     worlds = {_world(config) for config, _ in runs}
     if len(worlds) > 1:
         raise UserError(f"evaluate: runs {' and '.join(sorted(worlds))} have no table in common")
+    if per_remaining is not None and worlds != {"on chains"}:
+        raise UserError("--per-remaining: belongs to chains; elsewhere there is --instances")
     examined = [ExaminedRun(config, subject_of(config).examiner()(agent)) for config, agent in runs]
     tables, draw, drawn = _PRESENTATIONS[worlds.pop()]
     print(*(table(examined) for table in tables), sep="\n\n")
@@ -270,11 +272,10 @@ def goal_table(examined: list[ExaminedRun]) -> str:
                 *(
                     f"{found[f'eval/success/distance_{k}']:.2f} ({found[f'eval/distance_{k}']:.2f})"
                     for k in range(1, DISTANCES + 1)
-                    if f"eval/distance_{k}" in found
                 ),
             )
         )
-    far = [f"goals {k} of {DISTANCES} (distance)" for k in range(1, len(rows[0]) - 3)]
+    far = [f"goals {k} of {DISTANCES} (distance)" for k in range(1, DISTANCES + 1)]
     header = ("run", "success (95 % over instances)", "ever", "steps at the goal", *far)
     return markdown_table(header, rows)
 
@@ -285,7 +286,7 @@ def draw_success(examined: list[ExaminedRun], file: Path) -> None:
     for i, run in enumerate(examined):
         marker, line = _STYLES[i % len(_STYLES)]
         found = run.evaluation.final()
-        classes = [k for k in range(1, DISTANCES + 1) if f"eval/distance_{k}" in found]
+        classes = range(1, DISTANCES + 1)
         axes.plot(
             [found[f"eval/distance_{k}"] for k in classes],
             [found[f"eval/success/distance_{k}"] for k in classes],

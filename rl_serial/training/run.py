@@ -117,7 +117,7 @@ def train(
     _make_folder(config, folder)
     try:
         return run.carry_out()
-    except (RunError, OSError, MemoryError) as error:
+    except (UserError, RunError, OSError, MemoryError) as error:
         _record_failure(folder, summary, error)
         if isinstance(error, MemoryError):
             raise RunError(f"{folder}: not enough memory: {error}") from error

@@ -357,6 +357,8 @@ class TestCommands:
         assert message in capsys.readouterr().err
         assert main(["evaluate", str(runs / "cem"), "--simulations", "2"]) == 2
         assert "searches are for chains" in capsys.readouterr().err
+        assert main(["evaluate", str(runs / "cem"), "--per-remaining", "4"]) == 2
+        assert "--per-remaining: belongs to chains" in capsys.readouterr().err
 
     @pytest.mark.parametrize("name", ["cem", "learned"])
     def test_watch_tells_an_episode(

@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rl_serial.config import RunConfig, parse_config
+from rl_serial.config import GOAL_KINDS, RunConfig, parse_config
 from rl_serial.errors import RunError, UserError
 from rl_serial.training import files, run
 
 ENV = {"id": "rl_serial/PermutationAutomatonBet-v0", "serial_depth": 4, "start": "uniform"}
 STEER = {"id": "rl_serial/PermutationAutomatonSteer-v0", "serial_depth": 4}
+REACH = {"id": "rl_serial/Reach-v0", "episode_steps": 20, "distance_threshold": 0.5}
 NETWORK = {"kind": "residual", "depth": 2, "width": 16}
 EVALUATION = {"instances": 64, "per_remaining": 16}
 ARGUMENTS = {
@@ -69,6 +70,14 @@ ARGUMENTS = {
         },
     },
 }
+GOAL = {"timesteps": 1024, "num_envs": 8}
+SAC = {"learning_starts": 256, "batch_size": 32, "train_freq": 2, "gradient_steps": 1}
+ARGUMENTS |= {
+    "contrastive": GOAL | {"unroll": 8, "updates": 2, "batch_size": 32, "prefill": 24},
+    # Filled over again, in the midst of an episode: the ring is saved in its place.
+    "sac": GOAL | {"arguments": SAC | {"buffer_size": 500}},
+    "sac_her": GOAL | {"arguments": SAC | {"buffer_size": 500}},
+}
 SEARCH = {"timesteps": 640, "num_envs": 8, "simulations": 3, "updates": 2, "batch_size": 32}
 ARGUMENTS |= {"search": SEARCH, "search_learned": SEARCH | {"dynamics": "learned"}}
 AGENTS = list(ARGUMENTS)
@@ -84,6 +93,9 @@ def config(name: str, **changes: object) -> RunConfig:
         "agent": {"kind": kind} | ARGUMENTS[name],
         "evaluation": EVALUATION | {"every": total // 5},
     }
+    if kind in GOAL_KINDS:
+        pytest.importorskip("mujoco")
+        data["env"] = REACH
     if kind == "search":
         data["env"] = STEER
         data["evaluation"] |= {"simulations": [0, 2]}

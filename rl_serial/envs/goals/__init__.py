@@ -7,6 +7,7 @@ from rl_serial.envs.goals.arms import ArmGoalEnv
 from rl_serial.envs.goals.making import (
     GOAL_ENVIRONMENTS,
     goal_environments,
+    is_goal_environment,
     make_goal_vec,
     register,
     success_of,
@@ -21,6 +22,7 @@ __all__ = [
     "Table",
     "TableState",
     "goal_environments",
+    "is_goal_environment",
     "make_goal_vec",
     "register",
     "success_of",

@@ -49,6 +49,11 @@ ROBOTICS = (*MAZES, "Fetch", "HandReach", "HandManipulate")
 _MAZE_OPTIONS = {"continuing_task": True, "reset_target": False}
 
 
+def is_goal_environment(env_id: str) -> bool:
+    """Whether the id is one of those that are known to have goals; a user's own are not."""
+    return env_id in GOAL_ENVIRONMENTS or env_id.startswith(ROBOTICS)
+
+
 def register() -> None:
     """Register the package's own goal environments with Gymnasium."""
     for id_, registration in GOAL_ENVIRONMENTS.items():
@@ -99,6 +104,9 @@ def make_goal_vec(
     if num_envs < 1:
         raise ValueError(f"num_envs={num_envs!r}: must be at least 1")
     spec = _spec(env_id)
+    fixed = {"autoreset_mode": "SAME_STEP"} | (spec.kwargs if spec.namespace == "rl_serial" else {})
+    for name in options.keys() & (fixed.keys() - {"distance_threshold"}):
+        raise ValueError(f"{name}: is {fixed[name]} in {env_id}, and no option")
     if spec.name.startswith(MAZES):
         options = _MAZE_OPTIONS | options
     if spec.namespace == "rl_serial" and spec.vector_entry_point is not None:
@@ -207,8 +215,9 @@ def _single(env_id: str, options: dict[str, Any]) -> gymnasium.Env[Any, Any]:
 def _made(env_id: str, make: Callable[[], T]) -> T:
     try:
         return make()
-    except TypeError as error:  # an option that it does not take
-        raise ValueError(f"{env_id}: {error}") from error
+    except (TypeError, AssertionError, ArithmeticError, LookupError) as error:
+        # An option that it does not take, or a value of one that it does not expect.
+        raise ValueError(f"{env_id}: {type(error).__name__}: {error}") from error
     except gymnasium.error.DependencyNotInstalled as error:
         raise ValueError(str(error)) from error
 
