@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--figure",
         type=Path,
-        help="draw accuracy by remaining steps, or success by distance of goals (PNG, SVG)",
+        help="draw accuracy by remaining steps, success by distance or returns (PNG, SVG)",
     )
     evaluate.add_argument(
         "--simulations", type=_counts, metavar="0,1,2,…", help="scores with a search on top instead"

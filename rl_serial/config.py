@@ -12,16 +12,20 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
 from rl_serial.envs.chain import has_binary_observations
+from rl_serial.envs.control import CONTROL_TASKS
 from rl_serial.envs.goals import is_goal_environment
 from rl_serial.envs.registry import ENV_IDS, task_of
 from rl_serial.envs.tasks import Bet, Task
@@ -29,6 +33,10 @@ from rl_serial.errors import UserError
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """What NumPy, torch and Stable-Baselines3 all take as a seed."""
+ModelKind = Annotated[
+    Literal["true", "learned"], BeforeValidator(lambda value: "true" if value is True else value)
+]
+"""What is planned in: the true model, whose name YAML takes for a truth value, or a learned one."""
 
 
 class _Model(BaseModel):
@@ -143,7 +151,7 @@ class SearchAgentConfig(_Model):
     """Learning from its own tree search (see :mod:`rl_serial.agents.search`)."""
 
     kind: Literal["search"]
-    dynamics: Literal["true", "learned"] = "true"
+    dynamics: ModelKind = "true"
     algorithm: Literal["gumbel", "puct"] = "gumbel"
     simulations: NonNegativeInt = 16
     max_depth: PositiveInt | None = None
@@ -191,6 +199,38 @@ class ContrastiveAgentConfig(_Model):
         return self
 
 
+class ControlAgentConfig(_Model):
+    """Receding-horizon control (see :mod:`rl_serial.agents.control`), with CEM or MPPI.
+
+    ``planner`` holds settings of :class:`rl_serial.planning.CEM` or ``MPPI``, ``learning`` those of
+    :class:`rl_serial.agents.control.Learning`; the rest is what ``ControlSettings`` has.
+    """
+
+    kind: Literal["cem", "mppi"]
+    horizon: PositiveInt = 20
+    model: ModelKind = "true"
+    reward: Literal["known", "learned"] = "known"
+    terminal_value: bool = False
+    discount: Annotated[float, Field(gt=0, le=1)] = 0.99
+    carry: NonNegativeInt = 0
+    planner: dict[str, Any] = {}
+    learning: dict[str, Any] = {}
+    # Of the environment, in training; 0 where there is nothing to learn.
+    timesteps: Annotated[NonNegativeInt, Field(validate_default=True)] = 0
+
+    @field_validator("timesteps")
+    @classmethod
+    def _if_it_learns(cls, value: int, info: ValidationInfo) -> int:
+        learns = info.data.get("model") == "learned" or info.data.get("terminal_value")
+        if learns and value == 0:
+            raise ValueError("must be 1 or more, for model learned and for terminal_value")
+        if not learns and value > 0:
+            raise ValueError(
+                "must be 0: there is nothing to learn without model learned or a terminal_value"
+            )
+        return value
+
+
 class BaselineConfig(_Model):
     """The agents that bound the score."""
 
@@ -199,18 +239,22 @@ class BaselineConfig(_Model):
 
 ChainAgentConfig = ValueAgentConfig | SB3AgentConfig | SearchAgentConfig | BaselineConfig
 GoalAgentConfig = ContrastiveAgentConfig | GoalSB3AgentConfig
-AgentConfig = Annotated[ChainAgentConfig | GoalAgentConfig, Field(discriminator="kind")]
+AgentConfig = Annotated[
+    ChainAgentConfig | GoalAgentConfig | ControlAgentConfig, Field(discriminator="kind")
+]
 
 AGENT_KINDS: dict[str, type[BaseModel]] = {
     kind: model
-    for model in get_args(ChainAgentConfig | GoalAgentConfig)
+    for model in get_args(ChainAgentConfig | GoalAgentConfig | ControlAgentConfig)
     for kind in get_args(model.model_fields["kind"].annotation)
 }
 """The model of each kind of agent."""
 GOAL_KINDS = tuple(
     kind for kind, model in AGENT_KINDS.items() if model in get_args(GoalAgentConfig)
 )
-"""Kinds of agents that learn to reach goals; the others play on chains."""
+"""Kinds of agents that learn to reach goals."""
+CONTROL_KINDS = tuple(kind for kind, model in AGENT_KINDS.items() if model is ControlAgentConfig)
+"""Kinds of agents that plan in continuous control; those of neither list play on chains."""
 
 
 class EvaluationConfig(_Model):
@@ -265,6 +309,14 @@ def parse_config(
     if config.agent.kind in GOAL_KINDS:
         _check_goal_agent(config, source)
         return config
+    if config.agent.kind in CONTROL_KINDS:
+        _check_control_agent(config, source)
+        return config
+    if config.env.id in CONTROL_TASKS:
+        raise UserError(
+            f"{source}: env.id: {config.env.id} is no chain, which agent.kind {config.agent.kind} "
+            f"needs; agent.kind {' and '.join(CONTROL_KINDS)} plan in it"
+        )
     if is_goal_environment(config.env.id):
         raise UserError(
             f"{source}: env.id: {config.env.id} is a goal environment, in which agent.kind "
@@ -348,6 +400,12 @@ def _check_networks(config: RunConfig, source: str) -> None:
     if isinstance(config.agent, BaselineConfig):
         if config.network is not None:
             raise UserError(f"{source}: network: the agent {config.agent.kind} has no network")
+    elif isinstance(config.agent, ControlAgentConfig):
+        if config.network is not None:
+            raise UserError(
+                f"{source}: network: the agent {config.agent.kind} has none of these; "
+                "agent.learning.width is that of what it learns"
+            )
     elif config.network is None:
         raise UserError(f"{source}: network: missing; the agent {config.agent.kind} needs one")
     if config.policy_network is not None and config.agent.kind not in WITH_POLICY:
@@ -368,6 +426,11 @@ def _check_goal_agent(config: RunConfig, source: str) -> None:
             f"{source}: env.id: {config.env.id} is a chain and has no goals; agent.kind "
             f"{config.agent.kind} takes goal environments, as rl_serial/Reach-v0"
         )
+    if config.env.id in CONTROL_TASKS:
+        raise UserError(
+            f"{source}: env.id: {config.env.id} has no goals, which agent.kind {config.agent.kind} "
+            f"needs; agent.kind {' and '.join(CONTROL_KINDS)} plan in it"
+        )
     for key in ("network", "policy_network"):
         network: NetworkConfig | None = getattr(config, key)
         if network is not None and network.kind != "residual":
@@ -384,6 +447,17 @@ def _check_goal_agent(config: RunConfig, source: str) -> None:
             f"{source}: agent.processes: 1, or agent.num_envs={agent.num_envs}, a process for each "
             f"environment, not {agent.processes}"
         )
+
+
+def _check_control_agent(config: RunConfig, source: str) -> None:
+    """What an agent that plans in continuous control asks of the rest."""
+    if config.env.id not in CONTROL_TASKS:
+        raise UserError(
+            f"{source}: env.id: agent.kind {config.agent.kind} cannot plan in {config.env.id}; it "
+            f"can in {', '.join(CONTROL_TASKS)}"
+        )
+    if config.evaluation.simulations:
+        raise UserError(f"{source}: evaluation.simulations: searches are for chains")
 
 
 def _check_chain_agent(config: RunConfig, task: Task[Any], source: str) -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from statistics import fmean
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -120,6 +121,10 @@ class ControlSettings:
             _check("discount", self.discount, self.discount < 1, "less than 1 with terminal_value")
         most = self.planner.elites if isinstance(self.planner, CEM) else 1
         _check("carry", self.carry, 0 <= self.carry <= most, f"from 0 to {most}")
+        if self.model == "learned":
+            memory, least = self.learning.memory, self.learning.random_steps
+            must = f"random_steps = {least} or more with a learned model"
+            _check("learning.memory", memory, memory >= least, must)
 
     @property
     def learns(self) -> bool:
@@ -437,6 +442,7 @@ class ControlAgent:
             for name, network in (("dynamics", self.dynamics), ("value", self.value))
         }
         self._fitted = False
+        self.losses: dict[str, float] = {}  # of the last learning, mean over its updates
 
     def __enter__(self) -> ControlAgent:
         """Itself."""
@@ -507,17 +513,24 @@ class ControlAgent:
 
         played: list[Episode] = []
         while not over():
-            seed = int(self.generator.integers(FIRST_TRAINING_SEED, 2**31))
-            [episode], recorded = self._play([self._env], [seed], over)
-            memory = self.settings.learning.memory
-            self.steps = recorded if self.steps is None else self.steps.then(recorded, memory)
-            learning = time.perf_counter()
-            if self.settings.learns:
-                updates = max(1, round(episode.steps * self.settings.learning.updates))
-                self.learn(self.steps, updates)
-            learning = time.perf_counter() - learning
-            played.append(replace(episode, learning_seconds=learning))
+            played.append(self.train_episode(over))
         return played
+
+    def train_episode(self, stop: Callable[[], bool]) -> Episode:
+        """Play an episode of training from its first state, then learn from all that is remembered.
+
+        Args:
+            stop: asked after every step; true cuts the episode off.
+        """
+        seed = int(self.generator.integers(FIRST_TRAINING_SEED, 2**31))
+        [episode], recorded = self._play([self._env], [seed], self.generator, stop)
+        memory = self.settings.learning.memory
+        self.steps = recorded if self.steps is None else self.steps.then(recorded, memory)
+        begun = time.perf_counter()
+        if self.settings.learns:
+            updates = max(1, round(episode.steps * self.settings.learning.updates))
+            self.learn(self.steps, updates)
+        return replace(episode, learning_seconds=time.perf_counter() - begun)
 
     def learn(self, steps: Steps, updates: int) -> None:
         """Fit what the settings let it learn to steps that somebody has played.
@@ -532,8 +545,18 @@ class ControlAgent:
             self._fit_value(steps, updates)
         self._fitted = True
 
-    def evaluate(self, seeds: Sequence[int]) -> list[Episode]:
+    def evaluate(
+        self,
+        seeds: Sequence[int],
+        generator: np.random.Generator | None = None,
+        envs: Sequence[gym.Env[Any, Any]] | None = None,
+    ) -> list[Episode]:
         """Play an episode for each seed, side by side, without learning anything.
+
+        Args:
+            seeds: of the environments' resets.
+            generator: of planning; None: the agent's own, so that training after it is another.
+            envs: of this task, one for each seed, which stay open; None: new ones.
 
         Raises:
             ValueError: a seed that training may draw.
@@ -543,17 +566,21 @@ class ControlAgent:
                 raise ValueError(
                     f"{seed} is no seed for evaluation: must be from 0 to {FIRST_TRAINING_SEED - 1}"
                 )
-        envs = [self.make_env() for _ in seeds]
+        generator = self.generator if generator is None else generator
+        if envs is not None:
+            return self._play(envs, seeds, generator, None)[0]
+        made = [self.make_env() for _ in seeds]
         try:
-            return self._play(envs, seeds, None)[0]
+            return self._play(made, seeds, generator, None)[0]
         finally:
-            for env in envs:
+            for env in made:
                 env.close()
 
     def _play(
         self,
         envs: Sequence[gym.Env[Any, Any]],
         seeds: Sequence[int],
+        generator: np.random.Generator,
         stop: Callable[[], bool] | None,
     ) -> tuple[list[Episode], Steps]:
         """An episode in each environment, side by side, and in training its steps.
@@ -577,7 +604,7 @@ class ControlAgent:
             state = _joined([self.simulator.state(envs[index]) for index in active])
             joints = self.simulator.joints(state)
             if model is None:
-                action = self.generator.uniform(self.low, self.high, (len(active), self.low.size))
+                action = generator.uniform(self.low, self.high, (len(active), self.low.size))
             else:
                 begun = time.perf_counter()
                 found = plan_control(
@@ -587,7 +614,7 @@ class ControlAgent:
                     self.low,
                     self.high,
                     settings.planner,
-                    self.generator,
+                    generator,
                     None if carried is None else carried[active],
                 )
                 planning[active] += (time.perf_counter() - begun) / len(active)
@@ -655,11 +682,12 @@ class ControlAgent:
             torch.as_tensor(numbers, dtype=torch.float)
             for numbers in (inputs, change, steps.reward, steps.terminated)
         ]
+        losses = []
         for batch in self._batches(tensors, updates):
             given, moved, reward, ended = batch
             expected = network.change(moved), network.reward(reward[:, None])[:, 0], ended
-            loss = dynamics_loss(network(given), expected)
-            self._update("dynamics", loss)
+            losses.append(self._update("dynamics", dynamics_loss(network(given), expected)))
+        self.losses["dynamics"] = fmean(losses)
 
     def _fit_value(self, steps: Steps, updates: int) -> None:
         settings = self.settings
@@ -679,9 +707,11 @@ class ControlAgent:
         tensors = [
             torch.as_tensor(numbers, dtype=torch.float) for numbers in (steps.observation, targets)
         ]
+        losses = []
         for observation, target in self._batches(tensors, updates):
             error = (self.value(observation) - target) / self.value.outputs.std
-            self._update("value", (error**2).mean())
+            losses.append(self._update("value", (error**2).mean()))
+        self.losses["value"] = fmean(losses)
 
     def _batches(self, tensors: list[Tensor], updates: int) -> Iterator[list[Tensor]]:
         size, count = self.settings.learning.batch_size, tensors[0].shape[0]
@@ -689,11 +719,12 @@ class ControlAgent:
             index = torch.randint(count, (size,), generator=self._torch)
             yield [tensor[index] for tensor in tensors]
 
-    def _update(self, name: str, loss: Tensor) -> None:
+    def _update(self, name: str, loss: Tensor) -> float:
         optimizer = self._optimizers[name]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+        return float(loss.detach())
 
     def state_dict(self) -> dict[str, Any]:
         """The weights and their statistics, as plain tensors."""
@@ -708,6 +739,34 @@ class ControlAgent:
         self.dynamics.load_state_dict(state["dynamics"])
         self.value.load_state_dict(state["value"])
         self._fitted = bool(state["fitted"])
+
+    def training_state(self) -> dict[str, Any]:
+        """All that training goes on from between two episodes, as tensors and plain values.
+
+        It shares memory with the agent: to be saved at once, or copied.
+        """
+        steps = {} if self.steps is None else vars(self.steps)
+        return {
+            "weights": self.state_dict(),
+            "optimizers": {name: opt.state_dict() for name, opt in self._optimizers.items()},
+            "steps": {name: torch.as_tensor(column) for name, column in steps.items()},
+            "generator": self.generator.bit_generator.state,
+            "torch_generator": self._torch.get_state(),
+            "env_steps": self.env_steps,
+            "simulator_steps": self.simulator_steps,
+        }
+
+    def load_training_state(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`training_state` gave."""
+        self.load_state_dict(state["weights"])
+        for name, optimizer in self._optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        columns = {name: column.numpy() for name, column in state["steps"].items()}
+        self.steps = Steps(**columns) if columns else None
+        self.generator.bit_generator.state = state["generator"]
+        self._torch.set_state(state["torch_generator"])
+        self.env_steps = state["env_steps"]
+        self.simulator_steps = state["simulator_steps"]
 
 
 def dynamics_loss(

@@ -31,6 +31,7 @@ from pydantic import (
 )
 
 from rl_serial.config import (
+    CONTROL_KINDS,
     GOAL_KINDS,
     NETWORKS,
     EnvConfig,
@@ -56,6 +57,14 @@ METRICS = (
 """What every finished run logs beside the accuracies; the last two if the agent has values."""
 GOAL_METRICS = ("eval/success", "eval/success_ever", "eval/time_at_goal", "eval/return")
 """What every finished run in a goal environment logs beside those by distance."""
+CONTROL_METRICS = (
+    "eval/return",
+    "eval/episode_steps",
+    "eval/serial_steps_per_decision",
+    "eval/model_steps",
+    "eval/simulator_steps",
+)
+"""What every finished run of a planner in continuous control logs."""
 BY_DISTANCE = re.compile(r"eval/(success|time_at_goal)/distance_[1-4]")
 COLLISION_HORIZON = "value/collision_horizon"
 """What runs log too whose chain counts collisions."""
@@ -538,6 +547,13 @@ def _check_metric(metric: str, run: PlannedRun, where: str) -> None:
                 f"{where}: {metric!r} is never logged in a goal environment; there are "
                 f"{', '.join(GOAL_METRICS)}, eval/success/distance_1, … "
                 "eval/time_at_goal/distance_4"
+            )
+        return
+    if run.config["agent"]["kind"] in CONTROL_KINDS:
+        if metric not in CONTROL_METRICS:
+            raise UserError(
+                f"{where}: {metric!r} is never logged in continuous control; there are "
+                f"{', '.join(CONTROL_METRICS)}"
             )
         return
     accuracy = ACCURACY.fullmatch(metric)

@@ -47,10 +47,12 @@ def check_networks(study: Study, source: str, known: Collection[str] = ()) -> No
     for run in runs:
         env = run.config["env"]
         parts = {key: run.config[key] for key in (*NETWORKS, "agent")}
+        # What an agent with networks is asked for itself has nothing to do with the environment.
+        depends = NETWORKS if run.config["network"] else (*NETWORKS, "agent")
         fresh = {
             key: value
             for key, value in parts.items()
-            if value is not None and _new([key, value, None if key == "agent" else env], seen)
+            if value is not None and _new([key, value, env if key in depends else None], seen)
         }
         if not fresh:
             continue

@@ -29,7 +29,7 @@ SHOWN = {
     "eval/success": "success",
     "eval/time_at_goal": "time_at_goal",
 }
-"""What the progress bar shows of an evaluation, and what it calls it."""
+"""What the progress bar shows of an evaluation, and what it calls it; else the return."""
 
 
 class MetricsFile:
@@ -131,6 +131,7 @@ class Monitor:
         self.writer.flush()
         if self.progress is not None:
             shown = {name: f"{metrics[tag]:.3g}" for tag, name in SHOWN.items() if tag in metrics}
+            shown = shown or {"return": f"{metrics['eval/return']:.4g}"}
             self.progress.set_postfix(shown, refresh=False)
 
     def animation(self, tag: str, gif: bytes, size: tuple[int, int], step: int) -> None:

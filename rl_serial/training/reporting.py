@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rl_serial.agents.dynamics import LearnedDynamics
-from rl_serial.config import GOAL_KINDS, RunConfig
+from rl_serial.config import CONTROL_KINDS, GOAL_KINDS, RunConfig
 from rl_serial.errors import UserError
 from rl_serial.tables import markdown_table
 from rl_serial.training.evaluation import RIGHT, Evaluator
@@ -35,7 +36,7 @@ class ExaminedRun:
     """A run and what its agent's examination found."""
 
     config: RunConfig
-    evaluation: Any  # Evaluation of a chain, GoalEvaluation of a goal environment
+    evaluation: Any  # Evaluation of a chain, GoalEvaluation or ControlEvaluation
 
 
 def evaluate_runs(
@@ -56,13 +57,15 @@ def evaluate_runs(
         instances: episodes played; None: as each run's configuration says; so the next two.
         per_remaining: states judged at each number of remaining steps.
         seed: chooses the evaluation instances.
-        figure: where to draw accuracy by remaining steps.
+        figure: where to draw accuracy by remaining steps, success by distance of the goal, or
+            return by serial steps of a decision.
         model: a zip of Stable-Baselines3 in place of the (one) run's own weights.
         trust: the zip may be unpickled.
         device: auto, cpu or cuda.
 
     Raises:
-        UserError: a folder that holds no finished run; a zip without trust.
+        UserError: a folder that holds no finished run; runs that have no table in common; a zip
+            without trust.
     """
     if model is not None and len(folders) != 1:
         raise UserError("--model: replaces the weights of one RUN")
@@ -76,26 +79,24 @@ def evaluate_runs(
             config, agent = load_with_zip(folder, model, trust, device)
         settings = config.evaluation.model_copy(update=changes)
         runs.append((config.model_copy(update={"evaluation": settings}), agent))
-    with_goals = [config.agent.kind in GOAL_KINDS for config, _ in runs]
-    if any(with_goals) and not all(with_goals):
-        raise UserError(
-            "evaluate: runs on chains and runs in goal environments have no table in common"
-        )
+    worlds = {_world(config) for config, _ in runs}
+    if len(worlds) > 1:
+        raise UserError(f"evaluate: runs {' and '.join(sorted(worlds))} have no table in common")
+    if per_remaining is not None and worlds != {"on chains"}:
+        raise UserError("--per-remaining: belongs to chains; elsewhere there is --instances")
     examined = [ExaminedRun(config, subject_of(config).examiner()(agent)) for config, agent in runs]
-    if any(with_goals) and per_remaining is not None:
-        raise UserError("--per-remaining: belongs to chains; goal environments have --instances")
-    if any(with_goals):
-        print(goal_table(examined))
-    else:
-        print(summary_table(examined), accuracy_table(examined), sep="\n\n")
+    tables, draw, drawn = _PRESENTATIONS[worlds.pop()]
+    print(*(table(examined) for table in tables), sep="\n\n")
     if figure is not None:
-        if any(with_goals):
-            draw_success(examined, figure)
-            print(f"\n{figure}: success by distance")
-        else:
-            draw_accuracy(examined, figure)
-            print(f"\n{figure}: accuracy by remaining steps")
+        draw(examined, figure)
+        print(f"\n{figure}: {drawn}")
     return examined
+
+
+def _world(config: RunConfig) -> str:
+    if config.agent.kind in GOAL_KINDS:
+        return "in goal environments"
+    return "in continuous control" if config.agent.kind in CONTROL_KINDS else "on chains"
 
 
 def search_runs(
@@ -299,6 +300,58 @@ def draw_success(examined: list[ExaminedRun], file: Path) -> None:
     axes.set_ylim(-0.02, 1.02)
     axes.legend(frameon=False)
     _save(figure, file)
+
+
+def control_table(examined: list[ExaminedRun]) -> str:
+    """Return of each run, and what it cost."""
+    rows = []
+    for run in examined:
+        found = run.evaluation.final()
+        low, high = found["eval/return_interval"]
+        rows.append(
+            (
+                run.config.name,
+                run.config.env.id,
+                f"{found['eval/return']:.4g} ({low:.4g} to {high:.4g})",
+                f"{found['eval/episode_steps']:.0f}",
+                f"{found['eval/serial_steps_per_decision']:.0f}",
+                f"{found['eval/model_steps']:,.0f}",
+                f"{found['eval/simulator_steps']:,.0f}",
+            )
+        )
+    header = ("run", "env", "return (95 % over instances)", "steps", "serial steps a decision")
+    costs = ("model steps an episode", "simulator steps an episode")
+    return markdown_table((*header, *costs), rows)
+
+
+def draw_returns(examined: list[ExaminedRun], file: Path) -> None:
+    """Draw returns by the serial steps of a decision, with their intervals."""
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    for i, run in enumerate(examined):
+        found = run.evaluation.metrics()
+        low, high = run.evaluation.interval
+        axes.errorbar(
+            [found["eval/serial_steps_per_decision"]],
+            [found["eval/return"]],
+            yerr=(high - low) / 2,
+            marker=_STYLES[i % len(_STYLES)][0],
+            color=_grey(i, len(examined)),
+            capsize=2,
+            linestyle="none",
+            label=run.config.name,
+        )
+    axes.set_xscale("log", base=2)
+    axes.set_xlabel("serial steps a decision (horizon × iterations)")
+    axes.set_ylabel("return")
+    axes.legend(frameon=False)
+    _save(figure, file)
+
+
+_PRESENTATIONS: dict[str, tuple[tuple[Callable[..., str], ...], Callable[..., None], str]] = {
+    "on chains": ((summary_table, accuracy_table), draw_accuracy, "accuracy by remaining steps"),
+    "in goal environments": ((goal_table,), draw_success, "success by distance"),
+    "in continuous control": ((control_table,), draw_returns, "return by serial steps a decision"),
+}
 
 
 def _grey(index: int, count: int) -> str:

@@ -21,12 +21,14 @@ import torch
 
 from rl_serial.agents.agent import Agent
 from rl_serial.agents.baselines import OptimalAgent, RandomAgent
+from rl_serial.agents.control import ControlAgent
 from rl_serial.agents.search import SearchAgent
-from rl_serial.config import RunConfig, parse_config, read_yaml, write_yaml
+from rl_serial.config import CONTROL_KINDS, RunConfig, parse_config, read_yaml, write_yaml
 from rl_serial.envs import simulation
 from rl_serial.envs.registry import ENV_IDS
 from rl_serial.errors import RunError, UserError
 from rl_serial.training.chains import ChainSubject, searcher_of
+from rl_serial.training.control import ControlSubject
 from rl_serial.training.files import (
     checkpoints,
     is_partial,
@@ -43,6 +45,8 @@ from rl_serial.training.watching import animated_gif
 
 EVALUATIONS = 10
 """Evaluations in a run whose configuration does not say how often."""
+UNTRAINED = (OptimalAgent, RandomAgent, ControlAgent)
+"""What a subject has as a baseline, in place of a trainer."""
 
 
 def use_threads(count: int) -> None:
@@ -66,11 +70,13 @@ def choose_device(name: str) -> torch.device:
 
 
 def subject_of(config: RunConfig) -> Subject:
-    """What a run is about: the chain or the goal environment that ``env.id`` names.
+    """What a run is about: the chain, goal environment or control task that ``env.id`` names.
 
     Raises:
-        UserError: a goal environment that cannot be made.
+        UserError: a goal environment that cannot be made, a planner that there cannot be.
     """
+    if config.agent.kind in CONTROL_KINDS:
+        return ControlSubject(config)
     return ChainSubject(config) if config.env.id in ENV_IDS else GoalSubject(config)
 
 
@@ -135,11 +141,13 @@ class _BaselineRun:
         self.folder, self.summary = folder, summary
 
     def carry_out(self) -> Examination:
+        started = _clocks()
         found = self.examine(self.agent)
         monitor = Monitor(self.folder, self.subject.charts)
         monitor.evaluation(0, found.metrics())
         monitor.close()
-        self.summary |= {"status": "done", "final": found.final()}
+        spent = {name: now - started[name] for name, now in _clocks().items()}
+        self.summary |= {"status": "done", "final": found.final()} | spent
         write_json(self.folder / "summary.json", self.summary)
         return found
 
@@ -253,7 +261,7 @@ def load_run(folder: Path, device: str = "auto") -> tuple[RunConfig, Any]:
         UserError: the folder holds no run, or an unfinished or damaged one.
     """
     config, trainer = load_trained(folder, device)
-    return config, trainer if isinstance(trainer, OptimalAgent | RandomAgent) else trainer.agent
+    return config, trainer if isinstance(trainer, UNTRAINED) else trainer.agent
 
 
 def load_searcher(
@@ -293,7 +301,7 @@ def load_trained(folder: Path, device: str = "auto") -> tuple[RunConfig, Any]:
         UserError: the folder holds no run, or an unfinished or damaged one.
     """
     config, trainer = load_trainer(folder, device)
-    if not isinstance(trainer, OptimalAgent | RandomAgent):
+    if not isinstance(trainer, UNTRAINED):
         if not (folder / "model.pt").exists():
             raise UserError(f"{folder}: this run is not finished; rl-serial train --resume goes on")
         _load_model(trainer, folder / "model.pt")

@@ -1,7 +1,8 @@
 """What a run is about, and what the run asks of it.
 
-A subject is the rules of a chain under a task (:mod:`rl_serial.training.chains`) or a goal
-environment (:mod:`rl_serial.training.goals`). It makes the trainer and the examination; the run
+A subject is the rules of a chain under a task (:mod:`rl_serial.training.chains`), a goal
+environment (:mod:`rl_serial.training.goals`) or a planner in continuous control
+(:mod:`rl_serial.training.control`). It makes the trainer and the examination; the run
 (:mod:`rl_serial.training.run`) does the rest: folder, checkpoints, monitoring.
 """
 

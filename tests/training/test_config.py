@@ -9,7 +9,14 @@ import pytest
 import torch
 import yaml
 
-from rl_serial.config import GOAL_KINDS, RunConfig, load_config, parse_config, write_yaml
+from rl_serial.config import (
+    CONTROL_KINDS,
+    GOAL_KINDS,
+    RunConfig,
+    load_config,
+    parse_config,
+    write_yaml,
+)
 from rl_serial.errors import UserError
 from rl_serial.networks import Network, build_trunk
 from rl_serial.training.chains import trunk_settings
@@ -32,6 +39,12 @@ def test_overrides_reach_their_keys() -> None:
     assert config.env.options == {"group": "z5"}
     assert config.agent.learning_rate == 3e-4  # type: ignore[union-attr]
     assert config.seed == 7
+
+
+def test_true_dynamics_may_be_written_without_quotes() -> None:
+    steer = {"id": "rl_serial/PermutationAutomatonSteer-v0"}
+    data = VALUE | {"env": steer, "agent": {"kind": "search"}}
+    assert parse("agent.dynamics=true", data=data) == parse("agent.dynamics='true'", data=data)
 
 
 def test_a_new_kind_drops_the_keys_of_the_old_one() -> None:
@@ -138,6 +151,11 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 def test_shipped_configuration_loads_and_meets_its_budget(file: Path) -> None:
     config = load_config(file)
     assert config.name == file.stem
+    if config.agent.kind in CONTROL_KINDS:
+        pytest.importorskip("mujoco")
+        pytest.importorskip("imageio")
+        subject_of(config).check(["agent"])
+        return
     assert config.network is not None
     if config.agent.kind in GOAL_KINDS:
         pytest.importorskip("gymnasium_robotics")
