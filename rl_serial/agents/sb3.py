@@ -246,18 +246,18 @@ class SB3Agent:
         return Judgement(preferences.cpu().numpy(), values.cpu().numpy())
 
 
-def check_arguments(config: SB3AgentConfig, source: str) -> None:
+def check_arguments(config: SB3AgentConfig) -> None:
     """Hold ``agent.arguments`` against the signature of the algorithm's constructor.
 
     Raises:
         UserError: an argument that it has not, that the run sets itself, or of another kind than
             its default.
     """
-    hold_arguments(config.arguments, ALGORITHMS[config.kind], SET_BY_THE_RUN, source)
+    hold_arguments(config.arguments, ALGORITHMS[config.kind], SET_BY_THE_RUN)
 
 
 def hold_arguments(
-    arguments: dict[str, Any], algorithm: type[BaseAlgorithm], taken: Collection[str], source: str
+    arguments: dict[str, Any], algorithm: type[BaseAlgorithm], taken: Collection[str]
 ) -> None:
     """Hold arguments against the signature of a constructor.
 
@@ -265,7 +265,6 @@ def hold_arguments(
         arguments: by name.
         algorithm: whose constructor gets them.
         taken: its arguments that the run sets itself.
-        source: what errors call the configuration.
 
     Raises:
         UserError: an argument that it has not, that is taken, or of another kind than its default.
@@ -273,7 +272,7 @@ def hold_arguments(
     known = inspect.signature(algorithm).parameters
     free = [name for name in known if name not in taken]
     for name in arguments:
-        where = f"{source}: agent.arguments.{name}"
+        where = f"agent.arguments.{name}"
         if name not in free:
             raise UserError(
                 f"{where}: {algorithm.__name__} has no such argument, or the run "

@@ -56,16 +56,16 @@ _POLICY_KWARGS = ("n_critics", "optimizer_kwargs")
 _REPLAY_KWARGS = ("n_sampled_goal", "goal_selection_strategy")
 
 
-def check_goal_arguments(config: GoalSB3AgentConfig, source: str) -> None:
+def check_goal_arguments(config: GoalSB3AgentConfig) -> None:
     """Hold ``agent.arguments`` against the signatures of SAC and its replay.
 
     Raises:
         UserError: an argument that there is not, that the run sets itself, or of a wrong kind; the
-            message begins with ``source`` and names the key.
+            message begins with the key.
     """
     taken = _SET_BY_THE_RUN | (set() if config.kind == "sac_her" else {"replay_buffer_kwargs"})
-    hold_arguments(config.arguments, SAC, taken, source)
-    where = f"{source}: agent.arguments"
+    hold_arguments(config.arguments, SAC, taken)
+    where = "agent.arguments"
     _keys_of(config.arguments, "policy_kwargs", _POLICY_KWARGS, where)
     replay = _keys_of(config.arguments, "replay_buffer_kwargs", _REPLAY_KWARGS, where)
     where += ".replay_buffer_kwargs"

@@ -65,7 +65,7 @@ class ChainSubject:
         if "agent" in keys and isinstance(self.config.agent, SB3AgentConfig):
             from rl_serial.agents.sb3 import check_arguments
 
-            check_arguments(self.config.agent, self.config.name)
+            check_arguments(self.config.agent)
 
     def examiner(self) -> Evaluator:
         """Makes the evaluation instances."""
@@ -183,7 +183,7 @@ def make_trainer(config: RunConfig, task: Task[Any], device: torch.device, log: 
     from rl_serial.envs.gym import SerialVectorEnv
 
     assert isinstance(config.agent, SB3AgentConfig)
-    check_arguments(config.agent, config.name)
+    check_arguments(config.agent)
     family, kind = ENV_IDS[config.env.id]
     env = SerialVectorEnv(
         config.agent.num_envs, family=family.name, task=kind, **config.env.options

@@ -194,7 +194,7 @@ class GoalSubject:
         if "agent" in keys and isinstance(self.agent, GoalSB3AgentConfig):
             from rl_serial.agents.sb3_goals import check_goal_arguments
 
-            check_goal_arguments(self.agent, self.config.name)
+            check_goal_arguments(self.agent)
 
     def examiner(self) -> GoalEvaluator:
         """Makes the evaluation environments."""
@@ -225,7 +225,7 @@ class GoalSubject:
     def _sb3_trainer(self, agent: GoalSB3AgentConfig, device: torch.device, log: Log) -> Trainer:
         from rl_serial.agents.sb3_goals import GoalSB3Trainer, check_goal_arguments
 
-        check_goal_arguments(agent, self.config.name)
+        check_goal_arguments(agent)
         critic, policy = self._trunks()
         env = self._make(agent.num_envs, agent.processes)
         return GoalSB3Trainer(env, agent, critic, policy, self.config.seed, device, log)
