@@ -259,7 +259,7 @@ def test_wrong_argument_is_named(
     kind: str, arguments: dict[str, object], message: str, tmp_path: Path
 ) -> None:
     made = config(kind, name="mine", **arguments)
-    with pytest.raises(UserError, match=rf"^mine: agent\.arguments\.{message}"):
+    with pytest.raises(UserError, match=rf"^agent\.arguments\.{message}"):
         run.subject_of(made).check(["agent"])
     with pytest.raises(UserError, match=message):
         run.train(made, tmp_path / "run", device="cpu", progress=False)

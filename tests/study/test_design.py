@@ -362,7 +362,7 @@ def test_ten_thousand_rows_are_planned_in_seconds(tiny: Data) -> None:
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
 def test_shipped_studies_can_be_built(file: Path) -> None:
     study = load_study(file)
-    if file.stem != "learning_rates":  # which chooses settings for a study and claims nothing
+    if "learning_rates" not in file.stem:  # which chooses settings for a study and claims nothing
         assert len(study.levels("seed")) >= 3
         assert study.config.hypotheses
     assert RunConfig.model_validate(study.runs[0].config)
