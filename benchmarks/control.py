@@ -585,7 +585,9 @@ def _figure(
         if "horizon" in label:
             axes.set_xticks(sorted({place(row) for row in here}))
         else:
-            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
+            places = [place(row) for row in here]
+            wide = max(places) > 300 * min(places)
+            axes.xaxis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5), numticks=9))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.xaxis.set_minor_formatter(NullFormatter())
         limits = sorted({int(row["limit"]) for row in here})
