@@ -550,7 +550,7 @@ def _figure(
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
-    from matplotlib.ticker import NullFormatter, ScalarFormatter
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
     tasks = [task for task in TASKS if any(row["task"] == task for row in rows)]
     across = min(2, len(tasks))
@@ -584,8 +584,12 @@ def _figure(
         axes.set_xscale("log")
         if "horizon" in label:
             axes.set_xticks(sorted({place(row) for row in here}))
-            axes.xaxis.set_major_formatter(ScalarFormatter())
-            axes.xaxis.set_minor_formatter(NullFormatter())
+        else:
+            places = [place(row) for row in here]
+            wide = max(places) > 300 * min(places)
+            axes.xaxis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5), numticks=9))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         limits = sorted({int(row["limit"]) for row in here})
         axes.set_title(f"{tasks[panel]} ({', '.join(map(str, limits))} steps)", fontsize=10)
         axes.set_xlabel(label)
@@ -621,7 +625,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> str:
                 (f"{amount:,.0f} {budget}", method, str(horizon or "–"), planner, str(len(found)),
                  mean, f"{least} to {most}", str(found[0]["serial_steps_a_decision"] or "–"),
                  f"{statistics.fmean(spent(row, 'steps') for row in found):,.0f}",
-                 f"{statistics.fmean(spent(row, 'seconds') for row in found):.1f}")
+                 _number(statistics.fmean(spent(row, "seconds") for row in found)))
             )  # fmt: skip
         texts.append(f"### {task}, episodes of {limit} steps")
         texts.append(markdown_table((*header, *costs), table))

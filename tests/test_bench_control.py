@@ -73,7 +73,7 @@ def test_a_second_start_makes_what_is_missing(
     # Two of eight are done; costs of one episode: half of what two cost.
     text = capsys.readouterr().out.rsplit("### ", 1)[1]
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
-    expected = ["-6", "-6 to -6", "48", "150", "2.0"]
+    expected = ["-6", "-6 to -6", "48", "150", "2"]
     assert [row[:2] + row[5:] for row in cells if row[:1] == ["2,000,000 steps"]] == [
         ["2,000,000 steps", method, *expected] for method in ("cem", "mppi")
     ]
