@@ -72,7 +72,8 @@ def test_search_adds_to_the_weights(seed: int, tmp_path: Path) -> None:
     [("reach_contrastive", 0.9), ("point_maze_contrastive", 0.8), ("reach_sac_her", 0.9)],
 )
 def test_agent_reaches_its_goals(name: str, success: float, seed: int, tmp_path: Path) -> None:
-    """At the goal when the episode ends; the untrained agent is in less than 5 %."""
+    """At the goal when the episode ends; untrained in less than 5 %, a straight line in 79 % of the
+    U-shaped maze (`rl-serial bench goals`)."""
     pytest.importorskip("gymnasium_robotics")
     config = load_config(CONFIGS / f"{name}.yaml", [f"seed={seed}"])
     found = train(config, tmp_path / name, device="cpu", progress=False).metrics()
