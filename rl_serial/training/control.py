@@ -37,6 +37,7 @@ from rl_serial.errors import RunError, UserError
 from rl_serial.networks import Account, account
 from rl_serial.planning import CEM, MPPI
 from rl_serial.training.subject import Examine, Log, Trainer
+from rl_serial.training.watching import shown_steps
 
 PLANNERS: dict[str, type[CEM | MPPI]] = {"cem": CEM, "mppi": MPPI}
 MOST_AT_A_TIME = 64
@@ -321,16 +322,14 @@ class ControlSubject:
             agent.evaluate(control_seeds(seed, 1, first=instance), generator, [env])
         env.close()
         rewards = np.array(env.rewards)
-        # A long episode is shown in as many moments as a short one.
-        shown = np.unique(np.linspace(0, rewards.size, MOMENTS).round().astype(int))
         return [
             ControlMoment(
-                int(step),
+                step,
                 env.actions[step - 1] if step else None,
                 rewards,
                 env.pictures[step] if drawn else None,
             )
-            for step in shown
+            for step in shown_steps(rewards.size)
         ]
 
     def _make(self, **further: Any) -> gym.Env[Any, Any]:
@@ -351,8 +350,6 @@ class ControlSubject:
             raise UserError(f"env: {error}") from None
 
 
-MOMENTS = 60
-"""Of an episode that are shown."""
 _WIDTH, _HEIGHT, _EDGE = 320, 240, 20  # pixels of a picture, of the space around what it shows
 _PAPER, _AXIS, _LINE, _HERE = (250, 250, 248), (200, 204, 210), (150, 160, 175), (43, 65, 98)
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from scipy.stats import binomtest
 
 from rl_serial.agents.contrastive import Actor, ContrastiveTrainer, Critic, GoalAgent
 from rl_serial.config import ContrastiveAgentConfig, GoalSB3AgentConfig, RunConfig
@@ -24,6 +25,7 @@ from rl_serial.envs.random import evaluation_seeds
 from rl_serial.errors import UserError
 from rl_serial.networks import Account, Network, account, build_trunk
 from rl_serial.training.subject import Examine, Log, Trainer, solved_trunk
+from rl_serial.training.watching import shown_steps
 
 DISTANCES = 4
 """Classes of goals by distance, with as many evaluation episodes in each."""
@@ -89,11 +91,8 @@ class GoalEvaluation:
 
 def _wilson(hits: int, trials: int) -> tuple[float, float]:
     """The 95 % score interval of a share (Wilson 1927)."""
-    z = 1.959964
-    share = hits / trials
-    middle = share + z**2 / (2 * trials)
-    half = z * np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
-    return tuple(float((middle + side * half) / (1 + z**2 / trials)) for side in (-1, 1))  # type: ignore[return-value]
+    found = binomtest(hits, trials).proportion_ci(method="wilson")
+    return float(found.low), float(found.high)
 
 
 class GoalEvaluator:
@@ -262,9 +261,8 @@ class GoalSubject:
             path.append(now["achieved_goal"][0])
             there.append(bool(_success(info)[0]))
         env.close()
-        # A long episode is shown in as many moments as a short one.
-        shown = np.unique(np.linspace(0, len(path) - 1, MOMENTS).round().astype(int))
-        return [GoalMoment(np.array(path), goal, int(step), there[step]) for step in shown]
+        steps = shown_steps(len(path) - 1)
+        return [GoalMoment(np.array(path), goal, step, there[step]) for step in steps]
 
     def _make(self, num_envs: int, processes: int = 1) -> Any:
         options = self.config.env.options
@@ -295,8 +293,6 @@ def _vector(size: int) -> TokenLayout:
     return TokenLayout(1, size - 1, 1)
 
 
-MOMENTS = 60
-"""Of an episode that are shown."""
 _SIDE, _EDGE = 240, 20  # pixels of a picture, of the space around what it shows
 _PAPER, _PATH, _GOAL, _HERE = (250, 250, 248), (150, 160, 175), (196, 106, 46), (43, 65, 98)
 

@@ -85,6 +85,15 @@ def _own_numbers(agent: Agent, judgement: Judgement) -> dict[str, NDArray[np.flo
     return {label: judgement.preferences[0]}
 
 
+MOMENTS = 60
+"""Of a long episode that are shown; a short one is shown whole."""
+
+
+def shown_steps(count: int) -> list[int]:
+    """At most MOMENTS of the steps 0 … ``count``, evenly spread, the first and last included."""
+    return [int(step) for step in np.unique(np.linspace(0, count, MOMENTS).round())]
+
+
 def animated_gif(moments: Sequence[Shown]) -> tuple[bytes, tuple[int, int]]:
     """An episode as an animated GIF, and its size (width, height)."""
     images = [Image.fromarray(moment.picture()) for moment in moments]

@@ -427,7 +427,7 @@ class TestLearning:
 
     @pytest.mark.learning
     def test_a_value_replaces_horizon(self) -> None:
-        """With three steps of planning a learned value is worth more than a quarter of the loss."""
+        """With three steps of planning a learned value is worth more than a third of the loss."""
         planner = CEM(samples=16, iterations=2, elites=4, std=0.15, min_std=0.01)
         learning = Learning(width=64)
         seeds = range(8)
@@ -437,9 +437,9 @@ class TestLearning:
         for seed in range(3):
             valued = replace(plain, terminal_value=True)
             with ControlAgent(reacher, valued, seed) as agent:
-                agent.train(4000)
+                agent.train(6000)
                 found = np.mean([episode.total for episode in agent.evaluate(seeds)])
-            assert found > 0.75 * short
+            assert found > 0.67 * short
 
 
 class TestErrors:
