@@ -123,7 +123,7 @@ def test_rule_170_is_a_shift(depth: int) -> None:
     np.testing.assert_array_equal(end, np.roll(start, -depth, axis=1))
 
 
-@pytest.mark.parametrize("depth", [1, 8, 20])
+@pytest.mark.parametrize("depth", [1, 8, 15])
 def test_shift_table_is_arithmetic(depth: int) -> None:
     chain = PointerChase("shift", depth, nodes=16)
     state = chain.initial(SEEDS)
@@ -134,19 +134,25 @@ def test_shift_table_is_arithmetic(depth: int) -> None:
     np.testing.assert_array_equal(state.pointer, closed)
 
 
-def test_random_table_is_a_permutation() -> None:
+def test_random_table_is_a_single_cycle() -> None:
     successor = PointerChase("random").initial(SEEDS).successor
-    np.testing.assert_array_equal(np.sort(successor, axis=1), np.tile(np.arange(16), (500, 1)))
+    node = np.zeros(500, dtype=np.int64)
+    visited = []
+    for _ in range(16):
+        visited.append(node)
+        node = successor[np.arange(500), node]
+    assert not node.any()  # back at node 0 after all sixteen, each visited once
+    np.testing.assert_array_equal(np.sort(visited, axis=0), np.tile(np.arange(16), (500, 1)).T)
 
 
 def test_flat_circuit_is_one_gate_on_the_inputs() -> None:
     chain = Circuit("flat", serial_depth=6, wires=5)
     state = chain.initial(SEEDS)
     gate = state.gates[:, -1, 0]
-    a, b, c = gate // 25, gate // 5 % 5, gate % 5
+    n, a, b, c = gate // 125, gate // 25 % 5, gate // 5 % 5, gate % 5
     rows = np.arange(500)
     x = state.wires
-    closed = x[rows, a] ^ (x[rows, b] & x[rows, c])
+    closed = x[rows, a] ^ (x[rows, b] & x[rows, c]) ^ n
     for _ in range(6):
         state = chain.advance(state)
     np.testing.assert_array_equal(state.wires[:, 0], closed)

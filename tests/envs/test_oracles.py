@@ -123,11 +123,11 @@ class CircuitOracle:
         layer = s["gates"][0]
         out = []
         for i in range(self.wires):
-            a, b, c = layer[i]
-            out.append((wires[a] + wires[b] * wires[c]) % 2)
+            a, b, c, n = layer[i]
+            out.append((wires[a] + wires[b] * wires[c] + n) % 2)
         if self.flat and s["remaining"] > 1:
             out = list(wires)
-        nothing = [[-1, -1, -1] for _ in range(self.wires)]
+        nothing = [[-1, -1, -1, 0] for _ in range(self.wires)]
         return {
             "wires": out,
             "gates": [*s["gates"][1:], nothing],
@@ -146,9 +146,10 @@ class CircuitOracle:
     def observe(self, s: dict[str, Any]) -> list[float]:
         row: list[float] = []
         for layer in s["gates"]:
-            for a, b, c in layer:
+            for a, b, c, n in layer:
                 row += one_hot(a, self.wires)
                 row += [1.0 if i in (b, c) else 0.0 for i in range(self.wires)]
+                row.append(float(n))
         row += [float(w) for w in s["wires"]]
         return [*row, float(s["bit"]), *one_hot(s["remaining"], self.serial_depth + 1)]
 
@@ -163,20 +164,23 @@ class PointerOracle:
     def advance(self, s: dict[str, Any]) -> dict[str, Any]:
         if s["remaining"] == 0:
             return s
-        pointer = s["table"][s["pointer"]]
-        return {"pointer": pointer, "table": s["table"], "remaining": s["remaining"] - 1}
+        return {**s, "pointer": s["table"][s["pointer"]], "remaining": s["remaining"] - 1}
 
     def kick(self, s: dict[str, Any], a: int) -> dict[str, Any]:
         return {**s, "pointer": (s["pointer"] + a + 1) % self.nodes}
 
     def payoff(self, s: dict[str, Any]) -> float:
-        return 1.0 if s["pointer"] < self.nodes / 2 else -1.0
+        return 1.0 if self.pays(s, s["pointer"]) else -1.0
+
+    def pays(self, s: dict[str, Any], node: int) -> bool:
+        return 2 * node < self.nodes if s["bit"] == 0 else 2 * node >= self.nodes
 
     def observe(self, s: dict[str, Any]) -> list[float]:
         row: list[float] = []
         for i, target in enumerate(s["table"]):
             row += one_hot(target, self.nodes)
             row.append(1.0 if i == s["pointer"] else 0.0)
+            row.append(1.0 if self.pays(s, i) else 0.0)
         return row + one_hot(s["remaining"], self.serial_depth + 1)
 
 
@@ -243,10 +247,11 @@ def action_values(task: BetOracle | SteerOracle, node: dict[str, Any]) -> list[f
 
 
 def gate_of(number: int, wires: int) -> list[int]:
-    """A gate is stored as one number, (a * wires + b) * wires + c; -1 is a gate that is gone."""
+    """A gate is one number, ((n * wires + a) * wires + b) * wires + c; -1 is a gate that is gone."""
     if number < 0:
-        return [-1, -1, -1]
-    return [number // wires**2, number // wires % wires, number % wires]
+        return [-1, -1, -1, 0]
+    n, number = divmod(number, wires**3)
+    return [number // wires**2, number // wires % wires, number % wires, n]
 
 
 def read(state: Any) -> list[dict[str, Any]]:
@@ -258,8 +263,9 @@ def read(state: Any) -> list[dict[str, Any]]:
         rows = zip(state.cells.tolist(), state.bit.tolist(), remaining, strict=True)
         return [{"cells": c, "bit": b, "remaining": k} for c, b, k in rows]
     if isinstance(state, PointerChaseState):
-        rows = zip(state.pointer.tolist(), state.successor.tolist(), remaining, strict=True)
-        return [{"pointer": p, "table": f, "remaining": k} for p, f, k in rows]
+        columns = state.pointer, state.successor, state.bit
+        rows = zip(*(column.tolist() for column in columns), remaining, strict=True)
+        return [{"pointer": p, "table": f, "bit": b, "remaining": k} for p, f, b, k in rows]
     rows = zip(
         state.wires.tolist(), state.gates.tolist(), state.bit.tolist(), remaining, strict=True
     )
@@ -306,7 +312,7 @@ SMALL = [
     Circuit("layered", serial_depth=4, wires=3),
     Circuit("flat", serial_depth=4, wires=4),
     Circuit("flat", serial_depth=1, wires=3),
-    PointerChase("random", serial_depth=5, nodes=4),
+    PointerChase("random", serial_depth=3, nodes=4),
     PointerChase("shift", serial_depth=3, nodes=6),
 ]
 
@@ -537,7 +543,7 @@ def test_cellular_automaton_rule_90_by_hand() -> None:
 
 
 def circuit(bit: int) -> CircuitState:
-    # Two layers of three wires; a gate (a, b, c) is the number 9 a + 3 b + c.
+    # Two layers of three wires; a gate (n, a, b, c) is the number 27 n + 9 a + 3 b + c; here n = 0.
     first = [9 * 2 + 3 * 0 + 1, 9 * 0 + 3 * 1 + 2, 9 * 1 + 3 * 0 + 2]
     second = [9 * 1 + 3 * 0 + 2, 9 * 2 + 3 * 1 + 0, 9 * 0 + 3 * 2 + 1]
     return CircuitState(
@@ -564,6 +570,19 @@ def test_circuit_by_hand() -> None:
     assert values.tolist() == [[1, 1, -1, 1]]
 
 
+def test_a_negated_gate_by_hand() -> None:
+    # As above, but wire 1 of the first layer is negated: layer 1 gives 1, 0, 1; layer 2's wire 0
+    # is then 0 xor (1 and 1) = 1. Negated as well it is 0 again.
+    chain = Circuit("layered", serial_depth=2, wires=3)
+    once, twice = circuit(bit=1), circuit(bit=0)
+    once.gates[0, 0, 1] += 27
+    twice.gates[0, 0, 1] += 27
+    twice.gates[0, 1, 0] += 27
+    assert chain.advance(once).wires.tolist() == [[1, 0, 1]]
+    assert outcomes(chain, once) == [1]
+    assert outcomes(chain, twice) == [1]
+
+
 def test_circuit_twin_by_hand() -> None:
     # Flat: only the last layer counts, on the inputs 1 1 0: 1 xor (1 and 0) = 1. The bit is 0.
     chain = Circuit("flat", serial_depth=2, wires=3)
@@ -573,12 +592,15 @@ def test_circuit_twin_by_hand() -> None:
 
 
 def test_pointer_chase_by_hand() -> None:
-    # f = (2 0 3 1). From 1: 0, 2, 3, which is in the second half: loses.
+    # f = (2 0 3 1). The bit is 0: the first half pays. From 1: 0, 2, 3 in the second half loses.
     # Kick 0: from 2: 3, 1, 0 wins. Kick 1: from 3: 1, 0, 2 loses. Kick 2: from 0: 2, 3, 1 wins.
     chain = PointerChase("random", serial_depth=3, nodes=4)
-    state = PointerChaseState(int64(1), np.array([[2, 0, 3, 1]]), int64(3))
+    state = PointerChaseState(int64(1), np.array([[2, 0, 3, 1]]), int64(0), int64(3))
     assert outcomes(chain, state) == [-1]
     assert Steer(chain, decisions=1).action_values(state).tolist() == [[-1, 1, -1, 1]]
+    # With the bit 1 the second half pays: all the other way round.
+    state = PointerChaseState(int64(1), np.array([[2, 0, 3, 1]]), int64(1), int64(3))
+    assert Steer(chain, decisions=1).action_values(state).tolist() == [[1, -1, 1, -1]]
 
 
 def test_pointer_chase_twin_by_hand() -> None:
@@ -586,5 +608,6 @@ def test_pointer_chase_twin_by_hand() -> None:
     # From 2: 2 + 20 = 22 = 4 mod 6 loses.
     chain = PointerChase("shift", serial_depth=5, nodes=6)
     table = np.array([[4, 5, 0, 1, 2, 3]])
-    assert outcomes(chain, PointerChaseState(int64(5), table, int64(5))) == [1]
-    assert outcomes(chain, PointerChaseState(int64(2), table, int64(5))) == [-1]
+    assert outcomes(chain, PointerChaseState(int64(5), table, int64(0), int64(5))) == [1]
+    assert outcomes(chain, PointerChaseState(int64(2), table, int64(0), int64(5))) == [-1]
+    assert outcomes(chain, PointerChaseState(int64(2), table, int64(1), int64(5))) == [1]

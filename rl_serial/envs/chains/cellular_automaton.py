@@ -3,6 +3,9 @@
 Predicting rule 110 is P-complete (Neary and Woods 2006). Twins: rule 170 shifts the ring, so the
 outcome is a look-up; rule 90 adds the two neighbours modulo 2, so it is a parity whose terms
 Lucas' theorem gives. Rules are numbered as by Wolfram (1983).
+
+Under rules 110 and 54 uniform cells end in more ones than zeros, or in fewer. So instances are drawn
+by their outcome: a fair coin says what the target ends as, and uniform cells are drawn until they do.
 """
 
 from __future__ import annotations
@@ -15,6 +18,10 @@ from rl_serial.envs.chain import Array, TokenLayout, array_namespace, count_down
 from rl_serial.envs.random import below, random_words
 
 NUM_SITES = 5
+_ATTEMPTS = 64
+"""Rings drawn for an instance at most: a rule whose outcome never varies stays as it is."""
+_OUTCOME_STREAM, _RETRY_STREAM = 4096, 4097
+"""Random streams of the outcome that is wanted, and of the first ring after the first attempt."""
 
 
 @lru_cache(maxsize=16)
@@ -105,14 +112,44 @@ class CellularAutomaton:
         return self.target - left + (2 * left * spread) // (NUM_SITES - 1)
 
     def initial(self, seeds: Array) -> CellularAutomatonState:
-        """Cells and bit uniform."""
+        """Bit and outcome uniform, cells uniform among those that have this outcome."""
         xp = array_namespace(seeds)
         bits = xp.astype(below(random_words(seeds, 1 + self.num_cells), 2), xp.int16)
+        outcome = below(random_words(seeds, 1, stream=_OUTCOME_STREAM)[:, 0], 2)
         return CellularAutomatonState(
-            cells=bits[:, 1:],
+            cells=self._cells_with(outcome, seeds, bits[:, 1:]),
             bit=bits[:, 0],
             remaining=xp.full_like(seeds, self.serial_depth),
         )
+
+    def _cells_with(self, outcome: Array, seeds: Array, first: Array) -> Array:
+        """[B, cells] int16: of ``first`` [B, cells] and further draws those that end as wanted."""
+        xp = array_namespace(seeds)
+        pending = xp.arange(seeds.shape[0], dtype=xp.int64, device=seeds.device)
+        cells, rows, drawn = first, [], []
+        for attempt in range(_ATTEMPTS):
+            ends_so = self._outcome(cells) == outcome[pending]
+            if attempt == _ATTEMPTS - 1:
+                ends_so = xp.ones_like(ends_so)
+            rows.append(pending[ends_so])
+            drawn.append(cells[ends_so])
+            pending = pending[~ends_so]
+            if pending.shape[0] == 0:
+                break
+            words = random_words(seeds[pending], self.num_cells, stream=_RETRY_STREAM + attempt)
+            cells = xp.astype(below(words, 2), xp.int16)
+        return xp.concat(drawn, axis=0)[xp.argsort(xp.concat(rows, axis=0))]
+
+    def _outcome(self, cells: Array) -> Array:
+        """[B] int16: what the target is after all steps, from its light cone in ``cells``."""
+        cone = cells[:, self.target - self.serial_depth : self.target + self.serial_depth + 1]
+        for _ in range(self.serial_depth):
+            cone = self._apply(cone[:, :-2], cone[:, 1:-1], cone[:, 2:])
+        return cone[:, 0]
+
+    def _apply(self, left: Array, centre: Array, right: Array) -> Array:
+        """The rule on neighbourhoods, arrays of 0 and 1 of one shape."""
+        return (self.rule >> (4 * left + 2 * centre + right)) & 1
 
     def kick(self, state: CellularAutomatonState, action: Array) -> CellularAutomatonState:
         """Flip the cell at site ``action``."""
@@ -129,7 +166,7 @@ class CellularAutomaton:
         centre = state.cells
         left = xp.concat([centre[:, -1:], centre[:, :-1]], axis=1)
         right = xp.concat([centre[:, 1:], centre[:, :1]], axis=1)
-        after = (self.rule >> (4 * left + 2 * centre + right)) & 1
+        after = self._apply(left, centre, right)
         running = state.remaining > 0
         return CellularAutomatonState(
             cells=xp.where(running[:, None], after, centre),
@@ -138,7 +175,7 @@ class CellularAutomaton:
         )
 
     def payoff(self, state: CellularAutomatonState) -> Array:
-        """+1 if the target equals the bit, else -1: fair, since the bit is a fair coin."""
+        """+1 if the target equals the bit, else -1: fair, since bit and outcome are fair coins."""
         xp = array_namespace(state.cells)
         return xp.astype(state.cells[:, self.target] == state.bit, xp.float32) * 2 - 1
 

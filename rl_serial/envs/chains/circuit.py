@@ -1,10 +1,11 @@
-"""Circuit: layers of gates s'_i = s_a xor (s_b and s_c), whose wiring is drawn anew each time.
+"""Circuit: layers of gates s'_i = s_a xor (s_b and s_c) xor n, drawn anew for each instance.
 
 Evaluating a layered circuit is P-complete when its width grows with its depth (Ladner 1975); at
 constant width it is in NC1, so ``wires >= serial_depth`` is what the claim needs. In the flat twin
 every layer reads the inputs, so the outcome is one gate of the last layer: depth 1. The gate keeps
-its sensitivity with depth (a flipped wire flips two of the next layer on average) and is balanced,
-which layers of and, or and nand are not.
+its sensitivity with depth (a flipped wire flips two of the next layer on average), which layers of
+and, or and nand do not. Its negation n is a fair coin, so the outcome is one too: without n a layer
+of zeros stays zero, and zeros gain on ones with every layer.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rl_serial.envs.chain import Array, TokenLayout, array_namespace, count_down, one_hot, require
 from rl_serial.envs.random import below, random_words
@@ -21,31 +23,36 @@ from rl_serial.envs.random import below, random_words
 WIRINGS = ("layered", "flat")
 
 
-# A gate is one number, (a * wires + b) * wires + c, so that a table look-up gives what it reads and
-# how it is shown. Number -1, a layer that is gone, is the last row of each table.
+# A gate is one number, ((n * wires + a) * wires + b) * wires + c, so that a table look-up gives what it
+# reads and how it is shown. Number -1, a layer that is gone, is the last row of each table.
+
+
+def _parts(wires: int) -> tuple[NDArray[np.int64], ...]:
+    """The n, a, b and c of every number of a gate, each [2 * wires**3] int64."""
+    return np.unravel_index(np.arange(2 * wires**3), (2, *(wires,) * 3))
 
 
 @lru_cache(maxsize=16)
 def _gates(wires: int, xp: Any, device: Any) -> Array:
-    """[wires * (wires - 1) * (wires - 2)] int32: the gates that read three different wires."""
-    a, b, c = np.unravel_index(np.arange(wires**3), (wires,) * 3)
+    """[2 * wires * (wires - 1) * (wires - 2)] int32: the gates that read three different wires."""
+    _, a, b, c = _parts(wires)
     different = np.flatnonzero((a != b) & (b != c) & (c != a))
     return xp.asarray(different.astype(np.int32), device=device)
 
 
 @lru_cache(maxsize=16)
 def _gate_inputs(wires: int, xp: Any, device: Any) -> Array:
-    """[wires**3 + 1, 3] int64: the wires a, b, c of each gate."""
-    inputs = np.stack(np.unravel_index(np.arange(wires**3), (wires,) * 3), axis=1)
+    """[2 * wires**3 + 1, 3] int64: the wires a, b, c of each gate."""
+    inputs = np.stack(_parts(wires)[1:], axis=1)
     return xp.asarray(np.concatenate([inputs, [[0, 0, 0]]]), device=device)
 
 
 @lru_cache(maxsize=16)
 def _gate_features(wires: int, xp: Any, device: Any) -> Array:
-    """[wires**3 + 1, 2 * wires] int8: a as a one-hot, then b and c as a two-hot."""
-    a, b, c = np.unravel_index(np.arange(wires**3), (wires,) * 3)
+    """[2 * wires**3 + 1, 2 * wires + 1] int8: a as a one-hot, b and c as a two-hot, n."""
+    n, a, b, c = _parts(wires)
     hot = np.eye(wires, dtype=np.int8)
-    features = np.concatenate([hot[a], hot[b] | hot[c]], axis=1)
+    features = np.concatenate([hot[a], hot[b] | hot[c], n[:, None].astype(np.int8)], axis=1)
     return xp.asarray(np.concatenate([features, features[:1] * 0]), device=device)
 
 
@@ -88,8 +95,8 @@ class Circuit:
 
     @property
     def layout(self) -> TokenLayout:
-        """A token a layer (a one-hot and b, c two-hot for each gate); global: wires, bit, steps."""
-        features = self.wires * 2 * self.wires
+        """A token per layer (one-hot a, two-hot b and c, n for each gate); wires, bit, steps."""
+        features = self.wires * (2 * self.wires + 1)
         return TokenLayout(self.serial_depth, features, self.wires + 1 + self.serial_depth + 1)
 
     @property
@@ -98,7 +105,7 @@ class Circuit:
         return self.wires
 
     def initial(self, seeds: Array) -> CircuitState:
-        """Inputs, bit and wiring uniform; the a, b and c of a gate are three different wires."""
+        """Inputs, bit and gates uniform; the a, b and c of a gate are three different wires."""
         xp = array_namespace(seeds)
         width = self.wires
         words = random_words(seeds, 1 + width + self.serial_depth * width)
@@ -126,9 +133,11 @@ class Circuit:
         xp = array_namespace(state.wires)
         device = state.wires.device
         rows = xp.arange(state.wires.shape[0], dtype=xp.int64, device=device)
-        inputs = _gate_inputs(self.wires, xp, device)[state.gates[:, 0]]
+        gates = state.gates[:, 0]
+        inputs = _gate_inputs(self.wires, xp, device)[gates]
         read = state.wires[rows[:, None, None], inputs]
-        outputs = read[:, :, 0] ^ (read[:, :, 1] & read[:, :, 2])
+        negation = xp.astype(gates >= self.wires**3, xp.int8)
+        outputs = read[:, :, 0] ^ (read[:, :, 1] & read[:, :, 2]) ^ negation
         written = state.remaining == 1 if self.wiring == "flat" else state.remaining > 0
         consumed = xp.full_like(state.gates[:, :1], -1)
         return CircuitState(
@@ -139,7 +148,7 @@ class Circuit:
         )
 
     def payoff(self, state: CircuitState) -> Array:
-        """+1 if wire 0 equals the bit, else -1: fair, since the bit is a fair coin."""
+        """+1 if wire 0 equals the bit, else -1: fair, since the last negation is a fair coin."""
         xp = array_namespace(state.wires)
         return xp.astype(state.wires[:, 0] == state.bit, xp.float32) * 2 - 1
 

@@ -1,7 +1,8 @@
 """PointerChase: a pointer follows a table, p <- f(p).
 
-The table random is a random permutation, shown whole: following it is complete for logspace. In
+The table random is a random single cycle, shown whole: following it is complete for logspace. In
 the table shift, f(p) = p + c modulo the number of nodes, so where the pointer ends is arithmetic.
+A fair coin says which half of the nodes pays, and each node shows whether it does.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ class PointerChaseState:
 
     pointer: Array  # [B] int64 in [0, nodes)
     successor: Array  # [B, nodes] int64: f
+    bit: Array  # [B] int64, 0 or 1: which half of the nodes pays, 0 the first
     remaining: Array  # [B] int64
 
 
@@ -29,9 +31,10 @@ class PointerChase:
     """A pointer that follows a permutation of ``nodes`` nodes for ``serial_depth`` steps.
 
     Args:
-        table: random (a random permutation) or shift (f(p) = p + c).
+        table: random (a random single cycle) or shift (f(p) = p + c).
         serial_depth: steps, at least 1.
-        nodes: an even number, at least 4.
+        nodes: an even number, at least 4, and more than serial_depth, so that the pointer does
+            not come back to where it started.
 
     Raises:
         ValueError: an option outside its range.
@@ -45,6 +48,8 @@ class PointerChase:
         require(self.table in TABLES, "table", self.table, f"one of {', '.join(TABLES)}")
         require(self.serial_depth >= 1, "serial_depth", self.serial_depth, "at least 1")
         require(self.nodes >= 4 and self.nodes % 2 == 0, "nodes", self.nodes, "even and at least 4")
+        right = f"more than serial_depth = {self.serial_depth}"
+        require(self.nodes > self.serial_depth, "nodes", self.nodes, right)
 
     @property
     def num_kicks(self) -> int:
@@ -53,8 +58,8 @@ class PointerChase:
 
     @property
     def layout(self) -> TokenLayout:
-        """A token a node (successor one-hot, whether the pointer is here); global: steps."""
-        return TokenLayout(self.nodes, self.nodes + 1, self.serial_depth + 1)
+        """A token per node (successor, whether the pointer is here, whether it pays); steps."""
+        return TokenLayout(self.nodes, self.nodes + 2, self.serial_depth + 1)
 
     @property
     def working_size(self) -> int:
@@ -62,27 +67,32 @@ class PointerChase:
         return self.nodes
 
     def initial(self, seeds: Array) -> PointerChaseState:
-        """Pointer uniform; the table a uniform permutation or a uniform shift c >= 1."""
+        """Pointer and bit uniform; the table a uniform single cycle or a uniform shift c >= 1."""
         xp = array_namespace(seeds)
-        words = random_words(seeds, 1 + self.nodes)
+        words = random_words(seeds, 2 + self.nodes)
         places = xp.arange(self.nodes, dtype=xp.int64, device=seeds.device)
         if self.table == "random":
             # The node's number in the low digits makes the keys different, so that every sorting
             # algorithm gives the same permutation.
-            successor = xp.argsort(words[:, 1:] * self.nodes + places, axis=1)
+            order = xp.argsort(words[:, 1 : 1 + self.nodes] * self.nodes + places, axis=1)
+            # The cycle visits the nodes in this order: a node's successor stands behind it.
+            successor = xp.take_along_axis(
+                xp.concat([order[:, 1:], order[:, :1]], axis=1), xp.argsort(order, axis=1), axis=1
+            )
         else:
             step = 1 + below(words[:, 1:2], self.nodes - 1)
             successor = (places + step) % self.nodes
         return PointerChaseState(
             pointer=below(words[:, 0], self.nodes),
             successor=successor,
+            bit=below(words[:, 1 + self.nodes], 2),
             remaining=xp.full_like(seeds, self.serial_depth),
         )
 
     def kick(self, state: PointerChaseState, action: Array) -> PointerChaseState:
         """Move the pointer ``action`` + 1 nodes on, past the last node to the first."""
         pointer = (state.pointer + 1 + action) % self.nodes
-        return PointerChaseState(pointer, state.successor, state.remaining)
+        return PointerChaseState(pointer, state.successor, state.bit, state.remaining)
 
     def advance(self, state: PointerChaseState) -> PointerChaseState:
         """Follow the table once."""
@@ -92,19 +102,22 @@ class PointerChase:
         return PointerChaseState(
             pointer=xp.where(state.remaining > 0, after, state.pointer),
             successor=state.successor,
+            bit=state.bit,
             remaining=count_down(state.remaining),
         )
 
     def payoff(self, state: PointerChaseState) -> Array:
-        """+1 in the first half of the nodes, else -1: fair, since the pointer ends uniform."""
+        """+1 on a node of the half that the bit names, else -1: fair, since the bit is."""
         xp = array_namespace(state.pointer)
-        return xp.astype(state.pointer < self.nodes // 2, xp.float32) * 2 - 1
+        return xp.astype(self._pays(state.pointer, state.bit), xp.float32) * 2 - 1
 
     def observe(self, state: PointerChaseState) -> Array:
-        """Nodes with successor and pointer, then the remaining steps."""
+        """Nodes with successor, pointer and whether they pay, then the remaining steps."""
         xp = array_namespace(state.pointer)
+        places = xp.arange(self.nodes, dtype=xp.int64, device=state.pointer.device)
         here = one_hot(state.pointer, self.nodes, xp)[:, :, None]
-        tokens = xp.concat([one_hot(state.successor, self.nodes, xp), here], axis=2)
+        pays = xp.astype(self._pays(places, state.bit[:, None]), xp.float32)[:, :, None]
+        tokens = xp.concat([one_hot(state.successor, self.nodes, xp), here, pays], axis=2)
         return xp.concat(
             [
                 xp.reshape(tokens, (tokens.shape[0], -1)),
@@ -127,4 +140,8 @@ class PointerChase:
         places = xp.arange(self.nodes, dtype=xp.int64, device=seeds.device)
         successor = xp.where(places == state.pointer[:, None], there[:, None], state.successor)
         successor = xp.where(places == other[:, None], here[:, None], successor)
-        return PointerChaseState(state.pointer, successor, state.remaining)
+        return PointerChaseState(state.pointer, successor, state.bit, state.remaining)
+
+    def _pays(self, node: Array, bit: Array) -> Array:
+        """Whether ``node`` lies in the half of the nodes that ``bit`` names; they broadcast."""
+        return (node >= self.nodes // 2) == (bit == 1)
