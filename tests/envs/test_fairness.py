@@ -145,8 +145,8 @@ def test_the_pointer_ends_in_its_own_half_equally_often_in_both_tables(table: st
     """In 7 of 15 instances of 16 nodes, at every step: the node where it is says the same in both.
 
     A single cycle passes each other node equally often: 7 of 15 are in the same half. Under the
-    shift, k c is uniform over the multiples of gcd(k, 16) but for c = 0: of the 16 values of c, 8 lead
-    to the same half, and c = 0 is one of these.
+    shift, k c is uniform over the multiples of gcd(k, 16) but for c = 0: of the 16 values of c, 8
+    lead to the same half, and c = 0 is one of these.
     """
     chain = FAMILIES["PointerChase"].chain(table=table, serial_depth=15)
     start = state = chain.initial(evaluation_seeds(8, CHUNK, np))

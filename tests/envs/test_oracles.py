@@ -247,7 +247,7 @@ def action_values(task: BetOracle | SteerOracle, node: dict[str, Any]) -> list[f
 
 
 def gate_of(number: int, wires: int) -> list[int]:
-    """A gate is one number, ((n * wires + a) * wires + b) * wires + c; -1 is a gate that is gone."""
+    """A gate is the number ((n * wires + a) * wires + b) * wires + c; -1 is a gate that is gone."""
     if number < 0:
         return [-1, -1, -1, 0]
     n, number = divmod(number, wires**3)

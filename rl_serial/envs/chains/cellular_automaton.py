@@ -4,8 +4,9 @@ Predicting rule 110 is P-complete (Neary and Woods 2006). Twins: rule 170 shifts
 outcome is a look-up; rule 90 adds the two neighbours modulo 2, so it is a parity whose terms
 Lucas' theorem gives. Rules are numbered as by Wolfram (1983).
 
-Under rules 110 and 54 uniform cells end in more ones than zeros, or in fewer. So instances are drawn
-by their outcome: a fair coin says what the target ends as, and uniform cells are drawn until they do.
+Under rules 110 and 54 uniform cells end in more ones than zeros, or in fewer. So instances are
+drawn by their outcome: a fair coin says what the target ends as, and uniform cells are drawn until
+they end so.
 """
 
 from __future__ import annotations
