@@ -23,7 +23,7 @@ from rl_serial.envs.random import below, random_words
 WIRINGS = ("layered", "flat")
 
 
-# A gate is one number, ((n * wires + a) * wires + b) * wires + c, so that a table look-up gives what
+# A gate is the number ((n * wires + a) * wires + b) * wires + c, so that a table look-up gives what
 # it reads and how it is shown. Number -1, a layer that is gone, is the last row of each table.
 
 
