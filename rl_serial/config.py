@@ -5,9 +5,10 @@ A configuration is frozen once it is loaded, and an unknown key is an error that
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 
 import yaml
 from pydantic import (
@@ -305,13 +306,23 @@ def parse_config(
         config = RunConfig.model_validate({"name": default_name} | data)
     except ValidationError as error:
         raise UserError(readable_errors(error, source, _keys_at)) from None
+    check_config(config, source)
+    return config
+
+
+def check_config(config: RunConfig, source: str) -> None:
+    """What the parts of a run ask of each other.
+
+    Raises:
+        UserError: parts that do not go together; ``source`` is what it calls the configuration.
+    """
     _check_networks(config, source)
     if config.agent.kind in GOAL_KINDS:
         _check_goal_agent(config, source)
-        return config
+        return
     if config.agent.kind in CONTROL_KINDS:
         _check_control_agent(config, source)
-        return config
+        return
     if config.env.id in CONTROL_TASKS:
         raise UserError(
             f"{source}: env.id: {config.env.id} is no chain, which agent.kind {config.agent.kind} "
@@ -328,7 +339,6 @@ def parse_config(
         unknown_id = "no such environment" in str(error)
         raise UserError(f"{source}: env.{'id: ' if unknown_id else ''}{error}") from None
     _check_chain_agent(config, task, source)
-    return config
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
@@ -489,12 +499,20 @@ def _check_search(agent: SearchAgentConfig, task: Task[Any], source: str) -> Non
 
 
 def _check_exact_values(task: Task[Any], source: str) -> None:
+    if problem := _exact_values_problem(cast(Hashable, task)):  # a frozen dataclass
+        raise UserError(f"{source}: env.decisions: {problem}")
+
+
+@lru_cache(maxsize=1024)
+def _exact_values_problem(task: Any) -> str | None:
+    """Why there are no exact values; the runs of a study ask it of few tasks many times."""
     import numpy as np
 
     try:
         task.action_values(task.initial(np.zeros(1, dtype=np.int64)))
     except ValueError as error:
-        raise UserError(f"{source}: env.decisions: {error}") from None
+        return str(error)
+    return None
 
 
 def readable_errors(

@@ -33,14 +33,15 @@ from pydantic import (
 from rl_serial.config import (
     CONTROL_KINDS,
     GOAL_KINDS,
-    NETWORKS,
     EnvConfig,
     RunConfig,
+    check_config,
     parse_config,
     read_yaml,
     readable_errors,
     set_key,
 )
+from rl_serial.envs.tasks import Steer
 from rl_serial.errors import UserError
 
 Scalar = str | int | float | bool
@@ -441,11 +442,10 @@ def _planned(config: StudyConfig, axes: Sequence[Axis], source: str) -> Iterator
     seeds = config.seeds
     if len(set(seeds)) < len(seeds):
         raise UserError(f"{source}: seeds: the same seed twice in {seeds}")
-    seen: set[str] = set()
     cells = []
     for levels in itertools.product(*(axis.levels for axis in axes)):
         columns = {column: cell for level in levels for column, cell in level.columns.items()}
-        cells.append((columns, *_resolved(config, levels, columns, source, seen)))
+        cells.append((columns, *_resolved(config, levels, columns, source)))
     # Seed by seed: a study that is stopped has whole grids, not a few cells with all their seeds.
     for seed in seeds:
         for columns, resolved, particular in cells:
@@ -458,7 +458,6 @@ def _resolved(
     levels: Sequence[Level],
     columns: Mapping[str, Scalar],
     source: str,
-    seen: set[str],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The run of a cell of the grid, checked: resolved, and what of it is not at its default."""
     data = {"name": "run", **copy.deepcopy(config.base)}
@@ -467,14 +466,7 @@ def _resolved(
             for key, value in level.settings.items():
                 set_key(data, key, copy.deepcopy(value))
         run = RunConfig.model_validate(data)
-        # What parts of a run ask of each other is the same for all that are alike in these.
-        networks = [(part := getattr(run, key)) and part.kind for key in NETWORKS]
-        agent = [getattr(run.agent, key, None) for key in ("kind", "policy", "dynamics")]
-        searches = bool(run.evaluation.simulations)
-        alike = _canonical([data["env"], agent, networks, searches])
-        if alike not in seen:
-            parse_config(copy.deepcopy(data), "")
-            seen.add(alike)
+        check_config(run, "")
     except ValidationError:
         raise blamed(_error_of(lambda: parse_config(data, "")), config, columns, source) from None
     except UserError as error:
@@ -575,10 +567,11 @@ def _check_metric(metric: str, run: PlannedRun, where: str) -> None:
     if metric.startswith("value/") and not accuracy and run.config["agent"]["kind"] == "random":
         raise UserError(f"{where}: {metric!r} is never logged by the agent random")
     if accuracy:
-        depth = _serial_depth(_canonical(run.config["env"]))
-        if not 1 <= int(accuracy.group(1)) <= depth:
+        least, depth = _steps_with_decisions(_canonical(run.config["env"]))
+        if not least <= int(accuracy.group(1)) <= depth:
             raise UserError(
-                f"{where}: {metric!r} is never logged at serial depth {depth} "
+                f"{where}: {metric!r} is never logged at serial depth {depth}, where there is "
+                f"something to decide with {least} to {depth} steps remaining "
                 f"(in the run with {describe(run.columns)})"
             )
 
@@ -712,8 +705,11 @@ def _check_columns(study: Study, source: str, smoke: bool) -> None:
 
 
 @lru_cache
-def _serial_depth(env: str) -> int:
-    return EnvConfig(**json.loads(env)).task().chain.serial_depth
+def _steps_with_decisions(env: str) -> tuple[int, int]:
+    """The least and the largest number of remaining steps at which there is something to decide."""
+    task = EnvConfig(**json.loads(env)).task()
+    depth = task.chain.serial_depth
+    return (depth - task.decisions + 1 if isinstance(task, Steer) else 1), depth
 
 
 def _canonical(data: Any) -> str:

@@ -33,6 +33,8 @@ from rl_serial.study.table import Record
 
 Verdict = Literal["supported", "refuted", "undecided", "not tested"]
 SMALLER_IS_BETTER = {"value/rmse"}
+LEAST_SEEDS = 3
+"""Seeds in each cell from which on there is a verdict: of two, half are on one side by chance."""
 Cell = tuple[Scalar, ...]
 
 
@@ -52,7 +54,8 @@ def judge(study: Study, records: Sequence[Record], seed: int = 0) -> list[Findin
     """The verdict on each hypothesis.
 
     Supported: the interval lies wholly on the side that was expected. Refuted: wholly on the other.
-    Undecided: on both, or there is none.
+    Undecided: on both, or there is none; or a cell has fewer than ``LEAST_SEEDS`` seeds; or a run
+    that the hypothesis is about failed, is not finished or did not log the metric.
 
     Args:
         study: with its hypotheses.
@@ -128,9 +131,11 @@ def _judge(
     per_compared = [*test.per.where, test.per.slope] if test.per else []
     if SIMULATIONS in (*compared, *per_compared):
         study, records = by_simulations(study, records)
-    chosen = _choose(study, records, test.where, compared)
+    chosen = _choose(study, records, test.where, compared, metric, test.difference)
     quantity = _quantity(test, metric)
-    divisor = _choose(study, records, test.per.where, per_compared) if test.per else None
+    divisor = None
+    if test.per is not None:
+        divisor = _choose(study, records, test.per.where, per_compared, metric)
     notes = _notes(chosen, "")
     if divisor is not None:
         notes += [note for note in _notes(divisor, "of the divisor ") if note not in notes]
@@ -143,9 +148,13 @@ def _judge(
             )
     except ValueError as error:
         return Finding(hypothesis, "undecided", quantity, note="; ".join([*notes, str(error)]))
-    if not interval.known:
-        notes.append("an interval needs two seeds in each cell")
-    verdict = _verdict(test, interval)
+    if interval.seeds < LEAST_SEEDS:
+        notes.append(f"a verdict needs {LEAST_SEEDS} seeds in each cell, one has {interval.seeds}")
+    elif interval.equal:
+        notes.append("all seeds of a cell are equal, so there is no interval")
+    missing = chosen.missing or (divisor is not None and divisor.missing)
+    enough = interval.seeds >= LEAST_SEEDS and not missing
+    verdict = _verdict(test, interval) if enough else "undecided"
     return Finding(hypothesis, verdict, quantity, interval, improvement, "; ".join(notes))
 
 
@@ -157,13 +166,21 @@ class _Choice:
     columns: list[str]  # that tell its cells apart
     tuned: list[str]
     wanted: int  # rows before tuning
-    undone: int
+    undone: int  # of these
+    unmeasured: int  # of these: done, but without the metric
+
+    @property
+    def missing(self) -> bool:
+        """Whether a run is missing whose number could have changed the finding."""
+        return self.undone + self.unmeasured > 0
 
 
 def _notes(choice: _Choice, whose: str) -> list[str]:
     notes = []
     if choice.undone:
         notes.append(f"{choice.undone} of {choice.wanted} runs {whose}are not done")
+    if choice.unmeasured:
+        notes.append(f"{choice.unmeasured} of {choice.wanted} runs {whose}lack the metric")
     if choice.tuned:
         notes.append(f"at each cell's best {', '.join(choice.tuned)}")
     return notes
@@ -174,14 +191,21 @@ def _choose(
     records: Sequence[Record],
     where: dict[str, Scalar | list[Scalar]],
     compared: Sequence[str],
+    metric: str,
+    difference: dict[str, tuple[Scalar, Scalar]] | None = None,
 ) -> _Choice:
     free = [column for column in study.config.tuned if column not in compared]
-    wanted = [record for record in records if _matches(record, where)]
+    sides: dict[str, Scalar | list[Scalar]] = {
+        c: list(two) for c, two in (difference or {}).items()
+    }
+    wanted = [record for record in records if _matches(record, sides) and _matches(record, where)]
     chosen = tune(wanted, study.columns, free, study.config.metric[0])
     columns = [c for c in study.columns if c not in (*free, *where)]
     columns += [c for c in where if isinstance(where[c], list)]
-    undone = sum(record["status"] != "done" for record in wanted)
-    return _Choice(chosen, columns, free, len(wanted), undone)
+    done = [record for record in wanted if record["status"] == "done"]
+    needed = {metric, study.config.metric[0]} if free else {metric}
+    unmeasured = sum(any(record.get(m) is None for m in needed) for record in done)
+    return _Choice(chosen, columns, free, len(wanted), len(wanted) - len(done), unmeasured)
 
 
 def _exchange_rate(
@@ -274,7 +298,7 @@ def _strata(
     found = cells(records, [axis, *groups], metric)
     strata = []
     for cell, seeds in found.items():
-        group = "/".join(str(part) for part in cell[1:])
+        group = cell[1:]
         runs = group if axis == SIMULATIONS else None  # one run is searched with every number
         strata.append(Stratum(float(cell[0]), list(seeds.values()), group, runs))
     return strata
@@ -320,6 +344,8 @@ def shown(interval: Interval | None) -> str:
     if interval is None:
         return ""
     digits = 2 if max(abs(interval.estimate), 0.1) < 100 else 0
+    if interval.equal:
+        return f"{interval.estimate:.{digits}f} (all seeds equal)"
     if not interval.known:
         return "" if math.isnan(interval.estimate) else f"{interval.estimate:.{digits}f}"
     return (

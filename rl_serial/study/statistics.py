@@ -12,7 +12,7 @@ interval that knows no distribution is: docs/studies.md has the measured coverag
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +34,8 @@ class Interval:
     low: float
     high: float
     runs: int  # scores that went in
+    seeds: int = 0  # of the stratum that has the fewest
+    equal: bool = False  # no stratum has two different scores: an interval would say nothing
 
     @property
     def known(self) -> bool:
@@ -186,8 +188,8 @@ class Stratum:
 
     x: float
     scores: ArrayLike  # [n], one a seed
-    group: str = ""
-    runs: str | None = None
+    group: tuple[Hashable, ...] = ()
+    runs: tuple[Hashable, ...] | None = None
 
 
 def slope(
@@ -259,16 +261,17 @@ def _slopes(
         raise ValueError("a place on a log2 axis must be greater than 0")
     places = [math.log2(s.x) if scale == "log2" else float(s.x) for s in strata]
     x = np.concatenate([np.full(s.size, place) for s, place in zip(scores, places, strict=True)])
+    numbers = {group: i for i, group in enumerate({s.group: None for s in strata})}
     groups = np.concatenate(
-        [np.full(s.size, stratum.group) for s, stratum in zip(scores, strata, strict=True)]
+        [np.full(s.size, numbers[stratum.group]) for s, stratum in zip(scores, strata, strict=True)]
     )
     centred = x.copy()
-    for group in np.unique(groups):
+    for group in numbers.values():
         centred[groups == group] -= x[groups == group].mean()
     spread = float((centred**2).sum())
     if spread < 1e-12:
         raise ValueError("a slope needs two places on the axis")
-    seeds: dict[str, NDArray[np.int64]] = {}
+    seeds: dict[tuple[Hashable, ...], NDArray[np.int64]] = {}
     drawn, runs = [], []
     for stratum, values in zip(strata, scores, strict=True):
         if stratum.runs is None or stratum.runs not in seeds:
@@ -307,8 +310,16 @@ def _interval(
         return _unknown(estimate, scores)
     tail = (1 - confidence) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])
-    return Interval(estimate, float(low), float(high), sum(stratum.size for stratum in scores))
+    return Interval(
+        estimate,
+        float(low),
+        float(high),
+        sum(stratum.size for stratum in scores),
+        min(stratum.size for stratum in scores),
+        all(np.ptp(stratum) == 0 for stratum in scores),
+    )
 
 
 def _unknown(estimate: float, scores: Sequence[Array]) -> Interval:
-    return Interval(estimate, math.nan, math.nan, sum(stratum.size for stratum in scores))
+    sizes = [stratum.size for stratum in scores]
+    return Interval(estimate, math.nan, math.nan, sum(sizes), min(sizes))

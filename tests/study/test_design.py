@@ -434,3 +434,45 @@ def test_scores_over_simulations_become_rows(tiny: Data) -> None:
 def test_searches_that_no_run_makes_are_refused(tiny: Data, changes: Data, message: str) -> None:
     with pytest.raises(UserError, match=message):
         planned(searching(tiny, **changes))
+
+
+# Cells of which one is refused, each beside one that is right.
+WRONG_CELLS: list[Data] = [
+    {"agent": {"kind": "search", "value_target": "root"}, "agent.simulations": [8, 0]},
+    {
+        "agent": {"kind": "dqn"},
+        "evaluation.simulations": [[], [2]],
+        "agent.kind": ["dqn", "random"],
+    },
+    {"agent": {"kind": "value"}, "env.decisions": [1, 9]},
+    {"agent": {"kind": "value"}, "model_network": [None, {"width": 4}]},
+]
+
+
+@pytest.mark.parametrize("grid", WRONG_CELLS, ids=lambda grid: list(grid)[-1])
+@pytest.mark.parametrize("turned", [False, True])
+def test_every_cell_is_checked_in_any_order(grid: Data, turned: bool) -> None:
+    agent, axes = grid["agent"], {axis: levels for axis, levels in grid.items() if axis != "agent"}
+    if turned:
+        axes = {axis: levels[::-1] for axis, levels in reversed(axes.items())}
+    base = {
+        "env": {"id": "rl_serial/CellularAutomatonSteer-v0", "serial_depth": 9},
+        "network": {"width": 8},
+        "agent": agent,
+    }
+    data = {"question": "?", "base": base, "grid": axes, "seeds": 1, "metric": "eval/score"}
+    with pytest.raises(UserError, match=r"\(in the run with"):
+        plan(data, "file.yaml", "study")
+
+
+def test_cells_of_goal_agents_are_checked_in_any_order() -> None:
+    base = {
+        "env": {"id": "rl_serial/Reach-v0"},
+        "network": {"width": 8},
+        "agent": {"kind": "sac", "processes": 2},
+    }
+    for levels in ([2, 3], [3, 2]):
+        grid = {"agent.num_envs": levels}
+        data = {"question": "?", "base": base, "grid": grid, "seeds": 1, "metric": "eval/success"}
+        with pytest.raises(UserError, match=r"grid\.agent\.processes|agent\.processes"):
+            plan(data, "file.yaml", "study")

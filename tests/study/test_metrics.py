@@ -1,0 +1,121 @@
+"""Every metric that a study accepts for a run is logged by it, for every kind of agent."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rl_serial.config import AGENT_KINDS, parse_config
+from rl_serial.errors import UserError
+from rl_serial.study.design import (
+    COLLISION_HORIZON,
+    CONTROL_METRICS,
+    GOAL_METRICS,
+    METRICS,
+    final_metrics,
+    plan,
+)
+from rl_serial.training.run import train
+
+ASKED = [0, 2]
+CANDIDATES = [
+    *METRICS,
+    *GOAL_METRICS,
+    *CONTROL_METRICS,
+    COLLISION_HORIZON,
+    "value/accuracy/remaining_1",
+    "value/accuracy/remaining_3",
+    *(f"eval/success/distance_{i}" for i in (1, 4)),
+    *(f"eval/time_at_goal/distance_{i}" for i in (1, 4)),
+    *(
+        f"search/{dynamics}/score{end}"
+        for dynamics in ("true", "learned")
+        for end in ("", "/0", "/2", "/one_ply")
+    ),
+]
+"""All that is a metric of some run, and so of others must be refused or logged."""
+CHAIN: dict[str, Any] = {
+    "env": {"id": "rl_serial/PermutationAutomatonSteer-v0", "serial_depth": 3, "decisions": 1},
+    "network": {"depth": 1, "width": 4},
+    "evaluation": {"instances": 64, "per_remaining": 16, "simulations": ASKED},
+}
+GOAL: dict[str, Any] = {
+    "env": {"id": "rl_serial/Reach-v0"},
+    "network": {"depth": 4, "width": 8},
+    "evaluation": {"instances": 32},
+}
+CONTROL: dict[str, Any] = {
+    "env": {"id": "Reacher-v5"},
+    "evaluation": {"instances": 2},
+}
+PPO = {"n_steps": 4, "batch_size": 16}
+DQN = {"buffer_size": 64, "learning_starts": 8}
+SAC = {"buffer_size": 4000, "learning_starts": 400, "batch_size": 16}
+RUNS: dict[str, dict[str, Any]] = {
+    "value": CHAIN | {"agent": {"updates": 4, "batch_size": 8}},
+    "ppo": CHAIN | {"agent": {"timesteps": 64, "num_envs": 4, "arguments": PPO}},
+    "maskable_ppo": CHAIN | {"agent": {"timesteps": 64, "num_envs": 4, "arguments": PPO}},
+    "dqn": CHAIN | {"agent": {"timesteps": 64, "num_envs": 4, "arguments": DQN}},
+    "qrdqn": CHAIN | {"agent": {"timesteps": 64, "num_envs": 4, "arguments": DQN}},
+    "search": CHAIN
+    | {
+        "model_network": {"depth": 1, "width": 8},
+        "agent": {
+            "dynamics": "learned",
+            "timesteps": 60,
+            "num_envs": 4,
+            "simulations": 2,
+            "updates": 1,
+        },
+    },
+    "random": {k: v for k, v in CHAIN.items() if k != "network"}
+    | {"agent": {}, "evaluation": {"instances": 64, "per_remaining": 16}},
+    "optimal": {k: v for k, v in CHAIN.items() if k != "network"} | {"agent": {}},
+    "contrastive": GOAL
+    | {
+        "agent": {
+            "timesteps": 800,
+            "num_envs": 4,
+            "unroll": 50,
+            "updates": 1,
+            "batch_size": 16,
+            "prefill": 100,
+        }
+    },
+    "sac": GOAL | {"agent": {"timesteps": 600, "num_envs": 4, "arguments": SAC}},
+    "sac_her": GOAL | {"agent": {"timesteps": 600, "num_envs": 4, "arguments": SAC}},
+    "cem": CONTROL | {"agent": {"horizon": 2, "planner": {"samples": 8, "iterations": 1}}},
+    "mppi": CONTROL | {"agent": {"horizon": 2, "planner": {"samples": 8}}},
+}
+
+
+def test_every_kind_of_agent_is_tried() -> None:
+    assert set(RUNS) == set(AGENT_KINDS)
+
+
+@pytest.mark.parametrize("kind", RUNS)
+def test_every_metric_that_a_study_accepts_is_logged(kind: str, tmp_path: Path) -> None:
+    data = RUNS[kind] | {"agent": {"kind": kind} | RUNS[kind]["agent"]}
+    if "Steer" not in data["env"]["id"] and importlib.util.find_spec("mujoco") is None:
+        pytest.skip("needs mujoco")
+    accepted: set[str] = set()
+    for metric in dict.fromkeys(CANDIDATES):
+        study = {
+            "question": "?",
+            "base": data,
+            "grid": {"evaluation.seed": [0]},
+            "seeds": 1,
+            "metric": metric,
+        }
+        try:
+            accepted |= set(final_metrics(plan(study, "file.yaml", "study")))
+        except UserError:
+            continue
+    assert "eval/return" in accepted
+    train(parse_config({"name": kind} | data, "run"), tmp_path / kind, progress=False)
+    final = json.loads((tmp_path / kind / "summary.json").read_text())["final"]
+    assert accepted - set(final) == set()
