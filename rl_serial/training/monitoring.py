@@ -33,8 +33,9 @@ SHOWN = {
 
 
 class MetricsFile:
-    """``metrics.csv``: a row an evaluation, each forced to disk as it is written.
+    """``metrics.csv``: a row per evaluation, each forced to disk as it is written.
 
+    A metric that comes up later than the first row gets a column, with nan in the rows before it.
     Rows that a killed run wrote after its last checkpoint stay; the resumed run, which makes the
     same ones again, does not repeat them.
     """
@@ -52,17 +53,22 @@ class MetricsFile:
         if self.rows and int(self.rows[-1]["step"]) >= step:
             return
         row = {"step": str(step)} | {tag: repr(value) for tag, value in metrics.items()}
+        header = list(dict.fromkeys([*(self.rows[0] if self.rows else ()), *row]))
+        wider = not self.rows or len(header) > len(self.rows[0])
+        missing = dict.fromkeys(header, "nan")
+        self.rows = [*(missing | old if wider else old for old in self.rows), missing | row]
         buffer = io.StringIO()
-        header = list(self.rows[0]) if self.rows else list(row)
-        writer = csv.DictWriter(buffer, header, extrasaction="ignore", lineterminator="\n")
-        if not self.rows:
+        writer = csv.DictWriter(buffer, header, lineterminator="\n")
+        if wider:
             writer.writeheader()
-        writer.writerow(row)
+            writer.writerows(self.rows)
+            write_text(self.file, buffer.getvalue())
+            return
+        writer.writerow(self.rows[-1])
         with self.file.open("a") as stream:
             stream.write(buffer.getvalue())
             stream.flush()
             os.fsync(stream.fileno())
-        self.rows.append(row)
 
     def accuracy(self) -> tuple[list[int], list[int], NDArray[np.float64]]:
         """Steps, remaining steps, and the accuracy [remaining, steps] measured at them."""
@@ -98,8 +104,11 @@ class Monitor:
     """
 
     def __init__(self, folder: Path, charts: dict[str, Any], resumed_at: int | None = None) -> None:
-        purge = None if resumed_at is None else resumed_at + 1
+        # A start that was killed before its first checkpoint has left events too.
+        purge = 0 if resumed_at is None else resumed_at + 1
         self.writer = SummaryWriter(str(folder), purge_step=purge)
+        self.resumed_at = resumed_at
+        self.last: dict[str, int] = {}  # the step at which a tag was last logged
         self.metrics = MetricsFile(folder / "metrics.csv")
         self.progress: tqdm[Any] | None = None
         if resumed_at is None:
@@ -110,24 +119,29 @@ class Monitor:
         self.progress = tqdm(total=total, initial=step, desc=name, unit="step", mininterval=0.5)
 
     def advance_progress(self, step: int) -> None:
-        """Move the bar to ``step``."""
+        """Move the bar to ``step``; training in whole episodes may end behind its total."""
         if self.progress is not None:
+            self.progress.total = max(self.progress.total or 0, step)
             self.progress.update(step - self.progress.n)
 
     def scalar(self, tag: str, value: float, step: int) -> None:
-        """Log a number under a TensorBoard tag; what was not measured (NaN) is left out."""
-        if not np.isnan(value):
+        """Log a number under a TensorBoard tag, once for each step; what was not measured (NaN) is
+        left out."""
+        if not np.isnan(value) and self.last.get(tag) != step:
             self.writer.add_scalar(tag, value, step)
+            self.last[tag] = step
 
     def evaluation(self, step: int, metrics: dict[str, float]) -> None:
-        """Log an evaluation everywhere."""
-        for tag, value in metrics.items():
-            self.scalar(tag, value, step)
+        """Log an evaluation everywhere, but for that of the checkpoint that the run goes on from:
+        it was logged before the checkpoint was written."""
         self.metrics.append(step, metrics)
         steps, remaining, accuracy = self.metrics.accuracy()
-        if remaining:
-            figure = accuracy_heat_map(steps, remaining, accuracy)
-            self.writer.add_figure("value/accuracy", figure, step)
+        if step != self.resumed_at:
+            for tag, value in metrics.items():
+                self.scalar(tag, value, step)
+            if remaining:
+                figure = accuracy_heat_map(steps, remaining, accuracy)
+                self.writer.add_figure("value/accuracy", figure, step)
         self.writer.flush()
         if self.progress is not None:
             shown = {name: f"{metrics[tag]:.3g}" for tag, name in SHOWN.items() if tag in metrics}

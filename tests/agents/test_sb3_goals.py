@@ -233,7 +233,7 @@ def test_a_loss_that_is_not_finite_ends_the_run() -> None:
         ("sac", {"seed": 1}, r"seed: SAC has no such argument, or the run sets it"),
         ("sac", {"use_sde": True}, r"use_sde: SAC has no such argument, or the run sets it"),
         ("sac", {"n_steps": 3}, r"n_steps: SAC has no such argument, or the run sets it"),
-        ("sac", {"batch_size": "many"}, r"batch_size: must be like its default 256, not 'many'"),
+        ("sac", {"batch_size": "many"}, r"batch_size: must be an integer of 1 or more \(default 256\), not 'many'"),
         ("sac", {"policy_kwargs": {"net_arch": []}}, r"policy_kwargs\.net_arch: no such key, or"),
         ("sac", {"policy_kwargs": 3}, r"policy_kwargs: must be keys with values, not 3"),
         ("sac", {"replay_buffer_kwargs": {}}, r"replay_buffer_kwargs: SAC has no such argument"),
