@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from sb3_contrib import QRDQN, MaskablePPO
 from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
-from stable_baselines3 import DQN, PPO
+from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter, Logger
@@ -390,13 +390,26 @@ def load_pending_log(model: BaseAlgorithm, state: dict[str, Any]) -> None:
     model.logger.name_to_excluded.update(state["excluded"])
 
 
-def training_metrics(model: BaseAlgorithm) -> dict[str, float]:
-    """What the last update has recorded, but for their number; nothing where it has been logged."""
-    recorded = pending_log(model)["values"].items()
-    return {
-        tag: value
-        for tag, value in recorded
-        if tag.startswith("train/") and tag != "train/n_updates"
+def unknown_metrics(model: BaseAlgorithm) -> dict[str, float]:
+    """NaN for each tag that an update of the model records, but for the number of updates."""
+    if isinstance(model, SAC):
+        auto = ["ent_coef_loss"] if model.ent_coef_optimizer is not None else []
+        names = ["actor_loss", "critic_loss", *auto, "ent_coef", "learning_rate"]
+    elif isinstance(model, PPO | MaskablePPO):
+        clipped = [] if model.clip_range_vf is None else ["clip_range_vf"]
+        names = [
+            "loss", "policy_gradient_loss", "value_loss", "entropy_loss", "approx_kl",
+            "clip_fraction", "explained_variance", "clip_range", *clipped, "learning_rate",
+        ]  # fmt: skip
+    else:
+        names = ["loss", "learning_rate"]
+    return {f"train/{name}": float("nan") for name in names}
+
+
+def renewed(metrics: dict[str, float], model: BaseAlgorithm) -> dict[str, float]:
+    """The metrics as the last update has recorded them, where that has not been logged yet."""
+    return metrics | {
+        tag: value for tag, value in pending_log(model)["values"].items() if tag in metrics
     }
 
 
@@ -459,7 +472,6 @@ class SB3Trainer:
     ) -> None:
         self.config, self.seed, self.log = config, seed, log
         self.env = SerialVecEnv(env)
-        self.metrics: dict[str, float] = {}
         arguments = constructor_arguments(config.arguments)
         has_policy = config.kind in ("ppo", "maskable_ppo")
         policy_kwargs: dict[str, Any] = {
@@ -485,12 +497,13 @@ class SB3Trainer:
                     policy_kwargs=policy_kwargs,
                     **arguments,
                 )
-        except (TypeError, ValueError, AssertionError) as error:
+        except (TypeError, ValueError, AssertionError, RuntimeError) as error:
             raise UserError(f"agent.arguments: {error}") from error
         # SB3 would give neighbouring seeds nearly the same instances.
         self.env.seed(int(fold_in(np.array([seed]), np.array([0]))[0]))
         self.model.set_logger(Logger(None, [LogToMonitor(log)]))
         self.total = whole_rollouts(self.model, config.timesteps)
+        self.metrics = unknown_metrics(self.model)
         self.agent = SB3Agent(env.task, self.model)
 
     @property
@@ -525,13 +538,13 @@ class SB3Trainer:
         """
 
         def keep_and_pause() -> None:
-            self.metrics = training_metrics(self.model) or self.metrics
+            self.metrics = renewed(self.metrics, self.model)
             pause()
 
         # An off-policy algorithm counts its log interval in episodes.
         interval = 50 * self.env.num_envs if isinstance(self.model, OffPolicyAlgorithm) else 1
         learn(self.model, self.config.timesteps, keep_and_pause, interval)
-        self.metrics = training_metrics(self.model) or self.metrics
+        self.metrics = renewed(self.metrics, self.model)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a run needs to go on as if it had not been interrupted."""

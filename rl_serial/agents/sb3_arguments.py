@@ -70,7 +70,7 @@ _TEXTS = {
 
 _LARGEST = 2**31 - 1  # of an integer; what NumPy and torch count with ends not far behind it
 _STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
-# A policy's, which the run or the algorithm sets; an optimiser's.
+# What the run or the algorithm sets of a policy; of an optimiser, also what fails in training.
 _OF_THE_POLICY = {
     "observation_space",
     "action_space",
@@ -78,7 +78,7 @@ _OF_THE_POLICY = {
     "use_sde",
     "features_extractor_kwargs",
 }
-_OF_THE_OPTIMISER = {"params", "lr"}
+_OF_THE_OPTIMISER = {"params", "lr", "capturable", "differentiable"}
 
 
 def hold_arguments(

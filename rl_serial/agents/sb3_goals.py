@@ -35,7 +35,8 @@ from rl_serial.agents.sb3 import (
     load_random_state,
     pending_log,
     random_state,
-    training_metrics,
+    renewed,
+    unknown_metrics,
     whole_rollouts,
 )
 from rl_serial.agents.sb3_arguments import constructor_arguments, hold_arguments
@@ -218,7 +219,6 @@ class GoalSB3Trainer:
     ) -> None:
         self.config, self.seed = config, seed
         self.env = GoalVecEnv(env)
-        self.metrics: dict[str, float] = {}
         if not self.env.action_space.is_bounded():  # type: ignore[attr-defined]
             raise UserError(f"env: SAC needs actions with bounds, not {self.env.action_space}")
         arguments = constructor_arguments(config.arguments)
@@ -235,10 +235,11 @@ class GoalSB3Trainer:
                 policy_kwargs=policy_kwargs,
                 **arguments,
             )
-        except (TypeError, ValueError, AssertionError) as error:
+        except (TypeError, ValueError, AssertionError, RuntimeError) as error:
             raise UserError(f"agent.arguments: {error}") from error
         self.model.set_logger(Logger(None, [LogToMonitor(log)]))
         self.total = whole_rollouts(self.model, config.timesteps)
+        self.metrics = unknown_metrics(self.model)
         self.agent = GoalSB3Agent(self.model)
 
     @property
@@ -271,7 +272,7 @@ class GoalSB3Trainer:
         """
 
         def pause_and_begin() -> None:
-            self.metrics = training_metrics(self.model) or self.metrics
+            self.metrics = renewed(self.metrics, self.model)
             pause()
             self._begin_episodes()
 
@@ -287,7 +288,7 @@ class GoalSB3Trainer:
                     "the steps of an episode, or more"
                 ) from error
             raise
-        self.metrics = training_metrics(self.model) or self.metrics
+        self.metrics = renewed(self.metrics, self.model)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a run needs to go on as if it had not been interrupted."""

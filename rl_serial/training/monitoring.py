@@ -35,7 +35,6 @@ SHOWN = {
 class MetricsFile:
     """``metrics.csv``: a row per evaluation, each forced to disk as it is written.
 
-    A metric that comes up later than the first row gets a column, with nan in the rows before it.
     Rows that a killed run wrote after its last checkpoint stay; the resumed run, which makes the
     same ones again, does not repeat them.
     """
@@ -53,22 +52,17 @@ class MetricsFile:
         if self.rows and int(self.rows[-1]["step"]) >= step:
             return
         row = {"step": str(step)} | {tag: repr(value) for tag, value in metrics.items()}
-        header = list(dict.fromkeys([*(self.rows[0] if self.rows else ()), *row]))
-        wider = not self.rows or len(header) > len(self.rows[0])
-        missing = dict.fromkeys(header, "nan")
-        self.rows = [*(missing | old if wider else old for old in self.rows), missing | row]
         buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, header, lineterminator="\n")
-        if wider:
+        header = list(self.rows[0]) if self.rows else list(row)
+        writer = csv.DictWriter(buffer, header, extrasaction="ignore", lineterminator="\n")
+        if not self.rows:
             writer.writeheader()
-            writer.writerows(self.rows)
-            write_text(self.file, buffer.getvalue())
-            return
-        writer.writerow(self.rows[-1])
+        writer.writerow(row)
         with self.file.open("a") as stream:
             stream.write(buffer.getvalue())
             stream.flush()
             os.fsync(stream.fileno())
+        self.rows.append(row)
 
     def accuracy(self) -> tuple[list[int], list[int], NDArray[np.float64]]:
         """Steps, remaining steps, and the accuracy [remaining, steps] measured at them."""
