@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -22,10 +23,11 @@ from rl_serial.agents.sb3 import (
     SerialVecEnv,
     check_arguments,
 )
-from rl_serial.config import SB3AgentConfig
+from rl_serial.config import SB3AgentConfig, load_config
 from rl_serial.errors import UserError
 from rl_serial.networks import build_trunk
 
+CONFIGS = Path(__file__).parents[2] / "configs/train"
 ENVS = {
     "bet": {"family": "PermutationAutomaton", "task": "Bet", "think_budget": 2, "serial_depth": 4},
     "steer": {"family": "CellularAutomaton", "task": "Steer", "serial_depth": 3},
@@ -101,6 +103,13 @@ def test_whole_rollouts_need_no_rounding(kind: str, caplog: pytest.LogCaptureFix
     made.train(lambda: None)
     assert made.step == made.total == 64
     assert not caplog.records
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in CONFIGS.glob("*ppo*.yaml")))
+def test_steps_of_shipped_configurations_are_whole_rollouts(name: str) -> None:
+    agent = load_config(CONFIGS / f"{name}.yaml").agent
+    assert isinstance(agent, SB3AgentConfig)
+    assert agent.timesteps % (agent.num_envs * agent.arguments["n_steps"]) == 0
 
 
 def test_every_schedule_ends_at_zero() -> None:
