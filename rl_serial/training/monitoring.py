@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from rl_serial.training.evaluation import ACCURACY
 from rl_serial.training.files import write_text
@@ -105,11 +108,14 @@ class Monitor:
         self.last: dict[str, int] = {}  # the step at which a tag was last logged
         self.metrics = MetricsFile(folder / "metrics.csv")
         self.progress: tqdm[Any] | None = None
+        self.above_the_bar = ExitStack()
         if resumed_at is None:
             self.writer.add_custom_scalars(charts)
 
     def start_progress(self, name: str, total: int, step: int) -> None:
         """Show a bar with the score and the time left."""
+        # What is said while the bar is there gets a line of its own.
+        self.above_the_bar.enter_context(logging_redirect_tqdm([logging.getLogger("rl_serial")]))
         self.progress = tqdm(total=total, initial=step, desc=name, unit="step", mininterval=0.5)
 
     def advance_progress(self, step: int) -> None:
@@ -158,5 +164,6 @@ class Monitor:
     def close(self) -> None:
         """Close files and bar."""
         self.writer.close()
+        self.above_the_bar.close()
         if self.progress is not None:
             self.progress.close()

@@ -225,7 +225,11 @@ def test_the_bar_has_the_steps_that_are_really_trained(
     }
     train(parse_config(data, "test"), tmp_path / "bar", device="cpu", progress=True)
     shown = capsys.readouterr().err
-    assert "0/320" in shown  # before training: five rollouts of 64
+    lines = shown.replace("\r", "\n").splitlines()
+    # Before training, and in a line of its own: five rollouts of 64.
+    said = "agent.timesteps: 300 are no whole number of rollouts; 320 are trained"
+    assert said in lines[:4]
+    assert any("0/320" in line for line in lines[:4])
     assert "320/320" in shown
     assert json.loads((tmp_path / "bar/summary.json").read_text())["steps"] == 320
 
