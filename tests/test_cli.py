@@ -225,11 +225,12 @@ BAD_REQUESTS = {
     ),
     "SB3 argument of a wrong kind": (
         ["agent.kind=ppo", "agent.arguments.n_steps=many", "name=x"],
-        "agent.arguments.n_steps: must be like its default 2048, not 'many'",
+        "agent.arguments.n_steps: must be an integer of 1 or more (default 2048), not 'many'",
     ),
     "SB3 schedule without a number": (
         ["agent.kind=ppo", "agent.arguments.learning_rate=lin_fast", "name=x"],
-        "agent.arguments.learning_rate: must be like its default 0.0003, not 'lin_fast'",
+        "agent.arguments.learning_rate: must be a number of 0 or more, or lin_ before one, which "
+        "falls to 0 (default 0.0003), not 'lin_fast'",
     ),
     "SB3 policy arguments that are none": (
         ["agent.kind=ppo", "agent.arguments.policy_kwargs=3", "name=x"],

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import json
+import logging
 import random
 import warnings
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from itertools import cycle
 from pathlib import Path
 from typing import Any, cast
@@ -18,17 +18,20 @@ import torch
 from numpy.typing import NDArray
 from sb3_contrib import QRDQN, MaskablePPO
 from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
-from stable_baselines3 import DQN, PPO
+from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter, Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
 from rl_serial.agents.agent import Judgement
+from rl_serial.agents.sb3_arguments import constructor_arguments, hold_arguments
 from rl_serial.config import SB3AgentConfig
 from rl_serial.envs.chain import Array, map_state
 from rl_serial.envs.gym import SerialVectorEnv
@@ -36,6 +39,8 @@ from rl_serial.envs.random import fold_in
 from rl_serial.envs.tasks import Task
 from rl_serial.errors import RunError, UserError
 from rl_serial.networks import build_trunk
+
+_LOG = logging.getLogger(__name__)
 
 ALGORITHMS: dict[str, type[BaseAlgorithm]] = {
     "ppo": PPO,
@@ -250,64 +255,10 @@ def check_arguments(config: SB3AgentConfig) -> None:
     """Hold ``agent.arguments`` against the signature of the algorithm's constructor.
 
     Raises:
-        UserError: an argument that it has not, that the run sets itself, or of another kind than
-            its default.
+        UserError: an argument that it has not, that the run sets itself, or of a wrong type or
+            range.
     """
-    hold_arguments(config.arguments, ALGORITHMS[config.kind], SET_BY_THE_RUN)
-
-
-def hold_arguments(
-    arguments: dict[str, Any], algorithm: type[BaseAlgorithm], taken: Collection[str]
-) -> None:
-    """Hold arguments against the signature of a constructor.
-
-    Args:
-        arguments: by name.
-        algorithm: whose constructor gets them.
-        taken: its arguments that the run sets itself.
-
-    Raises:
-        UserError: an argument that it has not, that is taken, or of another kind than its default.
-    """
-    known = inspect.signature(algorithm).parameters
-    free = [name for name in known if name not in taken]
-    for name in arguments:
-        where = f"agent.arguments.{name}"
-        if name not in free:
-            raise UserError(
-                f"{where}: {algorithm.__name__} has no such argument, or the run "
-                f"sets it; there are {', '.join(free)}"
-            )
-        default, value = known[name].default, arguments[name]
-        if name == "policy_kwargs" and not isinstance(value, dict):
-            raise UserError(f"{where}: must be keys with values, not {value!r}")
-        if isinstance(default, float) and _linear_start(value) is not None:
-            continue
-        # What is a number by default may be a pair (train_freq) but never a word.
-        if isinstance(default, int | float) and isinstance(value, str | dict | None):
-            raise UserError(f"{where}: must be like its default {default!r}, not {value!r}")
-
-
-def _linear_start(value: object) -> float | None:
-    """5e-4 of "lin_5e-4", a schedule that falls linearly to 0, as rl-zoo3 writes it; else None."""
-    if not isinstance(value, str) or not value.startswith("lin_"):
-        return None
-    try:
-        return float(value.removeprefix("lin_"))
-    except ValueError:
-        return None
-
-
-def constructor_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Arguments as SB3 takes them: schedules are functions of the progress remaining (1 to 0)."""
-    return {name: _scheduled(value) for name, value in arguments.items()}
-
-
-def _scheduled(value: Any) -> Any:
-    start = _linear_start(value)
-    if start is not None:
-        return lambda remaining: start * remaining
-    return tuple(value) if isinstance(value, list) else value  # YAML has no pairs
+    hold_arguments(config, ALGORITHMS[config.kind], SET_BY_THE_RUN)
 
 
 class LogToMonitor(KVWriter):
@@ -320,6 +271,8 @@ class LogToMonitor(KVWriter):
         self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
     ) -> None:
         for tag, value in key_values.items():
+            if "tensorboard" in (key_excluded.get(tag) or ()):
+                continue  # counters, some of which begin anew where a run is resumed
             if isinstance(value, int | float | np.number):
                 self.log(tag, float(value), step)
 
@@ -341,14 +294,28 @@ class _Pause(BaseCallback):
         return True
 
 
+def whole_rollouts(model: BaseAlgorithm, timesteps: int) -> int:
+    """The timesteps that a model takes when it is asked for ``timesteps``: its rollouts are whole.
+
+    Rollouts that are counted in episodes have no length to round up to.
+    """
+    if isinstance(model, OffPolicyAlgorithm):
+        frequency, unit = cast(TrainFreq, model.train_freq)
+        rollout = frequency * model.n_envs if unit == TrainFrequencyUnit.STEP else 1
+    else:
+        rollout = cast(OnPolicyAlgorithm, model).n_steps * model.n_envs
+    return -(-timesteps // rollout) * rollout
+
+
 def learn(
     model: BaseAlgorithm, timesteps: int, pause: Callable[[], None], log_interval: int
 ) -> None:
-    """Let a model take that many more timesteps; ``pause`` is called between rollouts.
+    """Let a model take the timesteps that are left; ``pause`` is called between rollouts.
 
     Args:
         model: its counters go on from where they are.
-        timesteps: of all environments together.
+        timesteps: of all environments together, from the beginning; rounded up to
+            :func:`whole_rollouts`.
         pause: called where the model's state is whole.
         log_interval: rollouts between two logs; of an off-policy algorithm, episodes.
 
@@ -360,9 +327,16 @@ def learn(
         _check_losses(model)
         pause()
 
+    total = whole_rollouts(model, timesteps)
+    if total != timesteps:
+        _LOG.warning(
+            "agent.timesteps: %s are no whole number of rollouts; %s are trained",
+            f"{timesteps:,}",
+            f"{total:,}",
+        )
     try:
         model.learn(
-            timesteps,
+            total - model.num_timesteps,
             callback=_Pause(check_and_pause),
             log_interval=log_interval,
             reset_num_timesteps=False,
@@ -393,6 +367,50 @@ def counters(model: BaseAlgorithm) -> dict[str, Any]:
     names = ["num_timesteps", "_episode_num", "_n_updates", "_current_progress_remaining"]
     names += [name for name in ("_n_calls", "exploration_rate") if hasattr(model, name)]
     return {name: getattr(model, name) for name in names}
+
+
+def pending_log(model: BaseAlgorithm) -> dict[str, Any]:
+    """What a model has recorded since it last logged, of which its next log is made."""
+    logger = model.logger
+    return {
+        "values": {
+            tag: float(value)
+            for tag, value in logger.name_to_value.items()
+            if isinstance(value, int | float | np.number)
+        },
+        "counts": dict(logger.name_to_count),
+        "excluded": dict(logger.name_to_excluded),
+    }
+
+
+def load_pending_log(model: BaseAlgorithm, state: dict[str, Any]) -> None:
+    """Set that back."""
+    model.logger.name_to_value.update(state["values"])
+    model.logger.name_to_count.update(state["counts"])
+    model.logger.name_to_excluded.update(state["excluded"])
+
+
+def unknown_metrics(model: BaseAlgorithm) -> dict[str, float]:
+    """NaN for each tag that an update of the model records, but for the number of updates."""
+    if isinstance(model, SAC):
+        auto = ["ent_coef_loss"] if model.ent_coef_optimizer is not None else []
+        names = ["actor_loss", "critic_loss", *auto, "ent_coef", "learning_rate"]
+    elif isinstance(model, PPO | MaskablePPO):
+        clipped = [] if model.clip_range_vf is None else ["clip_range_vf"]
+        names = [
+            "loss", "policy_gradient_loss", "value_loss", "entropy_loss", "approx_kl",
+            "clip_fraction", "explained_variance", "clip_range", *clipped, "learning_rate",
+        ]  # fmt: skip
+    else:
+        names = ["loss", "learning_rate"]
+    return {f"train/{name}": float("nan") for name in names}
+
+
+def renewed(metrics: dict[str, float], model: BaseAlgorithm) -> dict[str, float]:
+    """The metrics as the last update has recorded them, where that has not been logged yet."""
+    return metrics | {
+        tag: value for tag, value in pending_log(model)["values"].items() if tag in metrics
+    }
 
 
 def random_state(model: BaseAlgorithm) -> dict[str, Any]:
@@ -454,8 +472,6 @@ class SB3Trainer:
     ) -> None:
         self.config, self.seed, self.log = config, seed, log
         self.env = SerialVecEnv(env)
-        self.total = config.timesteps
-        self.metrics: dict[str, float] = {}
         arguments = constructor_arguments(config.arguments)
         has_policy = config.kind in ("ppo", "maskable_ppo")
         policy_kwargs: dict[str, Any] = {
@@ -481,11 +497,13 @@ class SB3Trainer:
                     policy_kwargs=policy_kwargs,
                     **arguments,
                 )
-        except (TypeError, ValueError, AssertionError) as error:
+        except (TypeError, ValueError, AssertionError, RuntimeError) as error:
             raise UserError(f"agent.arguments: {error}") from error
         # SB3 would give neighbouring seeds nearly the same instances.
         self.env.seed(int(fold_in(np.array([seed]), np.array([0]))[0]))
         self.model.set_logger(Logger(None, [LogToMonitor(log)]))
+        self.total = whole_rollouts(self.model, config.timesteps)
+        self.metrics = unknown_metrics(self.model)
         self.agent = SB3Agent(env.task, self.model)
 
     @property
@@ -518,9 +536,15 @@ class SB3Trainer:
         Raises:
             RunError: a loss is not finite.
         """
+
+        def keep_and_pause() -> None:
+            self.metrics = renewed(self.metrics, self.model)
+            pause()
+
         # An off-policy algorithm counts its log interval in episodes.
         interval = 50 * self.env.num_envs if isinstance(self.model, OffPolicyAlgorithm) else 1
-        learn(self.model, self.total - self.step, pause, interval)
+        learn(self.model, self.config.timesteps, keep_and_pause, interval)
+        self.metrics = renewed(self.metrics, self.model)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a run needs to go on as if it had not been interrupted."""
@@ -534,6 +558,8 @@ class SB3Trainer:
             "episodes": [dict(info) for info in model.ep_info_buffer],
             "env": self._env_state(),
             "random": random_state(model),
+            "pending_log": pending_log(model),
+            "metrics": dict(self.metrics),
         }
         if isinstance(model, OffPolicyAlgorithm):
             state["replay"] = self._replay_state()
@@ -554,6 +580,8 @@ class SB3Trainer:
         if isinstance(model, OffPolicyAlgorithm):
             self._load_replay_state(state["replay"])
         load_random_state(model, state["random"])
+        load_pending_log(model, state["pending_log"])
+        self.metrics = state["metrics"]
 
     def model_state(self) -> dict[str, Any]:
         """What a finished run keeps."""

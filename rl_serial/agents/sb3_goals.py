@@ -29,13 +29,17 @@ from rl_serial.agents.sb3 import (
     SET_BY_THE_RUN,
     BatchedVecEnv,
     LogToMonitor,
-    constructor_arguments,
     counters,
-    hold_arguments,
     learn,
+    load_pending_log,
     load_random_state,
+    pending_log,
     random_state,
+    renewed,
+    unknown_metrics,
+    whole_rollouts,
 )
+from rl_serial.agents.sb3_arguments import constructor_arguments, hold_arguments
 from rl_serial.config import GoalSB3AgentConfig
 from rl_serial.envs.goals import success_of
 from rl_serial.envs.random import fold_in
@@ -64,7 +68,7 @@ def check_goal_arguments(config: GoalSB3AgentConfig) -> None:
             message begins with the key.
     """
     taken = _SET_BY_THE_RUN | (set() if config.kind == "sac_her" else {"replay_buffer_kwargs"})
-    hold_arguments(config.arguments, SAC, taken)
+    hold_arguments(config, SAC, taken)
     where = "agent.arguments"
     _keys_of(config.arguments, "policy_kwargs", _POLICY_KWARGS, where)
     replay = _keys_of(config.arguments, "replay_buffer_kwargs", _REPLAY_KWARGS, where)
@@ -215,8 +219,6 @@ class GoalSB3Trainer:
     ) -> None:
         self.config, self.seed = config, seed
         self.env = GoalVecEnv(env)
-        self.total = config.timesteps
-        self.metrics: dict[str, float] = {}
         if not self.env.action_space.is_bounded():  # type: ignore[attr-defined]
             raise UserError(f"env: SAC needs actions with bounds, not {self.env.action_space}")
         arguments = constructor_arguments(config.arguments)
@@ -233,9 +235,11 @@ class GoalSB3Trainer:
                 policy_kwargs=policy_kwargs,
                 **arguments,
             )
-        except (TypeError, ValueError, AssertionError) as error:
+        except (TypeError, ValueError, AssertionError, RuntimeError) as error:
             raise UserError(f"agent.arguments: {error}") from error
         self.model.set_logger(Logger(None, [LogToMonitor(log)]))
+        self.total = whole_rollouts(self.model, config.timesteps)
+        self.metrics = unknown_metrics(self.model)
         self.agent = GoalSB3Agent(self.model)
 
     @property
@@ -268,14 +272,14 @@ class GoalSB3Trainer:
         """
 
         def pause_and_begin() -> None:
-            self._keep_metrics()
+            self.metrics = renewed(self.metrics, self.model)
             pause()
             self._begin_episodes()
 
         self._begin_episodes()
         try:
             # A log for each round of episodes.
-            learn(self.model, self.total - self.step, pause_and_begin, self.env.num_envs)
+            learn(self.model, self.config.timesteps, pause_and_begin, self.env.num_envs)
         except RuntimeError as error:
             if "before the end of the first episode" in str(error):
                 raise RunError(
@@ -284,7 +288,7 @@ class GoalSB3Trainer:
                     "the steps of an episode, or more"
                 ) from error
             raise
-        self._keep_metrics()
+        self.metrics = renewed(self.metrics, self.model)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a run needs to go on as if it had not been interrupted."""
@@ -303,6 +307,7 @@ class GoalSB3Trainer:
             "successes": [bool(success) for success in model.ep_success_buffer or ()],
             "replay": self._replay_state(),
             "random": random_state(model),
+            "pending_log": pending_log(model),
             "metrics": dict(self.metrics),
         }
 
@@ -321,6 +326,7 @@ class GoalSB3Trainer:
         model.ep_success_buffer = deque(state["successes"], maxlen=model._stats_window_size)
         self._load_replay_state(state["replay"])
         load_random_state(model, state["random"])
+        load_pending_log(model, state["pending_log"])
         self.metrics = state["metrics"]
         model._last_obs = None
 
@@ -338,16 +344,6 @@ class GoalSB3Trainer:
             key = fold_in(np.array([self.seed]), np.array([self.step]))
             self.env.seed(int(key[0]))
             self.model._last_obs = self.env.reset()
-
-    def _keep_metrics(self) -> None:
-        """What the last update has logged, but for their number."""
-        logged = self.model.logger.name_to_value.items()
-        found = {
-            tag: float(value)
-            for tag, value in logged
-            if tag.startswith("train/") and tag != "train/n_updates"
-        }
-        self.metrics = found or self.metrics
 
     def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
         model = self.model

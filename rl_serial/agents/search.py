@@ -382,6 +382,7 @@ class SearchTrainer:
             episodes = self._play()
             self._remember(episodes)
             self.step += episodes.reward.size
+            self._report_search()
             self._learn()
 
     def state_dict(self) -> dict[str, Any]:
@@ -442,7 +443,6 @@ class SearchTrainer:
                 }
             )
             state, running = transition.state, running & ~transition.terminated
-        self._report_search()
         table = {name: np.stack([step[name] for step in steps]) for name in steps[0]}
         played = table.pop("running")
         table["value"] = value_targets(

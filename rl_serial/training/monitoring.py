@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from rl_serial.training.evaluation import ACCURACY
 from rl_serial.training.files import write_text
@@ -33,7 +36,7 @@ SHOWN = {
 
 
 class MetricsFile:
-    """``metrics.csv``: a row an evaluation, each forced to disk as it is written.
+    """``metrics.csv``: a row per evaluation, each forced to disk as it is written.
 
     Rows that a killed run wrote after its last checkpoint stay; the resumed run, which makes the
     same ones again, does not repeat them.
@@ -98,36 +101,47 @@ class Monitor:
     """
 
     def __init__(self, folder: Path, charts: dict[str, Any], resumed_at: int | None = None) -> None:
-        purge = None if resumed_at is None else resumed_at + 1
+        # A start that was killed before its first checkpoint has left events too.
+        purge = 0 if resumed_at is None else resumed_at + 1
         self.writer = SummaryWriter(str(folder), purge_step=purge)
+        self.resumed_at = resumed_at
+        self.last: dict[str, int] = {}  # the step at which a tag was last logged
         self.metrics = MetricsFile(folder / "metrics.csv")
         self.progress: tqdm[Any] | None = None
+        self.above_the_bar = ExitStack()
         if resumed_at is None:
             self.writer.add_custom_scalars(charts)
 
     def start_progress(self, name: str, total: int, step: int) -> None:
         """Show a bar with the score and the time left."""
+        # What is said while the bar is there gets a line of its own.
+        self.above_the_bar.enter_context(logging_redirect_tqdm([logging.getLogger("rl_serial")]))
         self.progress = tqdm(total=total, initial=step, desc=name, unit="step", mininterval=0.5)
 
     def advance_progress(self, step: int) -> None:
-        """Move the bar to ``step``."""
+        """Move the bar to ``step``; training in whole episodes may end behind its total."""
         if self.progress is not None:
+            self.progress.total = max(self.progress.total or 0, step)
             self.progress.update(step - self.progress.n)
 
     def scalar(self, tag: str, value: float, step: int) -> None:
-        """Log a number under a TensorBoard tag; what was not measured (NaN) is left out."""
-        if not np.isnan(value):
+        """Log a number under a TensorBoard tag, once for each step; what was not measured (NaN) is
+        left out."""
+        if not np.isnan(value) and self.last.get(tag) != step:
             self.writer.add_scalar(tag, value, step)
+            self.last[tag] = step
 
     def evaluation(self, step: int, metrics: dict[str, float]) -> None:
-        """Log an evaluation everywhere."""
-        for tag, value in metrics.items():
-            self.scalar(tag, value, step)
+        """Log an evaluation everywhere, but for that of the checkpoint that the run goes on from:
+        it was logged before the checkpoint was written."""
         self.metrics.append(step, metrics)
         steps, remaining, accuracy = self.metrics.accuracy()
-        if remaining:
-            figure = accuracy_heat_map(steps, remaining, accuracy)
-            self.writer.add_figure("value/accuracy", figure, step)
+        if step != self.resumed_at:
+            for tag, value in metrics.items():
+                self.scalar(tag, value, step)
+            if remaining:
+                figure = accuracy_heat_map(steps, remaining, accuracy)
+                self.writer.add_figure("value/accuracy", figure, step)
         self.writer.flush()
         if self.progress is not None:
             shown = {name: f"{metrics[tag]:.3g}" for tag, name in SHOWN.items() if tag in metrics}
@@ -150,5 +164,6 @@ class Monitor:
     def close(self) -> None:
         """Close files and bar."""
         self.writer.close()
+        self.above_the_bar.close()
         if self.progress is not None:
             self.progress.close()

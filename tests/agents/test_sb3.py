@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+from pathlib import Path
+
 import gymnasium
 import numpy as np
 import pytest
 import torch
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 import rl_serial.envs.gym as serial_gym
 from rl_serial.agents.agent import decide
-from rl_serial.agents.sb3 import ALGORITHMS, SB3Trainer, SerialVecEnv
-from rl_serial.config import SB3AgentConfig
+from rl_serial.agents.sb3 import (
+    ALGORITHMS,
+    SET_BY_THE_RUN,
+    LogToMonitor,
+    SB3Trainer,
+    SerialVecEnv,
+    check_arguments,
+)
+from rl_serial.config import SB3AgentConfig, load_config
+from rl_serial.errors import UserError
 from rl_serial.networks import build_trunk
 
+CONFIGS = Path(__file__).parents[2] / "configs/train"
 ENVS = {
     "bet": {"family": "PermutationAutomaton", "task": "Bet", "think_budget": 2, "serial_depth": 4},
     "steer": {"family": "CellularAutomaton", "task": "Steer", "serial_depth": 3},
@@ -38,6 +52,219 @@ def test_a_linear_rate_falls_to_zero() -> None:
     SB3Trainer(env, config, trunk, trunk, 0, torch.device("cpu"), log).train(lambda: None)
     # Rollouts of 32 steps; what is logged at a step is the rate of the update before it.
     assert dict(rates) == pytest.approx({64: 3e-3, 96: 2e-3, 128: 1e-3})
+
+
+SMALL_PPO = {"n_steps": 4, "batch_size": 32, "n_epochs": 1}
+SMALL_DQN = {"train_freq": [2, "step"], "learning_starts": 0, "batch_size": 8}
+# Whole rollouts of 8 environments that hold 100 steps, and how many there are.
+ROLLOUTS = {"ppo": (32, 4), "maskable_ppo": (32, 4), "dqn": (16, 7), "qrdqn": (16, 7)}
+
+
+def small(kind: str, timesteps: int, num_envs: int = 8, **arguments: object) -> SB3Trainer:
+    env = serial_gym.SerialVectorEnv(num_envs, **ENVS["steer"])
+    trunk = {"kind": "residual", "layout": env.task.layout, "depth": 1, "width": 4}
+    usual = SMALL_PPO if "ppo" in kind else SMALL_DQN
+    config = SB3AgentConfig(
+        kind=kind, timesteps=timesteps, num_envs=num_envs, arguments=usual | arguments
+    )
+    check_arguments(config)
+    return SB3Trainer(env, config, trunk, trunk, 0, torch.device("cpu"), lambda *_: None)
+
+
+def rate(made: SB3Trainer) -> float:
+    return float(made.model.policy.optimizer.param_groups[0]["lr"])
+
+
+@pytest.mark.parametrize("kind", ROLLOUTS)
+def test_steps_are_rounded_up_to_whole_rollouts_and_rates_end_at_zero(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    rollout, count = ROLLOUTS[kind]
+    made = small(kind, 100, learning_rate="lin_8e-3")
+    assert made.total == rollout * count
+    rates = []
+
+    def pause() -> None:
+        # All of the steps are known before the first is taken.
+        assert f"100 are no whole number of rollouts; {rollout * count} are trained" in caplog.text
+        if made.step:
+            rates.append(rate(made))
+
+    made.train(pause)
+    assert made.step == made.total
+    rates.append(rate(made))
+    assert rates == pytest.approx([8e-3 * (1 - i / count) for i in range(1, count + 1)], abs=1e-9)
+    assert min(rates) == 0
+
+
+@pytest.mark.parametrize("kind", ROLLOUTS)
+def test_whole_rollouts_need_no_rounding(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    made = small(kind, 64)
+    made.train(lambda: None)
+    assert made.step == made.total == 64
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in CONFIGS.glob("*ppo*.yaml")))
+def test_steps_of_shipped_configurations_are_whole_rollouts(name: str) -> None:
+    agent = load_config(CONFIGS / f"{name}.yaml").agent
+    assert isinstance(agent, SB3AgentConfig)
+    assert agent.timesteps % (agent.num_envs * agent.arguments["n_steps"]) == 0
+
+
+def test_every_schedule_ends_at_zero() -> None:
+    made = small("ppo", 100, clip_range="lin_0.4", clip_range_vf="lin_0.8")
+    seen = []
+
+    def pause() -> None:
+        tags = ("train/clip_range", "train/clip_range_vf")
+        seen.append([made.metrics[tag] for tag in tags])
+
+    made.train(pause)
+    pause()
+    assert seen[0] == pytest.approx([np.nan] * 2, nan_ok=True)
+    expected = [[0.3, 0.6], [0.2, 0.4], [0.1, 0.2], [0, 0]]
+    np.testing.assert_allclose(seen[1:], expected, atol=1e-12)
+
+
+def test_a_rate_is_not_negative_where_episodes_go_on_beyond_the_last_step() -> None:
+    # Episodes of 3 steps, in twos; none ends at 10.
+    made = small("dqn", 10, num_envs=1, train_freq=[2, "episode"], learning_rate="lin_1e-3")
+    made.train(lambda: None)
+    assert (made.total, made.step) == (10, 12)
+    assert rate(made) == 0
+
+
+@pytest.mark.parametrize("kind", ROLLOUTS)
+def test_metrics_are_what_an_update_records(kind: str) -> None:
+    """Under all tags of Stable-Baselines3, and with the values that it logs itself later."""
+    logged: dict[int, dict[str, float]] = {}
+    made = small(kind, 256 if "ppo" in kind else 1280)  # DQN logs after 400 episodes
+    made.model.set_logger(
+        Logger(None, [LogToMonitor(lambda t, v, s: logged.setdefault(s, {}).update({t: v}))])
+    )
+    assert all(np.isnan(value) for value in made.metrics.values())
+    kept = {}
+    made.train(lambda: kept.update({made.step: made.metrics}))
+    tags = {tag for found in logged.values() for tag in found if tag.startswith("train/")}
+    assert set(made.metrics) == tags
+    assert np.isfinite(list(made.metrics.values())).all()
+    if "ppo" in kind:  # which logs an update at the end of the next rollout
+        for step in range(32, 256, 32):
+            assert kept[step] == {tag: logged[step + 32][tag] for tag in tags}
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "message"),
+    [
+        ("ppo", {"n_epochs": [1]}, "n_epochs: must be an integer of 1 or more (default 10), not"),
+        ("ppo", {"target_kl": "x"}, "target_kl: must be a number above 0, or null, not 'x'"),
+        ("ppo", {"target_kl": "1e-2"}, "target_kl: must be a number above 0, or null, not '1e-2'"),
+        ("ppo", {"n_steps": 1.5}, "n_steps: must be an integer of 1 or more (default 2048), not"),
+        ("ppo", {"n_steps": True}, "n_steps: must be an integer of 1 or more"),
+        ("ppo", {"n_steps": 10**30}, "n_steps: must be at most 2147483647, not 1000"),
+        (
+            "maskable_ppo",
+            {"clip_range": -1},
+            "clip_range: must be a number above 0, or lin_ before one, which falls to 0 (default "
+            "0.2), not -1",
+        ),
+        ("ppo", {"clip_range_vf": "lin_-1"}, "clip_range_vf: must be a number above 0, or lin_"),
+        ("ppo", {"learning_rate": "lin_nan"}, "learning_rate: must be a number of 0 or more, or"),
+        ("ppo", {"gamma": "lin_0.9"}, "gamma: must be a number from 0 to 1 (default 0.99), not"),
+        ("maskable_ppo", {"gamma": 5}, "gamma: must be a number from 0 to 1 (default 0.99), not 5"),
+        ("dqn", {"gamma": float("nan")}, "gamma: must be a number from 0 to 1"),
+        ("dqn", {"gamma": None}, "gamma: must be a number from 0 to 1"),
+        ("qrdqn", {"tau": 0}, "tau: must be a number above 0 and at most 1 (default 1.0), not 0"),
+        ("ppo", {"normalize_advantage": 1}, "normalize_advantage: must be true or false"),
+        ("ppo", {"rollout_buffer_class": "x"}, "rollout_buffer_class: PPO has no such argument"),
+        ("dqn", {"train_freq": [1, "week"]}, "train_freq: must be an integer of 1 or more, or a "),
+        ("dqn", {"train_freq": [0, "step"]}, "train_freq: must be an integer of 1 or more, or a "),
+        ("dqn", {"train_freq": [1]}, "train_freq: must be an integer of 1 or more, or a pair of"),
+        ("dqn", {"train_freq": [1, "episode"]}, "train_freq: episodes can be counted in one"),
+        ("dqn", {"gradient_steps": -2}, "gradient_steps: must be an integer of -1 or more"),
+        ("dqn", {"exploration_fraction": 1.5}, "exploration_fraction: must be a number from 0 to"),
+        ("ppo", {"policy_kwargs": None}, "policy_kwargs: must be keys with values, not None"),
+        (
+            "qrdqn",
+            {"policy_kwargs": {"n_quantiles": -1}},
+            "policy_kwargs.n_quantiles: must be an integer of 1 or more (default 200), not -1",
+        ),
+        ("ppo", {"policy_kwargs": {"net": 1}}, "policy_kwargs.net: ActorCriticPolicy has no such"),
+        ("dqn", {"policy_kwargs": {"net_arch": [8, 0]}}, "policy_kwargs.net_arch: must be a list"),
+        (
+            "ppo",
+            {"policy_kwargs": {"net_arch": {"pi": [-8]}}},
+            "policy_kwargs.net_arch: must be a list of integers of 1 or more, or keys with such",
+        ),
+        (
+            "ppo",
+            {"policy_kwargs": {"optimizer_kwargs": {"eps": "small"}}},
+            "policy_kwargs.optimizer_kwargs.eps: must be a number of 0 or more (default 1e-08)",
+        ),
+        (
+            "ppo",
+            {"policy_kwargs": {"optimizer_kwargs": {"capturable": True}}},
+            "policy_kwargs.optimizer_kwargs.capturable: Adam has no such argument, or the run",
+        ),
+        (
+            "ppo",
+            {"policy_kwargs": {"optimizer_kwargs": {"betas": [0.9]}}},
+            "policy_kwargs.optimizer_kwargs.betas: must be a pair of numbers of 0 or more and",
+        ),
+    ],
+)
+def test_wrong_argument_is_named(kind: str, arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=rf"^agent\.arguments\.{re.escape(message)}") as caught:
+        check_arguments(SB3AgentConfig(kind=kind, arguments=arguments))
+    assert len(str(caught.value)) < 400
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"batch_size": 1}, {"policy_kwargs": {"optimizer_kwargs": {"foreach": True, "fused": True}}}],
+)
+def test_what_only_the_constructor_can_judge(arguments: dict[str, object]) -> None:
+    with pytest.raises(UserError, match=r"^agent\.arguments: ."):
+        small("ppo", 64, **arguments)
+
+
+RIGHT = {
+    "ppo": {
+        "learning_rate": 1, "clip_range": "lin_0.1", "clip_range_vf": None, "target_kl": 0.01,
+        "gamma": 1, "ent_coef": 0, "rollout_buffer_kwargs": {}, "verbose": 1,
+        "policy_kwargs": {
+            "net_arch": {"pi": [8], "vf": [8, 4]},
+            "optimizer_kwargs": {"betas": [0.5, 0.9], "weight_decay": 0.1},
+        },
+    },
+    "maskable_ppo": {"n_steps": 4, "policy_kwargs": {"net_arch": [8]}},
+    "dqn": {"train_freq": 1, "gradient_steps": -1, "tau": 0.5, "n_steps": 3, "buffer_size": 100},
+    "qrdqn": {"max_grad_norm": None, "policy_kwargs": {"n_quantiles": 5}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", RIGHT)
+def test_right_arguments_train(kind: str) -> None:
+    made = small(kind, 128, **RIGHT[kind])
+    made.train(lambda: None)
+    assert made.step == 128
+
+
+@pytest.mark.parametrize("kind", ALGORITHMS)
+def test_every_default_is_in_its_range(kind: str) -> None:
+    """But for the run's own, and for null where there are keys."""
+    known = inspect.signature(ALGORITHMS[kind]).parameters
+    defaults = {
+        name: parameter.default
+        for name, parameter in known.items()
+        if name not in SET_BY_THE_RUN
+        and not name.endswith("_kwargs")
+        and not name.endswith("_class")
+    }
+    assert len(defaults) > 10
+    check_arguments(SB3AgentConfig(kind=kind, arguments=defaults))
 
 
 def test_neighbouring_seeds_play_other_instances() -> None:

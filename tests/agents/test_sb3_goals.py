@@ -233,8 +233,22 @@ def test_a_loss_that_is_not_finite_ends_the_run() -> None:
         ("sac", {"seed": 1}, r"seed: SAC has no such argument, or the run sets it"),
         ("sac", {"use_sde": True}, r"use_sde: SAC has no such argument, or the run sets it"),
         ("sac", {"n_steps": 3}, r"n_steps: SAC has no such argument, or the run sets it"),
-        ("sac", {"batch_size": "many"}, r"batch_size: must be like its default 256, not 'many'"),
+        (
+            "sac",
+            {"batch_size": "many"},
+            r"batch_size: must be an integer of 1 or more \(default 256\), not 'many'",
+        ),
         ("sac", {"policy_kwargs": {"net_arch": []}}, r"policy_kwargs\.net_arch: no such key, or"),
+        ("sac", {"train_freq": [1, "week"]}, r"train_freq: must be an integer of 1 or more, or a"),
+        ("sac", {"ent_coef": "aut"}, r"ent_coef: must be auto, auto_ before a number, or a number"),
+        ("sac", {"ent_coef": "auto_0"}, r"ent_coef: must be auto, auto_ before a number, or a"),
+        ("sac", {"target_entropy": "x"}, r"target_entropy: must be auto, or a number \("),
+        (
+            "sac",
+            {"policy_kwargs": {"n_critics": 0}},
+            r"policy_kwargs\.n_critics: must be an integer",
+        ),
+        ("sac_her", {"gamma": 5}, r"gamma: must be a number from 0 to 1"),
         ("sac", {"policy_kwargs": 3}, r"policy_kwargs: must be keys with values, not 3"),
         ("sac", {"replay_buffer_kwargs": {}}, r"replay_buffer_kwargs: SAC has no such argument"),
         ("sac_her", {"replay_buffer_kwargs": 4}, r"replay_buffer_kwargs: must be keys with"),
@@ -267,8 +281,28 @@ def test_wrong_argument_is_named(
 
 
 def test_value_that_only_the_constructor_can_judge() -> None:
-    with pytest.raises(UserError, match=r"agent\.arguments: .*train_freq"):
-        trainer("sac", train_freq=[1, "week"])
+    both = {"optimizer_kwargs": {"foreach": True, "fused": True}}
+    with pytest.raises(UserError, match=r"^agent\.arguments: .*fused"):
+        trainer("sac", policy_kwargs=both)
+
+
+@pytest.mark.parametrize("kind", ["sac", "sac_her"])
+def test_steps_are_rounded_up_and_the_rate_ends_at_zero(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = trainer(kind, train_freq=[7, "step"], learning_rate="lin_1e-3")  # rollouts of 28
+    assert made.total == 420
+    assert all(np.isnan(value) for value in made.metrics.values())
+    tags = set(made.metrics)
+    made.train(lambda: None)
+    assert "400 are no whole number of rollouts; 420 are trained" in caplog.text
+    assert made.step == 420
+    model: Any = made.model
+    for network in (model.actor, model.critic):
+        assert network.optimizer.param_groups[0]["lr"] == 0
+    recorded = {tag for tag in model.logger.name_to_value if tag.startswith("train/")}
+    assert tags == set(made.metrics) == recorded - {"train/n_updates"}
+    assert made.metrics["train/learning_rate"] == 0
 
 
 def test_arguments_reach_the_model() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rl_serial.config import GOAL_KINDS, RunConfig, parse_config
 from rl_serial.errors import RunError, UserError
@@ -125,6 +126,16 @@ def test_same_seed_same_metrics_and_other_seed_others(agent: str, tmp_path: Path
     assert len(first.splitlines()) >= 6  # a header and an evaluation every fifth
 
 
+def events(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """The (step, value) of every scalar as TensorBoard reads them; of speeds the step alone."""
+    read = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
+    clocks = ("time/fps", "search/simulations_per_second")
+    return {
+        tag: [(e.step, 0.0 if tag in clocks else e.value) for e in read.Scalars(tag)]
+        for tag in read.Tags()["scalars"]
+    }
+
+
 class Killed(BaseException):
     """Ends a run as a kill does: nothing catches it."""
 
@@ -150,9 +161,15 @@ def test_interrupted_run_ends_like_an_unbroken_one(
         with pytest.raises(Killed):
             train(agent, tmp_path / "broken")
     rows_before = (tmp_path / "broken/metrics.csv").read_text()
+    for file in (tmp_path / "broken").glob("events.*"):  # earlier than a file of the same second
+        file.rename(file.with_name(file.name.replace("tfevents.", "tfevents.0")))
     train(agent, tmp_path / "broken", resume=True)
     assert outcome(tmp_path / "broken") == outcome(tmp_path / "unbroken")
     assert outcome(tmp_path / "broken")[0].startswith(rows_before)  # nothing written was lost
+    found = events(tmp_path / "broken")
+    assert found == events(tmp_path / "unbroken")
+    for points in found.values():  # none twice
+        assert len({step for step, _ in points}) == len(points)
 
 
 SCRIPT = """

@@ -11,12 +11,15 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rl_serial.config import parse_config
+from rl_serial.training.monitoring import Monitor
 from rl_serial.training.run import train
 
 DEPTH = 3
@@ -172,3 +175,70 @@ def test_custom_scalars_page_is_there(tensorboard: str) -> None:
     assert "serial horizon and reach" in titles
     pattern = "value/accuracy/remaining_.*"
     assert all(re.match(pattern, f"value/accuracy/remaining_{k}") for k in (1, 16))
+
+
+def points(folder: Path, tag: str) -> list[tuple[int, float]]:
+    read = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
+    return [(event.step, event.value) for event in read.Scalars(tag)]
+
+
+def put_before(folder: Path) -> None:
+    """Event files are read in the order of their names, which tell seconds apart and no more."""
+    for file in folder.glob("events.*"):
+        file.rename(file.with_name(file.name.replace("tfevents.", "tfevents.0")))
+
+
+def test_a_start_killed_before_its_first_checkpoint_leaves_no_point_twice(tmp_path: Path) -> None:
+    for _ in range(2):
+        put_before(tmp_path)
+        monitor = Monitor(tmp_path, {})
+        monitor.evaluation(0, {"eval/return": 0.25})
+        monitor.close()
+    assert points(tmp_path, "eval/return") == [(0, 0.25)]
+
+
+def test_the_evaluation_of_the_checkpoint_is_not_logged_again(tmp_path: Path) -> None:
+    """As where a run is killed between its last checkpoint and its end."""
+    monitor = Monitor(tmp_path, {})
+    monitor.evaluation(0, {"eval/return": 0.25})
+    monitor.evaluation(10, {"eval/return": 0.5})
+    monitor.scalar("train/loss", 1.0, 11)  # behind the checkpoint: made again
+    monitor.close()
+    put_before(tmp_path)
+    monitor = Monitor(tmp_path, {}, resumed_at=10)
+    monitor.evaluation(10, {"eval/return": 0.5})
+    monitor.scalar("train/loss", 1.0, 11)
+    monitor.close()
+    assert points(tmp_path, "eval/return") == [(0, 0.25), (10, 0.5)]
+    assert points(tmp_path, "train/loss") == [(11, 1)]
+
+
+def test_the_bar_has_the_steps_that_are_really_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = {
+        "name": "bar",
+        "env": {"id": "rl_serial/PermutationAutomatonBet-v0", "serial_depth": DEPTH},
+        "network": {"depth": 1, "width": 4},
+        "agent": RUNS["ppo"] | {"timesteps": 300},
+        "evaluation": {"instances": 16, "per_remaining": 4},
+    }
+    train(parse_config(data, "test"), tmp_path / "bar", device="cpu", progress=True)
+    shown = capsys.readouterr().err
+    lines = shown.replace("\r", "\n").splitlines()
+    # Before training, and in a line of its own: five rollouts of 64.
+    said = "agent.timesteps: 300 are no whole number of rollouts; 320 are trained"
+    assert said in lines[:4]
+    assert any("0/320" in line for line in lines[:4])
+    assert "320/320" in shown
+    assert json.loads((tmp_path / "bar/summary.json").read_text())["steps"] == 320
+
+
+def test_the_bar_grows_with_steps_that_nobody_could_foresee(tmp_path: Path) -> None:
+    monitor = Monitor(tmp_path, {})
+    monitor.start_progress("bar", 10, 0)
+    assert monitor.progress is not None
+    for step, total in ((4, 10), (10, 10), (12, 12)):
+        monitor.advance_progress(step)
+        assert (monitor.progress.n, monitor.progress.total) == (step, total)
+    monitor.close()
