@@ -335,7 +335,7 @@ class Steer(Generic[C]):
         return xp.mean(self._enumerated(state, xp.mean), axis=1)
 
     def _enumerated(self, state: C, over_actions: Any) -> Array:
-        """[B, num_actions]: action values if a later state is worth ``over_actions`` (max, mean)."""
+        """[B, num_actions]: action values where later states are worth ``over_actions``."""
         xp = array_namespace(self.remaining(state))
         actions = len(self.action_names)
         levels_ahead = xp.clip(self._decisions_left(state), 0, None)

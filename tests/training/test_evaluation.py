@@ -147,7 +147,7 @@ def test_optimal_scores_one_and_random_zero(id_: str, options: dict[str, Any]) -
 def test_the_random_baseline_is_exact() -> None:
     """Undecided to the end random play bets on half of the instances, whatever THINK it may take.
 
-    The outcomes of the automaton are +1 and -2/3; the dice are of 2,000 plays of 64 instances, whose
+    Outcomes of the automaton are +1 and -2/3. The dice are of 2,000 plays of 64 instances, whose
     mean has a standard error of at most 1 / sqrt(128,000).
     """
     for think in (0, 2, 4):
