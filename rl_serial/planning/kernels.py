@@ -77,9 +77,15 @@ def part(function: F) -> F:
     return _compile(function, inline="always")
 
 
+def exact(function: F) -> F:
+    """A piece of a kernel whose arithmetic is done as it is written."""
+    return _compile(function, fastmath=False)
+
+
 def _compile(function: F, **options: Any) -> F:
     # Sums may be taken in any order, so that they use the vector unit.
-    options |= {"fastmath": {"reassoc", "contract", "nsz", "arcp"}, "error_model": "numpy"}
+    fast = {"fastmath": {"reassoc", "contract", "nsz", "arcp"}, "error_model": "numpy"}
+    options = fast | options
     try:
         compiled: F = njit(cache=True, nogil=True, **options)(function)
     except RuntimeError:  # no folder to write to
@@ -183,6 +189,12 @@ def gather(ints: Any, floats: Any, b: Any, node: Any, scratch: Any) -> Any:
     return count
 
 
+@exact
+def quotient(x: Any, y: Any) -> Any:
+    """x / y, not x · (1 / y): with a constant factor beside it that would overflow for a tiny y."""
+    return x / y
+
+
 @part
 def score_of(value: Any) -> Any:
     """A transformed value within the bounds of scores."""
@@ -205,7 +217,7 @@ def transform(raw: Any, scratch: Any, count: Any, num_actions: Any, numbers: Any
         likeliest = max(likeliest, scratch[3, c])
     for c in range(count):
         # In units of the largest, so that small values do not vanish in the product.
-        scratch[3, c] = scratch[3, c] / likeliest
+        scratch[3, c] = quotient(scratch[3, c], likeliest)
     for c in range(count):
         q = scratch[0, c]
         visits += scratch[1, c]
@@ -224,8 +236,8 @@ def transform(raw: Any, scratch: Any, count: Any, num_actions: Any, numbers: Any
             high = max(high, mixed)
         span = span_of(low, high, epsilon)
         for c in range(count):
-            scratch[0, c] = score_of(scale * ((scratch[0, c] - low) / span))
-        mixed = (mixed - low) / span
+            scratch[0, c] = score_of(scale * quotient(scratch[0, c] - low, span))
+        mixed = quotient(mixed - low, span)
     else:
         for c in range(count):
             scratch[0, c] = score_of(scale * scratch[0, c])
@@ -323,7 +335,7 @@ def puct(ints: Any, floats: Any, logits: Any, b: Any, node: Any, scratch: Any, n
             score = weight * (exponential(logit) / floats[b, node, TOTAL])
         for c in range(count):
             exploration = weight * scratch[3, c] / (scratch[1, c] + ONE)
-            own = score_of((scratch[0, c] - low) / span) + exploration
+            own = score_of(quotient(scratch[0, c] - low, span)) + exploration
             action = int(scratch[4, c])
             if scratch[2, c] > -INFINITY and (own > score or (own == score and action < best)):
                 score, best = own, action
