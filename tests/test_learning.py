@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy.stats import binom
 
 from rl_serial.config import load_config
 from rl_serial.study.design import load_study
@@ -66,17 +68,33 @@ def test_search_adds_to_the_weights(seed: int, tmp_path: Path) -> None:
     assert many > few + 0.1
 
 
+# The best that an agent can do which sees the start but not the goal: to end in one of the six
+# cells of the U-shaped maze that are not its own (0.45 m covers all goals of a cell), or at a place
+# in the square of 1.8 m that holds the goals of Reach, of which a circle of 0.1 m is right.
+MAZE, REACH = 1 / 6, math.pi * 0.1**2 / 1.8**2
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(
-    ("name", "success"),
-    [("reach_contrastive", 0.9), ("point_maze_contrastive", 0.8), ("reach_sac_her", 0.9)],
+    ("name", "blind", "success"),
+    [
+        ("reach_contrastive", REACH, 0.9),
+        ("point_maze_contrastive", MAZE, 0.8),
+        ("reach_sac_her", REACH, 0.9),
+    ],
 )
-def test_agent_reaches_its_goals(name: str, success: float, seed: int, tmp_path: Path) -> None:
-    """At the goal when the episode ends; untrained in less than 5 %, a straight line in 79 % of the
-    U-shaped maze (`rl-serial bench goals`)."""
+def test_agent_reaches_its_goals(
+    name: str, blind: float, success: float, seed: int, tmp_path: Path
+) -> None:
+    """At the goal when the episode ends; untrained no more often than without seeing the goal.
+
+    A straight line is there in 79 % of the U-shaped maze (`rl-serial bench goals`).
+    """
     pytest.importorskip("gymnasium_robotics")
     config = load_config(CONFIGS / f"{name}.yaml", [f"seed={seed}"])
     found = train(config, tmp_path / name, device="cpu", progress=False).metrics()
     first = MetricsFile(tmp_path / name / "metrics.csv").rows[0]
-    assert float(first["eval/success"]) < 0.05
+    instances = config.evaluation.instances
+    hits = round(float(first["eval/success"]) * instances)
+    assert hits <= binom.ppf(0.999, instances, blind)
     assert found["eval/success"] >= success

@@ -39,8 +39,8 @@ Bools = NDArray[np.bool_]
 ValueFn = Callable[[Floats], Floats]
 """Observations [..., O] to values [...]."""
 
-# Seeds of episodes: those of evaluation are below it, those of training are not.
-FIRST_TRAINING_SEED = 2**20
+TRAINING_RESETS = range(2**20, 2**31)
+"""Resets of training episodes, drawn independently; no evaluation takes any of them."""
 
 
 @dataclass(frozen=True)
@@ -522,7 +522,7 @@ class ControlAgent:
         Args:
             stop: asked after every step; true cuts the episode off.
         """
-        seed = int(self.generator.integers(FIRST_TRAINING_SEED, 2**31))
+        seed = int(self.generator.integers(TRAINING_RESETS.start, TRAINING_RESETS.stop))
         [episode], recorded = self._play([self._env], [seed], self.generator, stop)
         memory = self.settings.learning.memory
         self.steps = recorded if self.steps is None else self.steps.then(recorded, memory)
@@ -562,9 +562,10 @@ class ControlAgent:
             ValueError: a seed that training may draw.
         """
         for seed in seeds:
-            if not 0 <= seed < FIRST_TRAINING_SEED:
+            if seed < 0 or seed in TRAINING_RESETS:
                 raise ValueError(
-                    f"{seed} is no seed for evaluation: must be from 0 to {FIRST_TRAINING_SEED - 1}"
+                    f"{seed} is no seed for evaluation: must be from 0 to "
+                    f"{TRAINING_RESETS.start - 1}, or {TRAINING_RESETS.stop} or more"
                 )
         generator = self.generator if generator is None else generator
         if envs is not None:

@@ -80,6 +80,9 @@ class Task(Protocol[S]):
     def action_values(self, state: S) -> Array:
         """[B, num_actions] float32: the exact optimal action values Q*; zero after the end."""
 
+    def random_values(self, state: S) -> Array:
+        """[B] float32: the exact values when each legal action is as likely as any other."""
+
     def remaining(self, state: S) -> Array:
         """[B] int64: serial steps until the chain's end."""
 
@@ -224,6 +227,17 @@ class Bet(Generic[C]):
             values.append(xp.where(state.think_budget > 0, thinking, zero))
         return xp.where(state.ended[:, None], zero[:, None], xp.stack(values, axis=1))
 
+    def random_values(self, state: BetState[C]) -> Array:
+        """(outcome - cost · (1 - 3^-budget)) / 2 under random play; zero after the end.
+
+        It solves V(0) = outcome / 2, V(b) = (0 + outcome + V(b - 1) - cost) / 3: one of two actions
+        without a budget, one of three with b THINK left.
+        """
+        xp = array_namespace(state.ended)
+        thoughts = 1 - 3.0 ** -xp.astype(state.think_budget, xp.float32)  # half of it is spent
+        values = (state.outcome - self.think_cost * thoughts) / 2
+        return xp.where(state.ended, xp.zeros_like(values), values)
+
     def remaining(self, state: BetState[C]) -> Array:
         """Steps that the chain is from its end."""
         return state.chain.remaining  # type: ignore[attr-defined]
@@ -309,6 +323,19 @@ class Steer(Generic[C]):
         Raises:
             ValueError: a state has more than ``ENUMERATION_LIMIT`` sequences of decisions ahead.
         """
+        return self._enumerated(state, array_namespace(self.remaining(state)).max)
+
+    def random_values(self, state: C) -> Array:
+        """[B] float32: the mean payoff over the remaining sequences of decisions, all as likely.
+
+        Raises:
+            ValueError: as for :meth:`action_values`.
+        """
+        xp = array_namespace(self.remaining(state))
+        return xp.mean(self._enumerated(state, xp.mean), axis=1)
+
+    def _enumerated(self, state: C, over_actions: Any) -> Array:
+        """[B, num_actions]: action values where later states are worth ``over_actions``."""
         xp = array_namespace(self.remaining(state))
         actions = len(self.action_names)
         levels_ahead = xp.clip(self._decisions_left(state), 0, None)
@@ -326,10 +353,11 @@ class Steer(Generic[C]):
             for first in range(0, these.shape[0], chunk):
                 part = these[first : first + chunk]
                 rows.append(part)
-                values.append(self._enumerate(map_state(lambda a, i=part: a[i], state), levels))
+                here = map_state(lambda a, i=part: a[i], state)
+                values.append(self._enumerate(here, levels, over_actions))
         return xp.concat(values, axis=0)[xp.argsort(xp.concat(rows, axis=0))]
 
-    def _enumerate(self, state: C, levels: int) -> Array:
+    def _enumerate(self, state: C, levels: int, over_actions: Any) -> Array:
         xp = array_namespace(self.remaining(state))
         actions = len(self.action_names)
         ended = self.remaining(state) == 0
@@ -346,7 +374,7 @@ class Steer(Generic[C]):
             values = xp.repeat(values, actions, axis=0)
         values = xp.reshape(values, (-1, actions))
         for _ in range(levels - 1):
-            values = xp.reshape(xp.max(values, axis=1), (-1, actions))
+            values = xp.reshape(over_actions(values, axis=1), (-1, actions))
         return xp.where(ended[:, None], xp.zeros_like(values), values)
 
     def remaining(self, state: C) -> Array:

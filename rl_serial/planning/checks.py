@@ -1,7 +1,8 @@
-"""Refusals: what a search is given must be finite, of one shape, and leave a legal action."""
+"""Refusals: what a search is given must be of one shape, fit float32 and leave a legal action."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from array_api_compat import array_namespace, device
@@ -9,13 +10,19 @@ from array_api_compat import array_namespace, device
 from rl_serial.planning.embeddings import detached, leaves, map_arrays
 from rl_serial.planning.types import Array, Embedding, RecurrentOutput, Root, Tree
 
+LARGEST = 1e30
+"""Most that a number or a return may be in magnitude.
+
+float32 ends at 3.4e38; so sums over 10^8 visits, differences and scores stay within it.
+"""
+
 
 def check_root(root: Root) -> Root:
     """The root with float32 numbers and a bool mask on one device.
 
     Raises:
-        ValueError: a shape that does not match, a number that is not finite, a row without a legal
-            action; the message names field and row.
+        ValueError: a shape that does not match, a number that is not finite or beyond
+            :data:`LARGEST`, a row without a legal action; the message names field and row.
     """
     if len(root.prior_logits.shape) != 2 or 0 in root.prior_logits.shape:
         raise ValueError(
@@ -35,7 +42,7 @@ def check_root(root: Root) -> Root:
                 f"root.embedding: array {number} has shape {_shape(leaf)}, its first axis must be "
                 f"B = {batch}"
             )
-    _refuse_rows(checked.value, "root.value is not finite")
+    _refuse_rows(checked.value, "root.value")
     _refuse_logits(checked.prior_logits, checked.legal, None, "root")
     return checked
 
@@ -82,8 +89,8 @@ def check_output(output: RecurrentOutput, root: Root) -> RecurrentOutput:
     value = as_numbers(output.value, "value", row, like)
     legal = as_mask(output.legal, "legal", table, like)
     # One answer from the device for all of them; which it was is asked only then.
-    numbers = xp.isfinite(reward + discount + value)
-    logits = xp.isfinite(prior_logits)
+    numbers = fits(reward) & fits(discount) & fits(value)
+    logits = fits(prior_logits)
     if legal is not None:
         logits = logits | ~legal
         numbers = numbers & (xp.any(legal, axis=1) | (discount == 0))
@@ -99,8 +106,25 @@ def refuse_output(output: RecurrentOutput) -> None:
         ValueError: names field and first row.
     """
     for name in ("reward", "discount", "value"):
-        _refuse_rows(getattr(output, name), f"{name} of the model is not finite")
+        _refuse_rows(getattr(output, name), f"{name} of the model")
     _refuse_logits(output.prior_logits, output.legal, output.discount, "the model")
+
+
+def refuse_returns() -> None:
+    """Say that returns have grown too large in a search whose inputs were sound.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError(
+        f"returns of the model grow beyond {LARGEST:g}: rewards are too large, or a discount is "
+        "beyond ±1"
+    )
+
+
+def fits(numbers: Array) -> Array:
+    """Which of ``numbers`` a search can work with: neither NaN nor beyond :data:`LARGEST`."""
+    return array_namespace(numbers).abs(numbers) <= LARGEST
 
 
 def check_embedding(new: Embedding, like: list[Array]) -> list[Array]:
@@ -172,15 +196,20 @@ def _first(rows: Array) -> int:
 
 
 def _refuse_rows(numbers: Array, what: str) -> None:
-    xp = array_namespace(numbers)
-    bad = ~xp.isfinite(numbers)
-    if bool(xp.any(bad)):
-        raise ValueError(f"{what} in row {_first(bad)}: {float(numbers[_first(bad)])}")
+    bad = ~fits(numbers)
+    if bool(array_namespace(numbers).any(bad)):
+        row = _first(bad)
+        number = float(numbers[row])
+        raise ValueError(f"{what} is {_fault(number)} in row {row}: {number}")
+
+
+def _fault(number: float) -> str:
+    return f"beyond ±{LARGEST:g}" if math.isfinite(number) else "not finite"
 
 
 def _refuse_logits(logits: Array, legal: Array | None, discount: Array | None, whose: str) -> None:
     xp = array_namespace(logits)
-    bad = ~xp.isfinite(logits)
+    bad = ~fits(logits)
     if legal is not None:
         bad = bad & legal
         none = ~xp.any(legal, axis=1)
@@ -192,7 +221,8 @@ def _refuse_logits(logits: Array, legal: Array | None, discount: Array | None, w
     if bool(xp.any(bad_row)):
         row = _first(bad_row)
         action = _first(bad[row])
+        logit = float(logits[row, action])
         raise ValueError(
-            f"prior_logits of {whose} are not finite at row {row}, action {action}: "
-            f"{float(logits[row, action])} (an action that is not allowed goes into `legal`)"
+            f"prior_logits of {whose} are {_fault(logit)} at row {row}, action {action}: "
+            f"{logit} (an action that is not allowed goes into `legal`)"
         )

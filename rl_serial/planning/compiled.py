@@ -18,7 +18,13 @@ from array_api_compat import is_torch_array
 from numpy.typing import NDArray
 
 from rl_serial.planning import kernels
-from rl_serial.planning.checks import as_mask, as_numbers, check_embedding, check_output
+from rl_serial.planning.checks import (
+    as_mask,
+    as_numbers,
+    check_embedding,
+    check_output,
+    refuse_returns,
+)
 from rl_serial.planning.embeddings import leaves, rebuild
 from rl_serial.planning.qtransforms import ByParentAndSiblings
 from rl_serial.planning.search import Found
@@ -109,7 +115,7 @@ def compiled_search(
         )
         if output is not None and not sound:
             check_output(output, root)
-            raise ValueError("what the model said is not finite or leaves no legal action")
+            refuse_returns()
         if last:
             break
         arrays = [_take(leaf, place) for leaf in flat]

@@ -22,7 +22,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from rl_serial.planning.selection import LOWEST_SCORE
+from rl_serial.planning import checks, qtransforms
 
 Array = Any
 F = TypeVar("F", bound=Callable[..., Any])
@@ -56,7 +56,8 @@ ONE = np.float32(1)
 ZERO = np.float32(0)
 INFINITY = np.float32(np.inf)
 TINY = np.finfo(np.float32).tiny
-LOWEST = np.float32(LOWEST_SCORE)
+LARGEST = np.float32(checks.LARGEST)
+LARGEST_SCORE = np.float32(qtransforms.LARGEST_SCORE)
 LOG2_E = np.float32(1.44269504088896341)
 LN2_HIGH = np.float32(0.693359375)  # few bits, so that its product with an integer is exact
 LN2_LOW = np.float32(-2.12194440e-4)
@@ -76,9 +77,15 @@ def part(function: F) -> F:
     return _compile(function, inline="always")
 
 
+def exact(function: F) -> F:
+    """A piece of a kernel whose arithmetic is done as it is written."""
+    return _compile(function, fastmath=False)
+
+
 def _compile(function: F, **options: Any) -> F:
     # Sums may be taken in any order, so that they use the vector unit.
-    options |= {"fastmath": {"reassoc", "contract", "nsz", "arcp"}, "error_model": "numpy"}
+    fast = {"fastmath": {"reassoc", "contract", "nsz", "arcp"}, "error_model": "numpy"}
+    options = fast | options
     try:
         compiled: F = njit(cache=True, nogil=True, **options)(function)
     except RuntimeError:  # no folder to write to
@@ -182,12 +189,35 @@ def gather(ints: Any, floats: Any, b: Any, node: Any, scratch: Any) -> Any:
     return count
 
 
+@exact
+def quotient(x: Any, y: Any) -> Any:
+    """x / y, not x · (1 / y): with a constant factor beside it that would overflow for a tiny y."""
+    return x / y
+
+
+@part
+def score_of(value: Any) -> Any:
+    """A transformed value within the bounds of scores."""
+    return min(max(value, -LARGEST_SCORE), LARGEST_SCORE)
+
+
+@part
+def span_of(low: Any, high: Any, epsilon: Any) -> Any:
+    """By what values are divided to be stretched to [0, 1]."""
+    return max(max(high - low, epsilon * max(abs(low), abs(high))), TINY)
+
+
 @part
 def transform(raw: Any, scratch: Any, count: Any, num_actions: Any, numbers: Any) -> Any:
     """σ of the children's completed values, in place of q; returns σ(v_mix) and all visits."""
     value_scale, maxvisit_init, rescale, epsilon = numbers[0], numbers[1], numbers[2], numbers[3]
-    visits, most, mass, weighted = ZERO, ZERO, ZERO, ZERO
+    visits, most, mass, weighted, likeliest = ZERO, ZERO, ZERO, ZERO, ZERO
     low, high = INFINITY, -INFINITY
+    for c in range(count):
+        likeliest = max(likeliest, scratch[3, c])
+    for c in range(count):
+        # In units of the largest, so that small values do not vanish in the product.
+        scratch[3, c] = quotient(scratch[3, c], likeliest)
     for c in range(count):
         q = scratch[0, c]
         visits += scratch[1, c]
@@ -204,14 +234,14 @@ def transform(raw: Any, scratch: Any, count: Any, num_actions: Any, numbers: Any
         if count < num_actions:
             low = min(low, mixed)
             high = max(high, mixed)
-        span = max(high - low, epsilon)
+        span = span_of(low, high, epsilon)
         for c in range(count):
-            scratch[0, c] = scale * ((scratch[0, c] - low) / span)
-        mixed = (mixed - low) / span
+            scratch[0, c] = score_of(scale * quotient(scratch[0, c] - low, span))
+        mixed = quotient(mixed - low, span)
     else:
         for c in range(count):
-            scratch[0, c] = scale * scratch[0, c]
-    return scale * mixed, visits
+            scratch[0, c] = score_of(scale * scratch[0, c])
+    return score_of(scale * mixed), visits
 
 
 @part
@@ -269,12 +299,12 @@ def gumbel_at_root(
         eligible |= here == considered and scratch[2, c] > -INFINITY
     if eligible:
         mixed, _ = transform(floats[b, 0, RAW_VALUE], scratch, count, order.shape[1], numbers)
-        score = max(order[b, best] + mixed, LOWEST) if best >= 0 else -INFINITY
+        score = order[b, best] + mixed if best >= 0 else -INFINITY
         for c in range(count):
             action = int(scratch[4, c])
             here = int(scratch[1, c]) - earlier[b, action]
             if here == considered and scratch[2, c] > -INFINITY:
-                own = max(order[b, action] + scratch[0, c], LOWEST)
+                own = order[b, action] + scratch[0, c]
                 if own > score or (own == score and action < best):
                     score, best = own, action
     return best
@@ -295,7 +325,7 @@ def puct(ints: Any, floats: Any, logits: Any, b: Any, node: Any, scratch: Any, n
             for c in range(count):
                 low = min(low, scratch[0, c])
                 high = max(high, scratch[0, c])
-            span = max(high - low, numbers[3])
+            span = span_of(low, high, numbers[3])
         visits = np.float32(ints[b, node, VISITS])
         weight = np.float32(np.log((visits + pb_c_base + ONE) / pb_c_base)) + pb_c_init
         weight = np.sqrt(visits) * weight
@@ -304,7 +334,8 @@ def puct(ints: Any, floats: Any, logits: Any, b: Any, node: Any, scratch: Any, n
             logit = logits[b, node, best] - floats[b, node, TOP]
             score = weight * (exponential(logit) / floats[b, node, TOTAL])
         for c in range(count):
-            own = (scratch[0, c] - low) / span + weight * scratch[3, c] / (scratch[1, c] + ONE)
+            exploration = weight * scratch[3, c] / (scratch[1, c] + ONE)
+            own = score_of(quotient(scratch[0, c] - low, span)) + exploration
             action = int(scratch[4, c])
             if scratch[2, c] > -INFINITY and (own > score or (own == score and action < best)):
                 score, best = own, action
@@ -334,17 +365,17 @@ def attach(ints: Any, floats: Any, logits: Any, b: Any, parent: Any, child: Any)
 def is_sound(
     reward: Any, discount: Any, value: Any, prior: Any, legal: Any, b: Any, has_legal: Any
 ) -> Any:
-    """Whether a row of the model's output is finite and leaves an action where it goes on."""
-    sound = abs(reward[b]) < INFINITY and abs(discount[b]) < INFINITY and abs(value[b]) < INFINITY
+    """Whether a row of the model's output can be used and leaves an action where it goes on."""
+    sound = abs(reward[b]) <= LARGEST and abs(discount[b]) <= LARGEST and abs(value[b]) <= LARGEST
     if has_legal:
         some = False
         for a in range(prior.shape[1]):
-            sound &= abs(prior[b, a]) < INFINITY or not legal[b, a]
+            sound &= abs(prior[b, a]) <= LARGEST or not legal[b, a]
             some |= legal[b, a]
         sound &= some or discount[b] == ZERO
     else:
         for a in range(prior.shape[1]):
-            sound &= abs(prior[b, a]) < INFINITY
+            sound &= abs(prior[b, a]) <= LARGEST
     return sound
 
 
@@ -403,8 +434,8 @@ def step(
 
     Rows ``low`` to ``high`` of the batch. ``simulation`` −1: nothing is selected any more. The
     selected (node, action) goes into ``pending`` [B, 2], the place of the node's embedding in
-    memory [N, B] into ``place`` [B]. Returns whether the answers were sound; one row that is not
-    stops it.
+    memory [N, B] into ``place`` [B]. Returns whether the answers and the returns that they make
+    were sound; one row that is not stops it.
     """
     floats = head
     ints = head.view(np.int32)
@@ -448,6 +479,8 @@ def step(
             gain = value[b]
             while leaf != 0:
                 gain = floats[b, leaf, REWARD] + floats[b, leaf, DISCOUNT] * gain
+                if not abs(gain) <= LARGEST:
+                    return False
                 leaf = ints[b, leaf, PARENT]
                 visits = np.float32(ints[b, leaf, VISITS])
                 floats[b, leaf, VALUE] = (floats[b, leaf, VALUE] * visits + gain) / (visits + ONE)

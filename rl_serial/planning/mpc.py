@@ -13,7 +13,8 @@ et al. 2017, *Information theoretic MPC for model-based reinforcement learning* 
 et al. 2020, *Sample-efficient cross-entropy method for real-time planning* (iCEM: coloured noise,
 kept elites, the mean as a sample, playing the best); Hansen, Wang, Su 2022, *Temporal difference
 learning for model predictive control* (TD-MPC: weighted elites, proposals of a policy, a terminal
-value); Timmer and König 1995, *On generating power law noise*.
+value); Timmer and König 1995, *On generating power law noise*; Rousseeuw and Croux 1993,
+*Alternatives to the median absolute deviation* (spreads that half of the sample may not break).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
+LARGEST = np.finfo(np.float64).max
 
 RolloutFn = Callable[[Any, Floats], Floats]
 """(state, actions [B, N, H, A]) → returns [B, N]: rewards over the horizon, and what follows it.
@@ -109,8 +111,10 @@ class MPPI:
         iterations: how often the plan is improved, at least 1.
         std: of the noise on every action, in units of the actions, positive; Σ = std² I.
         temperature: λ, positive: sequences weigh exp(return / λ). Small: the best alone.
-        relative: whether λ is in units of the standard deviation of a problem's returns in this
-            iteration, so that scaling the rewards changes nothing.
+        relative: whether λ is in units of the spread of a problem's returns in this iteration, so
+            that scaling the rewards changes nothing: the root of twice
+            the mean square excess over the median. It is the standard deviation of symmetric
+            returns, and no penalty on fewer than half of the samples, however large, widens it.
         control_cost: share in [0, 1] of the cost λ uᵀ Σ⁻¹ ε that Williams et al. add to a sequence
             (their 1 − α). With 1 the result is as if all noise had been around the plan 0, with 0
             around the plan itself.
@@ -280,9 +284,9 @@ def cem(
         best_plan = np.where(better[:, None, None], elites[:, 0], best_plan)
         weights = _softmax(gains, np.full(batch, settings.temperature))
         fitted = np.einsum("be,beha->bha", weights, elites)
-        spread = np.sqrt(np.einsum("be,beha->bha", weights, (elites - fitted[:, None]) ** 2))
+        deviation = np.sqrt(np.einsum("be,beha->bha", weights, (elites - fitted[:, None]) ** 2))
         mean = settings.momentum * mean + (1 - settings.momentum) * fitted
-        std = settings.momentum * std + (1 - settings.momentum) * spread
+        std = settings.momentum * std + (1 - settings.momentum) * deviation
         std = np.maximum(std, settings.min_std)
         kept = elites[:, : settings.keep]
     all_weights = np.zeros((batch, settings.samples))
@@ -337,10 +341,10 @@ def mppi(
         best_return = np.maximum(best_return, found.max(axis=1))
         temperature = np.full(batch, settings.temperature)
         if settings.relative:
-            temperature *= _spread(found)
+            with np.errstate(over="ignore"):
+                temperature = np.minimum(temperature * spread(found), LARGEST)
         along = np.einsum("bha,bnha->bn", mean, played_noise) / settings.std**2
-        gain = found - settings.control_cost * temperature[:, None] * along
-        weights = _softmax(gain, temperature)
+        weights = _softmax(found, temperature, -settings.control_cost * along)
         mean = mean + np.einsum("bn,bnha->bha", weights, played_noise)
     best = found.argmax(axis=1)
     mean = np.clip(mean, lows, highs)  # of rounding
@@ -453,18 +457,36 @@ def _returns(rollout: RolloutFn, state: Any, samples: Floats) -> Floats:
     return found
 
 
-def _softmax(gains: Floats, temperature: Floats) -> Floats:
-    """[B, N] from gains [B, N] and temperatures [B]; −inf weighs nothing, 0 the best alone."""
+def _softmax(gains: Floats, temperature: Floats, logits: Floats | float = 0.0) -> Floats:
+    """[B, N]: of gains [B, N] over temperatures [B] plus ``logits`` [B, N].
+
+    A gain of −inf weighs nothing; temperature 0 takes the best alone.
+    """
     usable = gains > -np.inf
-    behind = np.where(usable, gains, 0) - np.max(gains, axis=1, keepdims=True)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        logits = np.where(behind == 0, 0.0, behind / temperature[:, None])
-    weights = np.exp(np.where(usable, logits, -np.inf))
+    # Differences that double precision cannot hold are as large as it can.
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        behind = np.where(usable, gains, 0) - np.max(gains, axis=1, keepdims=True)
+        behind = np.maximum(behind, -LARGEST)
+        logits = logits + np.where(behind == 0, 0.0, behind / temperature[:, None])
+    logits = np.where(usable, logits, -np.inf)
+    weights = np.exp(logits - np.max(logits, axis=1, keepdims=True))
     return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
 
-def _spread(returns: Floats) -> Floats:
-    """[B]: the standard deviation of the usable returns."""
+def spread(returns: Floats) -> Floats:
+    """[B]: √(2 mean max(0, return − median)²), the standard deviation of a symmetric sample.
+
+    The square root of twice the upper semivariance, about the median instead of the mean. What lies
+    below the median counts by its number only, so that a return of −inf and one that is merely very
+    low are the same. Where half or more are −inf it is of the others alone.
+    """
     usable = returns > -np.inf
-    spread = np.std(returns, axis=1, where=usable)
-    return np.asarray(spread)
+    few = 2 * np.count_nonzero(usable, axis=1, keepdims=True) <= returns.shape[1]
+    quarters = returns / 4  # so that no difference overflows, and below in units of the largest
+    median = np.nanmedian(np.where(usable | ~few, quarters, np.nan), axis=1, keepdims=True)
+    above = np.where(usable, np.maximum(quarters - median, 0), 0)
+    largest = np.max(above, axis=1, keepdims=True)
+    share = np.divide(above, largest, out=np.zeros_like(above), where=largest > 0)
+    count = np.where(few[:, 0], np.count_nonzero(usable, axis=1), returns.shape[1])
+    with np.errstate(over="ignore"):
+        return np.asarray(4 * largest[:, 0] * np.sqrt(2 * np.sum(share**2, axis=1) / count))

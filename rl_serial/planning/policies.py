@@ -12,7 +12,7 @@ import math
 import numpy as np
 from array_api_compat import array_namespace, device, to_device
 
-from rl_serial.planning.checks import check_reused, check_root
+from rl_serial.planning.checks import LARGEST, check_reused, check_root
 from rl_serial.planning.embeddings import leaves
 from rl_serial.planning.qtransforms import (
     ByParentAndSiblings,
@@ -39,6 +39,8 @@ from rl_serial.planning.types import (
 )
 
 BACKENDS = ("auto", "compiled", "plain")
+NO_LIMIT = 2**31 - 1
+"""A depth that no tree comes to: more nodes than fit into memory."""
 
 
 def gumbel_muzero_policy(
@@ -83,10 +85,9 @@ def gumbel_muzero_policy(
     """
     root = check_root(root)
     max_depth = _check_numbers(num_simulations, max_depth, backend)
-    if max_considered < 1:
-        raise ValueError(f"max_considered={max_considered}: must be 1 or more")
-    if not (math.isfinite(gumbel_scale) and gumbel_scale >= 0):
-        raise ValueError(f"gumbel_scale={gumbel_scale}: must be 0 or more")
+    _check_whole("max_considered", max_considered, 1)
+    if not 0 <= gumbel_scale <= LARGEST:
+        raise ValueError(f"gumbel_scale={gumbel_scale}: must be 0 or more, at most {LARGEST:g}")
     check_reused(reused, root)
     check_memory(root, num_simulations, reused, memory_limit)
     like = root.prior_logits
@@ -195,21 +196,30 @@ def muzero_policy(
     scores = weights
     if temperature > 0 and source is not None:
         # The largest of log-weights with Gumbel noise is a draw from their softmax.
-        logits = xp.log(xp.clip(weights, xp.finfo(weights.dtype).tiny, None))
-        logits = xp.where(weights > 0, logits / temperature, -math.inf)
+        share = weights / xp.max(weights, axis=-1, keepdims=True)
+        float32 = xp.finfo(weights.dtype)
+        logits = xp.log(xp.clip(share, float32.tiny, None))
+        # Of two shares of visits the logarithms differ by so much that the least temperature is 0.
+        with np.errstate(over="ignore"):
+            logits = logits / min(max(temperature, float32.tiny), float32.max)
+        logits = xp.where(weights > 0, xp.clip(logits, -LARGEST, None), -math.inf)
         scores = logits + _like(gumbel_noise(source, _shape(logits)), logits)
     return _output(found, best_legal(scores, node), weights, completed_qvalues(node))
 
 
 def _check_numbers(num_simulations: int, max_depth: int | None, backend: str) -> int:
     """The depth limit; without one, the number of simulations is none."""
-    if num_simulations < 0:
-        raise ValueError(f"num_simulations={num_simulations}: must be 0 or more")
-    if max_depth is not None and max_depth < 1:
-        raise ValueError(f"max_depth={max_depth}: must be 1 or more")
+    _check_whole("num_simulations", num_simulations, 0)
+    if max_depth is not None:
+        _check_whole("max_depth", max_depth, 1)
     if backend not in BACKENDS:
         raise ValueError(f"backend={backend!r}: must be one of {', '.join(BACKENDS)}")
-    return 2**31 - 1 if max_depth is None else max_depth
+    return NO_LIMIT if max_depth is None else min(max_depth, NO_LIMIT)
+
+
+def _check_whole(name: str, number: int, least: int) -> None:
+    if not isinstance(number, int | np.integer) or number < least:
+        raise ValueError(f"{name}={number}: must be {least} or more, a whole number")
 
 
 def choose(backend: str, root: Root) -> Search:

@@ -8,12 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 from array_api_compat import array_namespace
 
+from rl_serial.planning.checks import LARGEST
 from rl_serial.planning.types import Array, NodeStatistics
 
-EPSILON = 1e-5
-"""Smallest range of values that is stretched to [0, 1]: below it differences are float32 noise."""
+EPSILON = 1e-4
+"""Smallest range of values that is stretched to [0, 1], as a share of the largest magnitude.
+
+Below it differences are float32 noise. A share, so that no decision depends on the scale.
+"""
+LARGEST_SCORE = 1e35
+"""Most that a transformed value counts, so that sums with logits and noise stay within float32."""
 
 
 def softmax(logits: Array) -> Array:
@@ -21,6 +28,13 @@ def softmax(logits: Array) -> Array:
     xp = array_namespace(logits)
     weights = xp.exp(logits - xp.max(logits, axis=-1, keepdims=True))
     return weights / xp.sum(weights, axis=-1, keepdims=True)
+
+
+def stretched(values: Array, low: Array, high: Array, epsilon: float) -> Array:
+    """[B, A]: ``values`` with ``low`` [B, 1] at 0 and ``high`` [B, 1] at 1."""
+    xp = array_namespace(values)
+    noise = epsilon * xp.maximum(xp.abs(low), xp.abs(high))
+    return (values - low) / xp.clip(xp.maximum(high - low, noise), xp.finfo(low.dtype).tiny, None)
 
 
 def mixed_value(node: NodeStatistics) -> Array:
@@ -34,6 +48,9 @@ def mixed_value(node: NodeStatistics) -> Array:
     tiny = xp.finfo(node.prior_logits.dtype).tiny
     prior = xp.clip(softmax(node.prior_logits), tiny, None)
     prior = xp.where(node.child_visits > 0, prior, xp.zeros_like(prior))
+    # In units of the largest, so that small values do not vanish in the product.
+    most = xp.max(prior, axis=-1, keepdims=True)
+    prior = prior / xp.where(most > 0, most, 1.0)
     total = xp.sum(prior, axis=-1)
     weighted = xp.sum(prior * node.qvalues, axis=-1) / xp.where(total > 0, total, 1.0)
     visits = xp.astype(xp.sum(node.child_visits, axis=-1), node.qvalues.dtype)
@@ -53,12 +70,20 @@ class MixValue:
     Unvisited actions get :func:`mixed_value`. With ``rescale`` the completed values of a node are
     first stretched to [0, 1] (illegal actions count as unvisited ones). Board games with values in
     [−1, 1] use value_scale 1 and no rescaling (Danihelka et al. 2022, equation 8, appendix F).
+
+    Raises:
+        ValueError: a constant that is negative or too large.
     """
 
     value_scale: float = 0.1
     maxvisit_init: float = 50.0
     rescale: bool = True
     epsilon: float = EPSILON
+
+    def __post_init__(self) -> None:
+        _check("MixValue: value_scale", self.value_scale, 0, 1e15)
+        _check("MixValue: maxvisit_init", self.maxvisit_init, 0, 1e15)
+        _check("MixValue: epsilon", self.epsilon, 0, 1)
 
     def __call__(self, node: NodeStatistics) -> Array:
         """[B, A]."""
@@ -69,10 +94,12 @@ class MixValue:
         xp = array_namespace(values)
         if self.rescale:
             low = xp.min(values, axis=-1, keepdims=True)
-            span = xp.max(values, axis=-1, keepdims=True) - low
-            values = (values - low) / xp.clip(span, self.epsilon, None)
+            high = xp.max(values, axis=-1, keepdims=True)
+            values = stretched(values, low, high, self.epsilon)
         most = xp.astype(xp.max(node.child_visits, axis=-1, keepdims=True), values.dtype)
-        return (self.maxvisit_init + most) * self.value_scale * values
+        with np.errstate(over="ignore"):
+            transformed = (self.maxvisit_init + most) * self.value_scale * values
+        return xp.clip(transformed, -LARGEST_SCORE, LARGEST_SCORE)
 
 
 @dataclass(frozen=True)
@@ -81,9 +108,15 @@ class ByParentAndSiblings:
 
     Unvisited actions get 0. It needs no bounds on returns (in the spirit of Schrittwieser et al.
     2020, equation 5, but with the bounds of each node instead of the whole tree).
+
+    Raises:
+        ValueError: an epsilon outside [0, 1].
     """
 
     epsilon: float = EPSILON
+
+    def __post_init__(self) -> None:
+        _check("ByParentAndSiblings: epsilon", self.epsilon, 0, 1)
 
     def __call__(self, node: NodeStatistics) -> Array:
         """[B, A] in [0, 1]."""
@@ -93,7 +126,7 @@ class ByParentAndSiblings:
         low = xp.minimum(own, xp.min(known, axis=-1, keepdims=True))
         high = xp.maximum(own, xp.max(known, axis=-1, keepdims=True))
         values = xp.where(node.child_visits > 0, node.qvalues, low)
-        return (values - low) / xp.clip(high - low, self.epsilon, None)
+        return stretched(values, low, high, self.epsilon)
 
 
 @dataclass(frozen=True)
@@ -101,18 +134,28 @@ class MinMax:
     """(Q − min_value) / (max_value − min_value); unvisited actions get 0.
 
     Raises:
-        ValueError: min_value is not below max_value.
+        ValueError: min_value is not below max_value in float32, or one is too large.
     """
 
     min_value: float
     max_value: float
 
     def __post_init__(self) -> None:
-        if not self.min_value < self.max_value:
+        _check("MinMax: min_value", self.min_value, -LARGEST, LARGEST)
+        _check("MinMax: max_value", self.max_value, -LARGEST, LARGEST)
+        span = np.float32(self.max_value) - np.float32(self.min_value)
+        if span < np.finfo(np.float32).tiny:
             raise ValueError(f"min_value {self.min_value} is not below max_value {self.max_value}")
 
     def __call__(self, node: NodeStatistics) -> Array:
         """[B, A]."""
         xp = array_namespace(node.qvalues)
-        values = (node.qvalues - self.min_value) / (self.max_value - self.min_value)
+        with np.errstate(over="ignore"):
+            values = (node.qvalues - self.min_value) / (self.max_value - self.min_value)
+        values = xp.clip(values, -LARGEST_SCORE, LARGEST_SCORE)
         return xp.where(node.child_visits > 0, values, xp.zeros_like(values))
+
+
+def _check(name: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        raise ValueError(f"{name} is {value!r}, must be from {least:g} to {most:g}")

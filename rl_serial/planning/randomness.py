@@ -53,6 +53,7 @@ def dirichlet_noise(
     A gamma variate of shape α is one of shape α + 1 times U^(1/α); in logarithms nothing underflows
     however small α is (Marsaglia and Tsang 2000, section 6).
     """
+    alpha = min(max(alpha, 1e-100), 1e100)  # one action alone, or all alike, long before
     logs = np.log(generator.standard_gamma(alpha + 1, legal.shape))
     logs -= generator.standard_exponential(legal.shape) / alpha
     logs = np.where(legal, logs, -np.inf)

@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 from array_api_compat import array_namespace
 
-from rl_serial.planning.checks import check_embedding, check_output
+from rl_serial.planning.checks import check_embedding, check_output, fits, refuse_returns
 from rl_serial.planning.embeddings import leaves, map_arrays
 from rl_serial.planning.selection import best_legal
 from rl_serial.planning.tree import children, masked_logits, plant, rows_of, statistics
@@ -69,9 +70,14 @@ def search(
     max_depth: int,
     reused: Tree | None = None,
 ) -> Found:
-    """The trees after ``num_simulations`` further simulations."""
+    """The trees after ``num_simulations`` further simulations.
+
+    Raises:
+        ValueError: what the model said is wrong; the message names field and row.
+    """
     tree = plant(root, num_simulations, reused)
     child = children(tree)
+    xp = array_namespace(child)
     room, like = leaves(tree.embedding), leaves(root.embedding)
     first = tree.visits.shape[1] - num_simulations
     for index in range(first, first + num_simulations):
@@ -81,8 +87,8 @@ def search(
         for stored, new in zip(room, check_embedding(embedding, like), strict=True):
             stored[:, index] = new
         leaf = expand(tree, child, index, parent, action, output)
-        backward(tree, leaf, output.value)
-    xp = array_namespace(child)
+        if not bool(xp.all(fits(backward(tree, leaf, output.value)))):
+            refuse_returns()
     at_root = statistics(tree, xp.zeros_like(rows_of(child)), child[:, 0])
     return Found(tree, at_root, xp.max(tree.depth, axis=1))
 
@@ -140,22 +146,29 @@ def expand(
     return leaf
 
 
-def backward(tree: Tree, leaf: Array, value: Array) -> None:
-    """Carry the ``value`` [B] of each ``leaf`` [B] up to the root: G ← r + γG, V ← mean of G."""
+def backward(tree: Tree, leaf: Array, value: Array) -> Array:
+    """Carry the ``value`` [B] of each ``leaf`` [B] up to the root: G ← r + γG, V ← mean of G.
+
+    Returns the greatest magnitude of G [B] on the way; NaN where one was.
+    """
     xp = array_namespace(leaf)
     rows = rows_of(leaf)
-    node, gain = leaf, value
+    node, gain, largest = leaf, value, xp.abs(value)
     while bool(xp.any(node > 0)):
         below_root = node > 0
-        step = tree.reward[rows, node] + tree.discount[rows, node] * gain
+        with np.errstate(over="ignore", invalid="ignore"):  # refused by the caller
+            step = tree.reward[rows, node] + tree.discount[rows, node] * gain
         gain = xp.where(below_root, step, gain)
+        largest = xp.maximum(largest, xp.abs(gain))
         parent = xp.where(below_root, xp.astype(tree.parent[rows, node], xp.int64), node)
         old, visits = tree.value[rows, parent], tree.visits[rows, parent]
         total = xp.astype(visits, old.dtype)
-        mean = (old * total + gain) / (total + 1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = (old * total + gain) / (total + 1)
         tree.value[rows, parent] = xp.where(below_root, mean, old)
         tree.visits[rows, parent] = visits + xp.astype(below_root, visits.dtype)
         node = parent
+    return largest
 
 
 def embedding_at(tree: Tree, node: Array) -> Embedding:

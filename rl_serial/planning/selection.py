@@ -10,14 +10,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
+from rl_serial.planning.checks import LARGEST
 from rl_serial.planning.qtransforms import ByParentAndSiblings, MinMax, MixValue, softmax
 from rl_serial.planning.types import Array, NodeStatistics
-
-LOWEST_SCORE = -1e9
-"""Least score of a legal action at a Gumbel root, however low its logit."""
 
 
 def considered_visits(num_considered: int, num_simulations: int) -> list[int]:
@@ -57,7 +55,22 @@ def is_legal(node: NodeStatistics) -> Array:
 def best_legal(scores: Array, node: NodeStatistics) -> Array:
     """[B] int64: the first legal action of greatest score."""
     xp = array_namespace(scores)
+    # Finite, so that an illegal action is taken for none, whatever its score.
+    scores = xp.clip(scores, xp.finfo(scores.dtype).min, None)
     return xp.argmax(xp.where(is_legal(node), scores, -math.inf), axis=-1)
+
+
+def likeliest_first(scores: Array, likelihood: Array, node: NodeStatistics) -> Array:
+    """[B, A]: ``scores``, −inf for unvisited actions but the legal one of greatest likelihood.
+
+    All unvisited actions have the same value, so it is the best of them, also where rounding takes
+    the difference away.
+    """
+    xp = array_namespace(scores)
+    unvisited = node.child_visits == 0
+    first = xp.argmax(xp.where(unvisited & is_legal(node), likelihood, -math.inf), axis=-1)
+    actions = xp.arange(scores.shape[-1], dtype=first.dtype, device=device(first))
+    return xp.where(unvisited & (actions != first[:, None]), -math.inf, scores)
 
 
 @dataclass(frozen=True)
@@ -78,11 +91,12 @@ class Gumbel:
     ) -> Array:
         """[B, A]: noise + logits + σ(completed Q) where an action has ``considered`` [B] visits.
 
-        It is not below :data:`LOWEST_SCORE` there, and −inf elsewhere; ``transformed`` [B, A] is σ.
+        −inf elsewhere; ``transformed`` [B, A] is σ.
         """
         xp = array_namespace(self.noise)
         logits = node.prior_logits - xp.max(node.prior_logits, axis=-1, keepdims=True)
-        scores = xp.clip(self.noise + logits + transformed, LOWEST_SCORE, None)
+        order = self.noise + logits
+        scores = likeliest_first(order + transformed, order, node)
         candidate = node.child_visits - self.earlier == considered[:, None]
         return xp.where(candidate, scores, -math.inf)
 
@@ -100,7 +114,8 @@ class Gumbel:
         xp = array_namespace(self.noise)
         policy = softmax(node.prior_logits + self.qtransform(node))
         visits = xp.astype(node.child_visits, policy.dtype)
-        return policy - visits / (1 + xp.sum(visits, axis=-1, keepdims=True))
+        scores = policy - visits / (1 + xp.sum(visits, axis=-1, keepdims=True))
+        return likeliest_first(scores, node.prior_logits, node)
 
 
 @dataclass(frozen=True)
@@ -109,11 +124,22 @@ class Puct:
 
     Q + P(a) · √N / (1 + n(a)) · (pb_c_init + ln((N + pb_c_base + 1) / pb_c_base)) with N the visits
     of the node, its own evaluation included, and Q after the ``qtransform``.
+
+    Raises:
+        ValueError: a constant out of its range.
     """
 
     qtransform: ByParentAndSiblings | MinMax = field(default_factory=ByParentAndSiblings)
     pb_c_init: float = 1.25
     pb_c_base: float = 19652.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.pb_c_init <= LARGEST:
+            raise ValueError(f"pb_c_init={self.pb_c_init}: must be from 0 to {LARGEST:g}")
+        if not 1 / LARGEST <= self.pb_c_base <= LARGEST:
+            raise ValueError(
+                f"pb_c_base={self.pb_c_base}: must be from {1 / LARGEST:g} to {LARGEST:g}"
+            )
 
     def scores_below_root(self, node: NodeStatistics) -> Array:
         """[B, A]: a node's legal action of greatest score is followed."""
@@ -123,7 +149,7 @@ class Puct:
         visits = xp.astype(node.child_visits, node.qvalues.dtype)
         prior = softmax(node.prior_logits)
         exploration = (xp.sqrt(total) * weight)[:, None] * prior / (visits + 1)
-        return self.qtransform(node) + exploration
+        return likeliest_first(self.qtransform(node) + exploration, node.prior_logits, node)
 
     def scores_at_root(self, node: NodeStatistics) -> Array:
         """[B, A]: at the root as anywhere; noise is in its prior."""

@@ -22,7 +22,6 @@ from scipy.special import stdtrit
 from torch import nn
 
 from rl_serial.agents.control import (
-    FIRST_TRAINING_SEED,
     ControlAgent,
     ControlSettings,
     Episode,
@@ -167,9 +166,8 @@ class ControlEvaluator:
 
 
 def control_seeds(seed: int, count: int, first: int = 0) -> list[int]:
-    """Evaluation instances ``first``, … of ``seed``: resets below those that training draws."""
-    found = evaluation_seeds(2 * seed, count, np, first=first) % FIRST_TRAINING_SEED
-    return [int(number) for number in found]
+    """Evaluation instances ``first``, … of ``seed``: resets above those that training draws."""
+    return [int(number) for number in evaluation_seeds(2 * seed, count, np, first=first)]
 
 
 @contextmanager

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rl_serial.agents.agent import Agent, decide
-from rl_serial.agents.baselines import RandomAgent
 from rl_serial.envs.random import evaluation_seeds
 from rl_serial.envs.tasks import Task
 
@@ -148,9 +147,6 @@ def serial_reach(accuracy: NDArray[np.float64], expected: NDArray[np.float64]) -
     return float(((accuracy - expected)[counted] / (1 - expected)[counted]).sum())
 
 
-RANDOM_ROLLS = 16
-
-
 class Evaluator:
     """Examines agents on the same instances, which are made once.
 
@@ -170,11 +166,10 @@ class Evaluator:
     ) -> None:
         self.task = task
         self.seeds = evaluation_seeds(2 * seed, instances, np)
-        # Over many rolls of the dice: a single one moves every agent's score by some hundredths.
-        random = RandomAgent(task, seed)
-        rolls = [play(random, task, self.seeds) for _ in range(RANDOM_ROLLS)]
-        self.random_returns = np.mean(rolls, axis=0)
-        self.optimal_returns = task.action_values(task.initial(self.seeds)).max(axis=1)
+        first = task.initial(self.seeds)
+        # Both exact: dice would move every agent's score by some thousandths.
+        self.random_returns = task.random_values(first).astype(np.float64)
+        self.optimal_returns = task.action_values(first).max(axis=1)
         if self.optimal_returns.mean() <= self.random_returns.mean():
             raise ValueError(
                 f"optimal play earns no more than random play on {instances} evaluation instances: "

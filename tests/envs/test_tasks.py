@@ -39,6 +39,37 @@ def test_exact_values_satisfy_bellmans_equation(id_: str, options: dict[str, Any
 
 
 @pytest.mark.parametrize(("id_", "options"), TASKS)
+def test_values_of_random_play_satisfy_bellmans_equation(id_: str, options: dict[str, Any]) -> None:
+    """V = the mean over legal actions of reward + V of what follows, nothing after the end."""
+    task = task_of(id_, **options)
+    state = task.initial(SEEDS)
+    for step in range(4):
+        expected = np.zeros(64)
+        legal = task.legal_actions(state)
+        for action in range(len(task.action_names)):
+            after = task.step(state, np.full(64, action))
+            following = np.where(after.terminated, 0, task.random_values(after.state))
+            expected += legal[:, action] * (after.reward + following) / legal.sum(axis=1)
+        values = task.random_values(state)
+        assert values.dtype == np.float32
+        np.testing.assert_allclose(values, expected, atol=1e-6)
+        actions = (np.arange(64) + step) % len(task.action_names)
+        state = task.step(state, actions).state
+
+
+def test_values_of_random_bets_by_hand() -> None:
+    """With outcome 1 and cost 1/4: 1/2; (1 + 1/2 - 1/4) / 3 = 5/12; (1 + 5/12 - 1/4) / 3 = 7/18."""
+    task = task_of("rl_serial/PointerChaseBet-v0", think_budget=2, think_cost=0.25)
+    state = task.initial(SEEDS)
+    for expected in (7 / 18, 5 / 12, 1 / 2):
+        wins = task.action_values(state)[:, 1] == 1
+        assert wins.any()
+        np.testing.assert_allclose(task.random_values(state)[wins], expected, atol=1e-6)
+        state = task.step(state, np.full(64, 2)).state
+    np.testing.assert_array_equal(task.random_values(state), 0)  # the last THINK was a PASS
+
+
+@pytest.mark.parametrize(("id_", "options"), TASKS)
 def test_an_ended_episode_absorbs(id_: str, options: dict[str, Any]) -> None:
     task = task_of(id_, **options)
     state = task.initial(SEEDS)
@@ -93,6 +124,8 @@ def test_too_many_decisions_are_refused_with_the_limit() -> None:
     task = task_of("rl_serial/CircuitSteer-v0", decisions=6)
     with pytest.raises(ValueError, match=r"9\*\*6 sequences of decisions; the limit is 65536"):
         task.action_values(task.initial(SEEDS))
+    with pytest.raises(ValueError, match=r"9\*\*6 sequences of decisions; the limit is 65536"):
+        task.random_values(task.initial(SEEDS))
 
 
 def test_thinking_counts_as_passing_once_the_budget_is_gone() -> None:

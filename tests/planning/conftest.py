@@ -32,7 +32,7 @@ class TableModel:
     legal: Any = None  # [S, A] bool
 
     def position(self, state: Any) -> Position:
-        code = self.prior_logits[state][:, :2] * 2
+        code = self.prior_logits[state][:, :2] / 2
         return Position(state, code)
 
     def root(self, state: Any) -> Root:

@@ -21,6 +21,7 @@ from rl_serial.planning import (
     plan_control,
     shift,
 )
+from rl_serial.planning.mpc import spread
 
 INF = np.inf
 
@@ -467,6 +468,62 @@ def test_scaling_the_rewards_changes_nothing_relative() -> None:
     assert not np.allclose(
         plan_for(absolute, [0.3]).plan, plan_for(absolute, [0.3], rollout=scaled).plan, atol=0.01
     )
+
+
+@pytest.mark.parametrize("share", [0.05, 0.4])
+def test_a_growing_penalty_comes_to_be_a_failure(share: float) -> None:
+    """Of random samples: the relative temperature does not grow with what some of them lose."""
+    settings = MPPI(samples=256, iterations=8)
+
+    def away(penalty: float) -> float:
+        struck = rng(1)
+
+        def rollout(_: Any, actions: Any) -> Any:
+            returns = -((actions - 0.6) ** 2).sum(axis=(2, 3))
+            return np.where(struck.random(returns.shape) < share, returns - penalty, returns)
+
+        found = mppi(rollout, None, np.zeros((1, 5, 1)), [-1], [1], settings, rng(0))
+        return float(((found.plan - 0.6) ** 2).sum())
+
+    failed = away(INF)
+    assert failed < 0.05  # of 5 · 0.6² = 1.8 at the start
+    for penalty in (100.0, 1e6, 1e300):
+        assert away(penalty) == pytest.approx(failed, rel=1e-6)
+    assert away(10.0) == pytest.approx(failed, rel=0.01)
+
+
+def test_spread_by_hand() -> None:
+    # Medians 0, 1, 0 and, of the two that are left, 5; excesses 3, 4; 2; 1; 1.
+    returns = np.array([
+        [-7, 4, 3, -5, 0], [1, 3, 1, 1, 1], [0, -INF, 1, -9, 0], [-INF, 4, -INF, 6, -INF],
+    ])  # fmt: skip
+    expected = [np.sqrt(2 * 25 / 5), np.sqrt(2 * 4 / 5), np.sqrt(2 / 5), 1.0]
+    np.testing.assert_allclose(spread(returns), expected)
+    normal = spread(3 * rng(0).standard_normal((1, 1_000_000)))
+    np.testing.assert_allclose(normal, 3, rtol=0.01)
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+@pytest.mark.parametrize("temperature", [5e-324, 1e-300, 1.0, 1e308])
+@pytest.mark.parametrize("scale", [5e-324, 1e-300, 1.0, 1e300, 1.7e308])
+def test_extremes_give_a_plan_inside_the_bounds(
+    settings: Any, temperature: float, scale: float
+) -> None:
+    """Without a warning of NumPy either, which pytest makes an error."""
+
+    def extreme(centre: Any, actions: Any) -> Any:
+        return scale * np.tanh(double_well(centre, actions) + 3)
+
+    found = plan_for(replace(settings, temperature=temperature), [0.3, -1.0], rollout=extreme)
+    assert np.all(np.abs(found.plan) <= [1, 2])
+    np.testing.assert_allclose(found.weights.sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("power", [-300, -60, 60, 300])
+def test_the_scale_of_returns_changes_no_bit_of_a_relative_plan(power: int) -> None:
+    settings = MPPI(samples=32, iterations=3, temperature=0.2)
+    scaled = plan_for(settings, [0.3], rollout=lambda s, a: 2.0**power * double_well(s, a))
+    np.testing.assert_array_equal(scaled.plan, plan_for(settings, [0.3]).plan)
 
 
 def test_temperature_has_its_limits() -> None:

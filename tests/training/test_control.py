@@ -213,7 +213,10 @@ class TestExamination:
 
     def test_instances_are_not_those_of_training(self) -> None:
         seeds = control_seeds(7, 100)
-        assert all(0 <= seed < 2**20 for seed in seeds)
+        # Distinct, also where 2**20 resets would have held the same one twice.
+        many = [number for seed in range(5) for number in control_seeds(seed, 2048)]
+        assert len(set(many)) == 5 * 2048
+        assert all(2**62 <= seed < 2**63 for seed in seeds)  # training draws from below 2**31
         assert len(set(seeds)) == 100
         assert control_seeds(7, 3, first=4) == seeds[4:7]
         assert control_seeds(8, 100) != seeds

@@ -144,18 +144,22 @@ def test_optimal_scores_one_and_random_zero(id_: str, options: dict[str, Any]) -
     assert abs(random.serial_reach) < 5 * 1.2 * np.sqrt(task.chain.serial_depth / 64)
 
 
-def test_the_random_baseline_hardly_depends_on_the_dice() -> None:
-    """Bet is fair: whatever it plays, a blind agent's true mean is 0 on fair instances.
+def test_the_random_baseline_is_exact() -> None:
+    """Undecided to the end random play bets on half of the instances, whatever THINK it may take.
 
-    A roll of 1,024 instances has a standard error of about 0.02 about their own mean, 16 a quarter.
+    Outcomes of the automaton are +1 and -2/3. The dice are of 2,000 plays of 64 instances, whose
+    mean has a standard error of at most 1 / sqrt(128,000).
     """
     for think in (0, 2, 4):
         options = {"serial_depth": 12, "start": "uniform", "think_budget": think}
         task = task_of("rl_serial/PermutationAutomatonBet-v0", think_cost=0.0, **options)
         evaluator = Evaluator(task, instances=1024, per_remaining=1)
-        # Undecided to the end it bets on half of them, whatever THINK it may take.
-        outcome = task.action_values(task.initial(evaluator.seeds))[:, 1]
-        assert evaluator.random_returns.mean() == pytest.approx(outcome.mean() / 2, abs=0.02)
+        outcome = np.where(task.initial(evaluator.seeds).outcome > 0, 1, -2 / 3)
+        np.testing.assert_allclose(evaluator.random_returns, outcome / 2, atol=1e-6)
+    task = task_of("rl_serial/CircuitSteer-v0", serial_depth=4, decisions=3)
+    evaluator = Evaluator(task, instances=64, per_remaining=1)
+    rolled = play(RandomAgent(task, 0), task, np.repeat(evaluator.seeds, 2000))
+    assert evaluator.random_returns.mean() == pytest.approx(rolled.mean(), abs=5 / np.sqrt(128_000))
 
 
 class _Blind:
