@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import io
 import runpy
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,6 +31,9 @@ from rl_serial.tables import markdown_table
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code is 0, 1 for a failed run, 2 for a request that is wrong."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal without the minus sign shows "?"
+            stream.reconfigure(errors="replace")
     parser = _parser()
     options, further = parser.parse_known_args(arguments)
     if options.command is _train and not any(word.startswith("-") for word in further):
@@ -50,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"rl-serial: run failed: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
-        print(f"rl-serial: interrupted; {stop or '--resume goes on'}", file=sys.stderr)
+        print(f"rl-serial: interrupted{'; ' if str(stop) else ''}{stop}", file=sys.stderr)
         return 1
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone
@@ -97,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_search(evaluate)
     evaluate.add_argument("--table", type=Path, help="write the scores of --simulations as CSV")
     evaluate.add_argument("--model", type=Path, help="a Stable-Baselines3 zip in place of model.pt")
-    evaluate.add_argument("--trust", action="store_true", help="unpickle --model: runs its code")
+    _add_trust(evaluate)
     _add_device(evaluate)
     evaluate.set_defaults(command=_evaluate)
 
@@ -110,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
         "--simulations", type=_whole(0), help="search on top, with its trees; default: as trained"
     )
     _add_search(watch)
+    _add_trust(watch)
     watch.add_argument("--gif", type=Path, help="where to write it; default RUN/episode_N.gif")
     _add_device(watch)
     watch.set_defaults(command=_watch)
@@ -155,6 +161,14 @@ def _refuse_without_simulations(options: argparse.Namespace, names: Sequence[str
     for name in names:
         if getattr(options, name) is not None:
             raise UserError(f"--{name}: goes with --simulations")
+
+
+def _add_trust(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="run code of the folder's maker: unpickle --model, import the module of env.id",
+    )
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:
@@ -286,13 +300,18 @@ def _train(options: argparse.Namespace) -> None:
     if options.resume and is_finished(config, folder):
         print(f"{folder}: finished before")
         return
-    found = train(
-        config,
-        folder,
-        resume=options.resume,
-        device=options.device,
-        progress=not options.quiet,
-    )
+    try:
+        found = train(
+            config,
+            folder,
+            resume=options.resume,
+            device=options.device,
+            progress=not options.quiet,
+        )
+    except KeyboardInterrupt:
+        command = ["rl-serial", "train", str(options.file), *options.overrides]
+        command += ["--runs", str(options.runs)] if options.runs != Path("runs") else []
+        raise KeyboardInterrupt(f"{shlex.join([*command, '--resume'])} continues") from None
     print(f"{folder}: {found.headline()}")
 
 
@@ -337,7 +356,7 @@ def _watch(options: argparse.Namespace) -> None:
 
     if options.simulations is None:
         _refuse_without_simulations(options, ("dynamics", "algorithm"))
-        config, agent = load_run(options.run, options.device)
+        config, agent = load_run(options.run, options.device, options.trust)
     else:
         config, agent = load_searcher(
             options.run, options.simulations, options.dynamics, options.algorithm, options.device

@@ -17,20 +17,22 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
+import re
 import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
-from rl_serial.config import read_yaml
+from pydantic import ValidationError
+
+from rl_serial.config import RunConfig, read_yaml
 from rl_serial.errors import UserError
-from rl_serial.study.design import PlannedRun, Study, StudyConfig, write_study
+from rl_serial.study.design import SEED, PlannedRun, Scalar, Study, StudyConfig, write_study
 from rl_serial.study.table import Record, read_table, table_text
-from rl_serial.training.files import write_json, write_text
+from rl_serial.training.files import locked, read_summary, read_text, write_json, write_text
 
 Status = Literal["done", "failed", "running", "missing"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -95,7 +97,7 @@ class StudyFolder:
         ]
         write_text(self.plan, "\n".join(lines) + "\n")
         line = shlex.join(command)
-        before = self.commands.read_text().splitlines() if self.commands.exists() else []
+        before = read_text(self.commands).splitlines() if self.commands.exists() else []
         if line and line not in before:
             write_text(self.commands, "\n".join([*before, line]) + "\n")
 
@@ -105,11 +107,18 @@ class StudyFolder:
         Raises:
             UserError: there is no plan.
         """
-        try:
-            lines = self.plan.read_text(encoding="utf-8").splitlines()
-        except OSError:
-            raise UserError(f"{self.path}: no study here ({self.plan.name} is missing)") from None
-        return [PlannedRun(**json.loads(line)) for line in lines]
+        if not self.plan.exists():
+            raise UserError(f"{self.path}: no study here ({self.plan.name} is missing)")
+        lines = read_text(self.plan).splitlines()
+        if not lines:
+            raise UserError(f"{self.plan}: damaged: holds no rows")
+        runs = [
+            _planned_run(line, f"{self.plan}, line {i}") for i, line in enumerate(lines, start=1)
+        ]
+        for i, run in enumerate(runs, start=1):
+            if run.columns.keys() != runs[0].columns.keys():
+                raise UserError(f"{self.plan}, line {i}: damaged: has other columns than line 1")
+        return runs
 
     def publish(self, destination: Path) -> None:
         """Copy study, commands, tables, report and figures there; what it had of them is renewed.
@@ -146,15 +155,18 @@ class StudyFolder:
     def read_study(self) -> Study:
         """The study as it was planned; nothing is checked or hashed anew."""
         runs = tuple(self.read_plan())
-        config = StudyConfig.model_validate(read_yaml(self.design))
+        try:
+            config = StudyConfig.model_validate(read_yaml(self.design))
+        except ValidationError:
+            raise UserError(f"{self.design}: damaged: not a study that was planned") from None
+        missing = {*config.tuned} - runs[0].columns.keys()
+        if missing or not config.metric:
+            raise UserError(f"{self.design}: damaged: not the study of {self.plan.name}")
         return Study(self.path.name, config, runs)
 
     def row(self, run: PlannedRun) -> Row:
         """How a run stands, as its folder says."""
-        try:
-            summary: dict[str, Any] = json.loads((self.run(run.id) / "summary.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            summary = {}
+        summary = read_summary(self.run(run.id))
         status = summary.get("status")
         if status == "done":
             if contradictions := list(_contradictions(summary.get("config", {}), run.config)):
@@ -188,28 +200,8 @@ class StudyFolder:
         Raises:
             UserError: another runner is at work here, or there can be no folder.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            stream = (self.path / "study.lock").open("a+")
-        except OSError as error:
-            raise UserError(f"{self.path}: {error.strerror or error}") from None
-        with stream:
-            self._take(stream)
+        with locked(self.path / "study.lock", str(self.path)):
             yield
-
-    def _take(self, stream: IO[str]) -> None:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            stream.seek(0)
-            raise UserError(
-                f"{self.path}: another runner is at work here (process {stream.read() or '?'})"
-            ) from None
-        except OSError as error:
-            raise UserError(f"{self.path}: cannot be locked: {error.strerror or error}") from None
-        stream.truncate(0)
-        stream.write(str(os.getpid()))
-        stream.flush()
 
     def write_tables(self, rows: Sequence[Row]) -> None:
         """Derive ``results.csv`` and ``timings.csv`` from the rows."""
@@ -258,18 +250,44 @@ class StudyFolder:
         return [record | columns.get(record["id"], {}) for record in records]
 
 
+def _planned_run(line: str, where: str) -> PlannedRun:
+    """A line of the plan.
+
+    Raises:
+        UserError: it is not what :meth:`StudyFolder.write_plan` writes; an id that is not 12
+            hexadecimal digits would name files elsewhere.
+    """
+    try:
+        data = json.loads(line)
+        run = PlannedRun(**data)
+        whole = (
+            re.fullmatch(r"[0-9a-f]{12}", run.id) is not None
+            and isinstance(run.config, dict)
+            and SEED in run.columns
+            and all(isinstance(cell, Scalar) for cell in run.columns.values())
+        )
+        RunConfig.model_validate(run.config)
+    except (ValueError, TypeError, RecursionError):
+        whole = False
+    if not whole:
+        raise UserError(f"{where}: damaged: not a run that was planned")
+    return run
+
+
 def result_of(row: Row) -> Record:
     """A row of ``results.csv``."""
     record: Record = {"id": row.run.id, "status": row.status} | dict(row.run.columns)
     if row.status == "done":
         for tag, value in row.summary["final"].items():
-            if tag.endswith("_interval"):
+            if tag.endswith("_interval") and isinstance(value, list) and len(value) == 2:
                 name = tag.removesuffix("_interval")
                 record |= {f"{name}_low": value[0], f"{name}_high": value[1]}
             else:
                 record[tag] = value
         record["steps"] = row.summary.get("steps")
         for network, account in row.summary.get("accounts", {}).items():
+            if not isinstance(account, dict):
+                continue
             record |= {f"{network}.{key}": value for key, value in account.items()}
     record["error"] = " ".join(row.error.split())
     return record
@@ -280,7 +298,7 @@ def record_failure(folder: Path, error: str) -> None:
     file = folder / "summary.json"
     with suppress(OSError):  # a full disk: the row stays missing
         folder.mkdir(parents=True, exist_ok=True)
-        summary = json.loads(file.read_text()) if file.exists() else {}
+        summary = read_summary(folder)
         if summary.get("status") not in ("failed", "done"):
             write_json(file, summary | {"status": "failed", "error": error})
 

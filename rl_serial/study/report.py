@@ -17,7 +17,7 @@ from rl_serial.study.findings import Finding, cell_intervals, judge, shown
 from rl_serial.study.folder import Row, StudyFolder, counts
 from rl_serial.study.plots import Drawing, draw
 from rl_serial.study.table import Record
-from rl_serial.training.files import write_atomically, write_text
+from rl_serial.training.files import read_text, write_atomically, write_text
 
 PICTURE_DPI = 150
 
@@ -86,7 +86,7 @@ def _renderings(
 def _episode(folder: StudyFolder, row: Row) -> bytes | None:
     """The animated GIF of a run's first evaluation episode; None where no model is left."""
     file = folder.episodes / f"{row.run.id}.gif"
-    if file.exists():
+    if file.is_file():
         return file.read_bytes()
     from rl_serial.training.run import load_run, subject_of
     from rl_serial.training.watching import animated_gif
@@ -279,14 +279,15 @@ def _failures(rows: Sequence[Row], folder: StudyFolder) -> list[str]:
 
 
 def _repeat(folder: StudyFolder, rows: Sequence[Row]) -> str:
-    commands = folder.commands.read_text() if folder.commands.exists() else ""
+    commands = read_text(folder.commands) if folder.commands.exists() else ""
     done = [row.summary for row in rows if row.status == "done"]
     surroundings = [
         {key: summary.get(key) for key in ("versions", "commit", "device_name", "torch_threads")}
         for summary in done
     ]
     kinds = list({json.dumps(s, sort_keys=True): s for s in surroundings}.values())
-    seconds = sum(summary.get("seconds") or 0 for summary in done)
+    spent = [summary.get("seconds") for summary in done]
+    seconds = sum(number for number in spent if isinstance(number, int | float))
     lines = [
         f"<pre>{html.escape(commands)}rl-serial study report FOLDER</pre>",
         f"<p>The finished runs took {seconds / 3600:.2f} hours of one process.</p>",
@@ -295,10 +296,11 @@ def _repeat(folder: StudyFolder, rows: Sequence[Row]) -> str:
         versions = ", ".join(f"{name} {v}" for name, v in (kind["versions"] or {}).items())
         lines.append(
             f"<p>{html.escape(versions)}; commit {html.escape(str(kind['commit']))}; "
-            f"{html.escape(str(kind['device_name']))}, {kind['torch_threads']} thread(s) a run.</p>"
+            f"{html.escape(str(kind['device_name']))}, "
+            f"{html.escape(str(kind['torch_threads']))} thread(s) per run.</p>"
         )
     lines.append(
-        f"<details><summary>study.yaml</summary><pre>{html.escape(folder.design.read_text())}</pre></details>"
+        f"<details><summary>study.yaml</summary><pre>{html.escape(read_text(folder.design))}</pre></details>"
     )
     return "\n".join(lines)
 

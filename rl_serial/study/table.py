@@ -1,4 +1,8 @@
-"""Tidy tables as CSV files: a row a run, numbers read back as numbers."""
+"""Tidy tables as CSV files: a row per run, numbers read back as numbers.
+
+A text that a spreadsheet would take for a formula has an apostrophe before it in the file (OWASP,
+"CSV injection"), which reading takes off.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rl_serial.errors import UserError
+from rl_serial.training.files import read_text
 
 Record = dict[str, Any]
 """A row: text, numbers, and None where a cell is empty."""
@@ -18,24 +23,40 @@ def table_text(header: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     """A table as CSV; None is an empty cell."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, header, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer.writerow({key: _quoted(key) for key in header})
+    writer.writerows({key: _quoted(value) for key, value in row.items()} for row in rows)
     return buffer.getvalue()
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
+"""How a text begins that a spreadsheet runs, or that was quoted before."""
+
+
+def _quoted(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def _unquoted(text: str) -> str:
+    return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA) else text
 
 
 def read_table(file: Path, texts: Sequence[str] = ()) -> list[Record]:
     """The rows of a table; cells of the columns ``texts`` stay text.
 
     Raises:
-        UserError: there is no such file.
+        UserError: there is no such file, or it is no table.
     """
     try:
-        text = file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{file}: {error.strerror or error}") from None
-    rows = csv.DictReader(io.StringIO(text))
+        rows = list(csv.DictReader(io.StringIO(read_text(file))))
+    except csv.Error as error:
+        raise UserError(f"{file}: damaged: {error}") from None
+    if any(None in row for row in rows):
+        raise UserError(f"{file}: damaged: a row has more cells than the header")
     return [
-        {key: (value or "") if key in texts else _value(value) for key, value in row.items()}
+        {
+            _unquoted(key): _unquoted(value or "") if key in texts else _value(value)
+            for key, value in row.items()
+        }
         for row in rows
     ]
 
@@ -50,4 +71,4 @@ def _value(text: str | None) -> Any:
             return kind(text)
         except ValueError:
             continue
-    return text
+    return _unquoted(text)

@@ -1,13 +1,18 @@
-"""Files that survive: atomic writes, checkpoints that load without running code."""
+"""Files that survive and are distrusted: atomic writes, locks, reading of what may be damaged.
+
+Nothing that is read here is run as code.
+"""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,6 +21,9 @@ from rl_serial.errors import UserError
 FORMAT = "rl_serial 1"
 KEPT_CHECKPOINTS = 2
 PARTIAL = ".partial"
+LOCK = "run.lock"
+MOST_TEXT = 2**28
+"""Bytes of a text file that is read; a run's tables are a thousandth of it."""
 
 
 def write_atomically(file: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -41,6 +49,80 @@ def write_text(file: Path, text: str) -> None:
     write_atomically(file, lambda stream: stream.write(text.encode()))
 
 
+def read_text(file: Path) -> str:
+    """The text of a file in a folder that may be damaged or somebody else's.
+
+    Raises:
+        UserError: it is missing, no regular file (a pipe would never end), too large, or no text.
+    """
+    try:
+        if file.exists() and not file.is_file():
+            raise UserError(f"{file}: is no regular file")
+        if (size := file.stat().st_size) > MOST_TEXT:
+            raise UserError(f"{file}: has {size} bytes; at most {MOST_TEXT} are read")
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise UserError(f"{file}: damaged: holds no UTF-8 text") from None
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror or error}") from None
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """What a run's ``summary.json`` holds; nothing where it is missing or damaged."""
+    try:
+        summary = json.loads(read_text(folder / "summary.json"))
+    except (UserError, ValueError, RecursionError):
+        return {}
+    if not isinstance(summary, dict):
+        return {}
+    whole = all(
+        isinstance(summary.get(key, {}), dict)
+        for key in ("final", "accounts", "config", "versions")
+    )
+    if summary.get("status") == "done" and not (whole and "final" in summary):
+        return {}
+    return summary
+
+
+@contextmanager
+def locked(file: Path, where: str) -> Iterator[None]:
+    """Keep other processes out while this one works; the kernel drops the lock with the process.
+
+    On systems without ``fcntl`` (Windows) nobody is kept out.
+
+    Args:
+        file: the lock, which stays; it names the process that holds it.
+        where: what errors call the place.
+
+    Raises:
+        UserError: another process holds it, or there can be no such file.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        stream = file.open("a+")
+    except OSError as error:
+        raise UserError(f"{where}: {error.strerror or error}") from None
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stream.seek(0)
+            raise UserError(
+                f"{where}: another process is at work here (process {stream.read(20) or '?'})"
+            ) from None
+        except OSError as error:
+            raise UserError(f"{where}: cannot be locked: {error.strerror or error}") from None
+        stream.truncate(0)
+        stream.write(str(os.getpid()))
+        stream.flush()
+        yield
+
+
 def write_json(file: Path, data: dict[str, Any]) -> None:
     """Write a JSON file atomically."""
     write_text(file, json.dumps(data, indent=2) + "\n")
@@ -50,7 +132,10 @@ def save_tensors(file: Path, state: dict[str, Any]) -> None:
     """Save nested dicts and lists of tensors and plain values atomically."""
     import torch  # here, so that what reads and writes tables need not load it
 
-    write_atomically(file, lambda stream: torch.save({"format": FORMAT, "state": state}, stream))
+    # In memory first: on a full disk torch's own writer raises an error that does not say so.
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, "state": state}, buffer)
+    write_atomically(file, lambda stream: stream.write(buffer.getbuffer()))
 
 
 def load_tensors(file: Path) -> dict[str, Any]:
@@ -61,6 +146,8 @@ def load_tensors(file: Path) -> dict[str, Any]:
     """
     import torch
 
+    if file.exists() and not file.is_file():
+        raise UserError(f"{file}: is no regular file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # on pickles that are refused right after
@@ -73,11 +160,14 @@ def load_tensors(file: Path) -> dict[str, Any]:
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile):
         raise UserError(
-            f"{file}: damaged; delete it to go on from the checkpoint before it"
+            f"{file}: damaged; rl-serial train --resume continues from the last checkpoint that is "
+            "whole, once this file is deleted"
         ) from None
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise UserError(f"{file}: not a file of this version ({FORMAT!r}) of rl_serial")
-    state: dict[str, Any] = data["state"]
+    state = data.get("state")
+    if not isinstance(state, dict):
+        raise UserError(f"{file}: damaged: holds no state")
     return state
 
 

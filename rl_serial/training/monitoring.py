@@ -23,8 +23,9 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from rl_serial.errors import UserError
 from rl_serial.training.evaluation import ACCURACY
-from rl_serial.training.files import write_text
+from rl_serial.training.files import read_text, write_text
 
 SHOWN = {
     "eval/score": "score",
@@ -46,8 +47,19 @@ class MetricsFile:
         self.file = file
         self.rows: list[dict[str, str]] = []
         if file.exists():
-            complete = file.read_text().rpartition("\n")[0]  # a half-written line is made again
-            self.rows = list(csv.DictReader(io.StringIO(complete)))
+            complete = read_text(file).rpartition("\n")[0]  # a half-written line is made again
+            try:
+                self.rows = list(csv.DictReader(io.StringIO(complete)))
+                is_table = all(
+                    None not in row and None not in row.values() and row["step"].isdecimal()
+                    for row in self.rows
+                )
+            except (csv.Error, KeyError):
+                is_table = False
+            if not is_table:
+                raise UserError(
+                    f"{file}: damaged; once it is deleted, the run begins a new one where it is"
+                )
             write_text(file, complete + "\n" if complete else "")
 
     def append(self, step: int, metrics: dict[str, float]) -> None:

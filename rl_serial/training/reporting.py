@@ -60,7 +60,7 @@ def evaluate_runs(
         figure: where to draw accuracy by remaining steps, success by distance of the goal, or
             return by serial steps of a decision.
         model: a zip of Stable-Baselines3 in place of the (one) run's own weights.
-        trust: the zip may be unpickled.
+        trust: the zip may be unpickled, and a module that a run's environment names imported.
         device: auto, cpu or cuda.
 
     Raises:
@@ -74,7 +74,7 @@ def evaluate_runs(
     runs: list[tuple[RunConfig, Any]] = []
     for folder in folders:
         if model is None:
-            config, agent = load_run(folder, device)
+            config, agent = load_run(folder, device, trust)
         else:
             config, agent = load_with_zip(folder, model, trust, device)
         settings = config.evaluation.model_copy(update=changes)

@@ -6,12 +6,11 @@ A run folder holds ``config.yaml`` (resolved), TensorBoard events, ``metrics.csv
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import subprocess
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,9 +29,13 @@ from rl_serial.errors import RunError, UserError
 from rl_serial.training.chains import ChainSubject, searcher_of
 from rl_serial.training.control import ControlSubject
 from rl_serial.training.files import (
+    LOCK,
     checkpoints,
     is_partial,
     load_tensors,
+    locked,
+    read_summary,
+    read_text,
     save_checkpoint,
     save_tensors,
     write_json,
@@ -45,6 +48,8 @@ from rl_serial.training.watching import animated_gif
 
 EVALUATIONS = 10
 """Evaluations in a run whose configuration does not say how often."""
+MODEL = "model.pt"
+FIRST_CHECKPOINT = "step_000000000000.pt"
 UNTRAINED = (OptimalAgent, RandomAgent, ControlAgent)
 """What a subject has as a baseline, in place of a trainer."""
 
@@ -103,27 +108,39 @@ def train(
     """
     chosen_device = choose_device(device)
     _check_folder(config, folder, resume)
-    summary = {"status": "running", "config": config.model_dump(mode="json")} | _surroundings(
-        chosen_device
-    )
-    # What the configuration cannot have is refused before the folder is made.
-    subject = subject_of(config)
-    baseline, examine = subject.baseline(), subject.examiner()
-    run: _BaselineRun | _Run
-    if baseline is not None:
-        run = _BaselineRun(subject, baseline, examine, folder, summary, chosen_device)
-    else:
-        run = _Run(config, subject, examine, folder, summary, chosen_device, progress)
-    _make_folder(config, folder)
-    try:
-        return run.carry_out()
-    except (UserError, RunError, OSError, MemoryError) as error:
-        _record_failure(folder, summary, error)
-        if isinstance(error, MemoryError):
-            raise RunError(f"{folder}: not enough memory: {error}") from error
-        if isinstance(error, OSError):
-            raise RunError(f"{folder}: {error.strerror or error}; --resume goes on") from error
-        raise
+    with ExitStack() as stack:
+        lock = locked(folder / LOCK, str(folder))
+        if folder.exists():
+            stack.enter_context(lock)
+            _check_folder(config, folder, resume)  # another process may have been here meanwhile
+            _clear_what_never_began(folder)
+        summary = {"status": "running", "config": config.model_dump(mode="json")} | _surroundings(
+            chosen_device
+        )
+        # What the configuration cannot have is refused before the folder is made.
+        subject = subject_of(config)
+        baseline, examine = subject.baseline(), subject.examiner()
+        run: _BaselineRun | _Run
+        if baseline is not None:
+            run = _BaselineRun(subject, baseline, examine, folder, summary, chosen_device)
+        else:
+            run = _Run(config, subject, examine, folder, summary, chosen_device, progress)
+        if not folder.exists():
+            stack.enter_context(lock)
+        _make_folder(config, folder)
+        try:
+            return run.carry_out()
+        except Exception as error:
+            _record_failure(folder, summary, error)
+            if isinstance(error, UserError | RunError):
+                raise
+            if isinstance(error, MemoryError):
+                raise RunError(f"{folder}: not enough memory: {error}") from error
+            if isinstance(error, OSError):
+                raise RunError(
+                    f"{folder}: {error.strerror or error}; --resume continues"
+                ) from error
+            raise RunError(f"{folder}: {type(error).__name__}: {error}") from error
 
 
 class _BaselineRun:
@@ -183,7 +200,7 @@ class _Run:
             except (KeyError, RuntimeError, ValueError, TypeError, AttributeError):
                 raise UserError(
                     f"{saved[-1]}: not a checkpoint of the run that config.yaml describes; "
-                    "delete it to go on from the one before it"
+                    "delete it to continue from the one before it"
                 ) from None
         self.every = config.evaluation.every or max(1, self.trainer.total // EVALUATIONS)
         self.last_checked = self.trainer.step if saved else -1
@@ -237,7 +254,7 @@ class _Run:
 
     def _finish(self, found: Examination) -> None:
         spent = self._spent()
-        save_tensors(self.folder / "model.pt", {"model": self.trainer.model_state()})
+        save_tensors(self.folder / MODEL, {"model": self.trainer.model_state()})
         gif, size = animated_gif(self.subject.watch(self.trainer.agent))
         self.monitor.animation("episode", gif, size, self.trainer.step)
         flat = {k: v for k, v in _flatten(self.config.model_dump()).items() if v is not None}
@@ -258,13 +275,13 @@ def _clocks() -> dict[str, float]:
     return {"seconds": time.perf_counter(), "cpu_seconds": time.process_time()}
 
 
-def load_run(folder: Path, device: str = "auto") -> tuple[RunConfig, Any]:
-    """The configuration and the trained agent of a finished run.
+def load_run(folder: Path, device: str = "auto", trust: bool = False) -> tuple[RunConfig, Any]:
+    """The configuration and the trained agent of a finished run; ``trust`` as :func:`load_trainer`.
 
     Raises:
         UserError: the folder holds no run, or an unfinished or damaged one.
     """
-    config, trainer = load_trained(folder, device)
+    config, trainer = load_trained(folder, device, trust)
     return config, trainer if isinstance(trainer, UNTRAINED) else trainer.agent
 
 
@@ -298,17 +315,22 @@ def load_searcher(
     return config, searcher
 
 
-def load_trained(folder: Path, device: str = "auto") -> tuple[RunConfig, Any]:
+def load_trained(folder: Path, device: str = "auto", trust: bool = False) -> tuple[RunConfig, Any]:
     """The configuration of a finished run, and its trained trainer or its baseline agent.
+
+    ``trust`` as :func:`load_trainer`.
 
     Raises:
         UserError: the folder holds no run, or an unfinished or damaged one.
     """
-    config, trainer = load_trainer(folder, device)
+    config, trainer = load_trainer(folder, device, trust)
     if not isinstance(trainer, UNTRAINED):
-        if not (folder / "model.pt").exists():
-            raise UserError(f"{folder}: this run is not finished; rl-serial train --resume goes on")
-        _load_model(trainer, folder / "model.pt")
+        if not (folder / MODEL).exists():
+            raise UserError(
+                f"{folder}: has no {MODEL}: not finished, or deleted; rl-serial train with the run's "
+                "file and --resume continues, and makes it again"
+            )
+        _load_model(trainer, folder / MODEL)
     return config, trainer
 
 
@@ -322,19 +344,35 @@ def load_with_zip(
     """
     if not trust:
         raise UserError(f"{file}: a Stable-Baselines3 zip runs code when loaded; --trust allows it")
-    config, trainer = load_trainer(folder, device)
+    config, trainer = load_trainer(folder, device, trust)
     if config.agent.kind not in ("ppo", "dqn", "qrdqn", "maskable_ppo"):
         raise UserError(f"{folder}: --model needs a run of a Stable-Baselines3 agent")
     trainer.load_zip(file)
     return config, trainer.agent
 
 
-def load_trainer(folder: Path, device: str = "auto") -> tuple[RunConfig, Any]:
-    """The configuration of a run, and its trainer (or baseline agent) before any training."""
+def load_trainer(folder: Path, device: str = "auto", trust: bool = False) -> tuple[RunConfig, Any]:
+    """The configuration of a run, and its trainer (or baseline agent) before any training.
+
+    Args:
+        folder: the run's.
+        device: auto, cpu or cuda.
+        trust: import the module that an environment's id names (``module:id``), which runs its
+            code.
+
+    Raises:
+        UserError: the folder holds no run, or one that names a module and is not trusted.
+    """
     file = folder / "config.yaml"
     if not file.exists():
         raise UserError(f"{folder}: no run here (config.yaml is missing)")
     config = parse_config(read_yaml(file), str(file))
+    module, named, _ = config.env.id.rpartition(":")
+    if named and module.partition(".")[0] != "rl_serial" and not trust:
+        raise UserError(
+            f"{file}: env.id: {config.env.id} imports the module {module}, which runs its code; "
+            "--trust allows it"
+        )
     subject = subject_of(config)
     baseline = subject.baseline()
     if baseline is not None:
@@ -345,21 +383,23 @@ def load_trainer(folder: Path, device: str = "auto") -> tuple[RunConfig, Any]:
 def _load_model(trainer: Trainer, file: Path) -> None:
     try:
         trainer.load_model_state(load_tensors(file)["model"])
-    except (RuntimeError, KeyError, AttributeError):
+    except (RuntimeError, KeyError, AttributeError, TypeError, ValueError):
         raise UserError(f"{file}: does not fit the network that config.yaml describes") from None
 
 
 def _check_folder(config: RunConfig, folder: Path, resume: bool) -> None:
     """Refuse a folder in which something else is; one without a whole file is as good as none."""
     try:
-        holds_something = folder.exists() and any(not is_partial(path) for path in folder.iterdir())
+        holds_something = folder.exists() and any(
+            not is_partial(path) and path.name != LOCK for path in folder.iterdir()
+        )
     except OSError as error:
         raise UserError(f"{folder}: {error.strerror or error}") from None
-    if not holds_something:
+    if not holds_something or _never_began(folder):
         return
     if not resume:
         raise UserError(
-            f"{folder}: this folder exists; --resume goes on with the run in it, "
+            f"{folder}: this folder exists; --resume continues the run in it, "
             "name=... starts another"
         )
     file = folder / "config.yaml"
@@ -367,7 +407,7 @@ def _check_folder(config: RunConfig, folder: Path, resume: bool) -> None:
         raise UserError(
             f"{folder}: holds no run (config.yaml is missing); name=... starts one elsewhere"
         )
-    if file.read_text() != write_yaml(config):
+    if read_text(file) != write_yaml(config):
         differing = _differences(read_yaml(file), config.model_dump(mode="json"))
         raise UserError(
             f"{folder}: holds a run of another configuration ({', '.join(differing)} differ); "
@@ -383,16 +423,40 @@ def _make_folder(config: RunConfig, folder: Path) -> None:
         raise UserError(f"{folder}: {error.strerror or error}") from None
 
 
-def is_finished(config: RunConfig, folder: Path) -> bool:
-    """Whether the folder holds this very run, done."""
-    file, summary = folder / "config.yaml", folder / "summary.json"
-    if not (file.exists() and summary.exists() and file.read_text() == write_yaml(config)):
+def _never_began(folder: Path) -> bool:
+    """Whether a run failed before its first step: it keeps nobody from another try."""
+    if read_summary(folder).get("status") != "failed":
         return False
-    try:
-        status: str = json.loads(summary.read_text())["status"]
-    except (json.JSONDecodeError, KeyError, TypeError):
-        raise UserError(f"{summary}: damaged; delete it, and the run goes on") from None
-    return status == "done"
+    return not [
+        file for file in checkpoints(folder / "checkpoints") if file.name != FIRST_CHECKPOINT
+    ]
+
+
+def _clear_what_never_began(folder: Path) -> None:
+    """Remove what a run wrote that failed before its first step."""
+    if _never_began(folder):
+        for file in [
+            *folder.glob("events.out.tfevents.*"),
+            *(folder / name for name in ("metrics.csv", "summary.json", "config.yaml")),
+            folder / "checkpoints" / FIRST_CHECKPOINT,
+        ]:
+            file.unlink(missing_ok=True)
+
+
+def is_finished(config: RunConfig, folder: Path) -> bool:
+    """Whether the folder holds this very run, done, with the model that it has learned."""
+    file = folder / "config.yaml"
+    summary = read_summary(folder)
+    if summary.get("status") != "done" or not file.exists():
+        return False
+    if read_text(file) != write_yaml(config):
+        return False
+    if "accounts" in summary:  # a run that trained
+        try:
+            load_tensors(folder / MODEL)
+        except UserError:
+            return False  # made again from the last checkpoint
+    return True
 
 
 def _record_failure(folder: Path, summary: dict[str, Any], error: Exception) -> None:
