@@ -18,6 +18,14 @@ Array = Any
 """A NumPy or torch array; shapes and dtypes are stated where it is used."""
 
 
+MOST_SERIAL_DEPTH = 1024
+"""Of a chain: what a run costs grows with its square."""
+MOST_OBSERVED = 2**20
+"""Numbers of an observation."""
+MOST_NUMBERS = 2**31
+"""Of observations that are held at once: 8 GiB of float32."""
+
+
 @dataclass(frozen=True)
 class TokenLayout:
     """How a flat observation folds into tokens.
