@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from rl_serial.errors import did_you_mean, shortened, shown
+from rl_serial.errors import shortened, shown
 
 MOST_THREADS = 1024
 MOST_SIMULATIONS = 2**31 - 1
@@ -18,17 +17,21 @@ MOST_SEED = 2**32 - 1
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in short lines, and which option was meant."""
+    """Says what is wrong in short lines, and keeps which options there are where some are unknown.
+
+    The innermost parser's are ``known_options`` of what is parsed.
+    """
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's."""
+        found, further = super().parse_known_args(args, namespace)
+        if not hasattr(found, "known_options"):
+            found.known_options = [o for action in self._actions for o in action.option_strings]
+        return found, further
 
     def error(self, message: str) -> NoReturn:
         """Print usage and message, and exit with code 2."""
-        known = [option for action in self._actions for option in action.option_strings]
-        unknown = message.removeprefix("unrecognized arguments: ")
-        near = ""
-        if unknown != message and unknown.startswith("-"):
-            near = did_you_mean(unknown.split()[0].partition("=")[0], known)
-        self.print_usage(sys.stderr)
-        self.exit(2, f"{self.prog}: error: {shortened(message)}{near}\n")
+        super().error(shortened(message))
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:

@@ -44,7 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command is _train and not any(word.startswith("-") for word in further):
         options.overrides += further  # argparse takes no key=value behind an option
     elif further:
-        parser.error(f"unrecognized arguments: {' '.join(further)}")
+        unknown = next((word for word in further if word.startswith("-")), "")
+        near = did_you_mean(unknown.partition("=")[0], options.known_options)
+        parser.error(f"unrecognized arguments: {' '.join(further)}{near}")
     try:
         options.command(options)
     except UserError as error:

@@ -71,6 +71,8 @@ MOST = {
 """The largest whole number that a key of this name may hold."""
 MOST_STEPS = 10**12
 """The largest that any other key may hold: steps and updates of a training."""
+MOST_PLANNED = 2**24
+"""Actions of a planner's samples: samples * horizon."""
 MOST_PATH = 4096
 """Of a network: depth * loops."""
 
@@ -288,6 +290,17 @@ class ControlAgentConfig(_Model):
     learning: dict[str, Any] = {}
     # Of the environment, in training; 0 where there is nothing to learn.
     timesteps: Annotated[NonNegativeInt, Field(validate_default=True)] = 0
+
+    @model_validator(mode="after")
+    def _plans_not_too_large(self) -> ControlAgentConfig:
+        samples = self.planner.get("samples", 0)
+        if isinstance(samples, int) and samples * self.horizon > MOST_PLANNED:
+            most = MOST_PLANNED // self.horizon
+            raise ValueError(
+                f"planner.samples: {samples} of horizon {self.horizon} are held at once; "
+                f"{most} are the most"
+            )
+        return self
 
     @field_validator("timesteps")
     @classmethod
@@ -676,7 +689,7 @@ def readable_errors(
             part for i, part in enumerate(item["loc"]) if not (i == 1 and part in AGENT_KINDS)
         ]
         members = [i for i, part in enumerate(location) if _MEMBERS.fullmatch(str(part))]
-        message = _readable(item, keys_at)
+        message = readable_error(item, keys_at)
         if members and item["type"] not in ("missing", "extra_forbidden"):
             location, message = location[: members[0]], "must be a text, a number or a list of them"
         elif item["type"] in ("union_tag_invalid", "union_tag_not_found"):
@@ -686,7 +699,9 @@ def readable_errors(
     return "\n".join(lines)
 
 
-def _readable(item: Any, keys_at: Callable[[tuple[int | str, ...]], list[str]]) -> str:
+def readable_error(
+    item: Any, keys_at: Callable[[tuple[int | str, ...]], list[str]] = lambda _: []
+) -> str:
     """What an error of pydantic says, in the words of this package."""
     kind, given, context = item["type"], item["input"], item.get("ctx", {})
     if kind == "value_error":

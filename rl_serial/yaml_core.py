@@ -144,15 +144,15 @@ class _Document:
         lines: dict[str, int] = {}
         levels = 0
         while not self.events.check_event(yaml.MappingEndEvent):
-            line = _line(self.events.peek_event())
-            key = self._key(path)
+            event = self.events.peek_event()
+            line, key = _line(event), self._key(path)
             if key in lines:
                 problem = f"there twice, first in line {lines[key]}"
                 raise YAMLError(problem, line, (*path, shown_key(key)))
             lines[key] = line
             value, inner = self._value((*path, shown_key(key)))
             levels = max(levels, inner)
-            if key == "<<":
+            if key == "<<" and event.implicit[0]:  # in quotes it is a key like any other
                 for mapping in value if isinstance(value, list) else [value]:
                     if not isinstance(mapping, dict):
                         raise YAMLError("must be keys with values, as *name", line, (*path, key))
