@@ -71,6 +71,8 @@ MOST = {
 """The largest whole number that a key of this name may hold."""
 MOST_STEPS = 10**12
 """The largest that any other key may hold: steps and updates of a training."""
+MOST_ROWS = 10**9
+"""Steps that a memory holds, those of all environments together."""
 MOST_PLANNED = 2**24
 """Actions of a planner's samples: samples * horizon."""
 MOST_PATH = 4096
@@ -259,6 +261,17 @@ class ContrastiveAgentConfig(_Model):
     target_entropy: float = -0.5  # for each number of an action
     buffer_size: PositiveInt = 10_000  # newest steps of each environment
     prefill: PositiveInt = 1000  # steps of each environment before the first update
+
+    @model_validator(mode="after")
+    def _memory_not_too_large(self) -> ContrastiveAgentConfig:
+        for key in ("buffer_size", "unroll"):
+            rows = getattr(self, key) * self.num_envs
+            if rows > MOST_ROWS:
+                raise ValueError(
+                    f"{key}: {rows} steps of num_envs={self.num_envs} environments are held at "
+                    f"once; {key} can be {MOST_ROWS // self.num_envs}"
+                )
+        return self
 
     @model_validator(mode="after")
     def _learns(self) -> ContrastiveAgentConfig:

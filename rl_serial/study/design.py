@@ -23,7 +23,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    NonNegativeInt,
     ValidationError,
     field_validator,
     model_validator,
@@ -35,6 +34,7 @@ from rl_serial.config import (
     NETWORKS,
     EnvConfig,
     RunConfig,
+    Seed,
     checked_name,
     parse_config,
     read_yaml,
@@ -99,7 +99,7 @@ def _listed(seeds: Any) -> Any:
     return seeds
 
 
-Seeds = Annotated[list[NonNegativeInt], Field(min_length=1), BeforeValidator(_listed)]
+Seeds = Annotated[list[Seed], Field(min_length=1), BeforeValidator(_listed)]
 """A list of seeds, or how many (counted from 0)."""
 
 

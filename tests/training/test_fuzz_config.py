@@ -125,14 +125,32 @@ DAMAGES: list[Damage] = [
 ]
 
 
-def damaged(seed: int) -> tuple[Path, str]:
-    """A shipped file and what one to three accidents make of it."""
+def damaged(seed: int) -> tuple[Path, str, list[str]]:
+    """A shipped file, what one to three accidents make of it, and what is typed behind it.
+
+    Every fifth file is whole, and what is typed is damaged.
+    """
     dice = random.Random(seed)
     file = dice.choice(FILES)
     text = file.read_text()
+    if seed % 5 == 0:
+        keys = [*re.findall(r"[\w.]+(?=: )", text), *OPTIONS]
+        overrides = [typed(keys, dice) for _ in range(dice.choice([1, 2]))]
+        return file, text, overrides
     for _ in range(dice.choice([1, 1, 2, 3])):
         text = dice.choice(DAMAGES)(text, dice)
-    return file, text
+    return file, text, []
+
+
+def typed(keys: list[str], dice: random.Random) -> str:
+    """An override, mostly of a key that there is."""
+    parent = dice.choice(
+        ["", "env.", "network.", "agent.", "evaluation.", "agent.arguments.", "a.b."]
+    )
+    key = f"{parent}{dice.choice(keys)}"
+    return dice.choice(
+        [f"{key}={dice.choice(VALUES)}"] * 6 + [key, f"{key}.={key}", "a." * LONG + "=1"]
+    )
 
 
 @contextmanager
@@ -155,7 +173,7 @@ def examine(seed: int, folder: Path) -> str:
     Raises:
         AssertionError: a message that is long, or speaks of pydantic's affairs.
     """
-    source, text = damaged(seed)
+    source, text, overrides = damaged(seed)
     file = folder / source.name
     file.write_text(text, encoding="utf-8")
     study = source.parent.name == "study"
@@ -164,7 +182,7 @@ def examine(seed: int, folder: Path) -> str:
             if study:
                 load_study(file, smoke=seed % 2 == 0)
                 return "loaded"
-            config = load_config(file)
+            config = load_config(file, overrides)
         with limited(SECONDS):
             return checked(config)
     except UserError as error:
