@@ -14,8 +14,18 @@ from typing import Any, Protocol, TypeVar
 
 import array_api_compat
 
+from rl_serial.errors import shown
+
 Array = Any
 """A NumPy or torch array; shapes and dtypes are stated where it is used."""
+
+
+MOST_SERIAL_DEPTH = 1024
+"""Of a chain: what a run costs grows with its square."""
+MOST_OBSERVED = 2**20
+"""Numbers of an observation."""
+MOST_NUMBERS = 2**31
+"""Of observations that are held at once: 8 GiB of float32."""
 
 
 @dataclass(frozen=True)
@@ -169,4 +179,4 @@ def select(rows: Array, yes: S, no: S) -> S:
 def require(condition: bool, option: str, value: object, right: str) -> None:
     """Raise a ValueError that names the option, its value and what would be right."""
     if not condition:
-        raise ValueError(f"{option}={value!r}: must be {right}")
+        raise ValueError(f"{option}={shown(value)}: must be {right}")

@@ -22,7 +22,7 @@ from gymnasium.spaces import Box
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from rl_serial.envs.chain import count_down, require
+from rl_serial.envs.chain import MOST_SERIAL_DEPTH, count_down, require
 from rl_serial.envs.chains.many_body import RADIUS, SPEED, ManyBody, ManyBodyState
 from rl_serial.envs.control import ControlState, Rollouts, checked_actions
 from rl_serial.envs.random import fold_in, random_words
@@ -84,6 +84,9 @@ class ManyBodyKick:
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
+        deep = f"{MOST_SERIAL_DEPTH} at most"
+        within = self.serial_depth <= MOST_SERIAL_DEPTH
+        require(within, "serial_depth", self.serial_depth, deep)
         table = ManyBody(self.contacts, self.serial_depth, self.discs, self.interval)
         object.__setattr__(self, "table", table)
         most = self.serial_depth

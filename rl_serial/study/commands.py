@@ -11,6 +11,7 @@ from typing import Any
 from rl_serial.errors import RunError, UserError
 from rl_serial.tables import markdown_table
 
+MOST_WORKERS, MOST_RETRIES, MOST_GPUS, MOST_DRAWN = 4096, 1000, 64, 1000
 SHOWN_CELLS = 60
 SHOWN_FAILURES = 10
 
@@ -70,6 +71,11 @@ def add_parsers(commands: Any, require: Callable[[str], None]) -> None:
     report.set_defaults(command=command(_report))
 
 
+def _check(option: str, value: float, least: int, most: int) -> None:
+    if not least <= value <= most:  # NaN is neither
+        raise UserError(f"{option} {value}: must be at least {least} and at most {most}")
+
+
 def _add_study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="a YAML file, see configs/study")
     parser.add_argument("--smoke", action="store_true", help="the small size that the file gives")
@@ -97,10 +103,10 @@ def _run(options: argparse.Namespace) -> None:
     from rl_serial.study.folder import StudyFolder
     from rl_serial.study.runner import default_folder, run_study
 
-    if options.workers is not None and options.workers < 1:
-        raise UserError(f"--workers {options.workers}: must be at least 1")
-    if options.retries < 0:
-        raise UserError(f"--retries {options.retries}: must be at least 0")
+    if options.workers is not None:
+        _check("--workers", options.workers, 1, MOST_WORKERS)
+    _check("--retries", options.retries, 0, MOST_RETRIES)
+    _check("--gpus", options.gpus, 0, MOST_GPUS)
     if options.engine == "local" and (options.address or options.gpus):
         raise UserError(
             "--address and --gpus are Ray's: --engine ray; locally --device cuda takes the GPU"
@@ -160,8 +166,7 @@ def _report(options: argparse.Namespace) -> None:
     from rl_serial.study.report import write_report
 
     folder = StudyFolder(options.folder)
-    if options.episodes < 0:
-        raise UserError(f"--episodes {options.episodes}: must be 0 or more")
+    _check("--episodes", options.episodes, 0, MOST_DRAWN)
     file = write_report(folder, options.episodes)
     if options.publish is not None:
         try:

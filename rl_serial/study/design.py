@@ -18,13 +18,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    NonNegativeInt,
     ValidationError,
     field_validator,
     model_validator,
@@ -35,14 +33,17 @@ from rl_serial.config import (
     GOAL_KINDS,
     EnvConfig,
     RunConfig,
+    Seed,
     check_config,
+    checked_name,
     parse_config,
     read_yaml,
     readable_errors,
     set_key,
 )
 from rl_serial.envs.tasks import Steer
-from rl_serial.errors import UserError
+from rl_serial.errors import UserError, shown
+from rl_serial.yaml_core import dump_yaml
 
 Scalar = str | int | float | bool
 """What a cell of a column holds."""
@@ -78,6 +79,11 @@ Without a number it is the score over the column ``simulations`` (see :func:`by_
 SIMULATIONS = "simulations"
 """The column that tests and figures may name where every run asks for the same searches."""
 SEED = "seed"
+MOST_SEEDS = 10_000
+MOST_LEVELS = 100_000
+"""Of a range of the grid."""
+MOST_RUNS = 100_000
+"""Of a study: levels of all axes times seeds."""
 
 
 class _Model(BaseModel):
@@ -88,11 +94,13 @@ def _listed(seeds: Any) -> Any:
     if isinstance(seeds, int) and not isinstance(seeds, bool):
         if seeds < 1:
             raise ValueError(f"at least one, not {seeds}")
+        if seeds > MOST_SEEDS:
+            raise ValueError(f"at most {MOST_SEEDS}, not {seeds}")
         return list(range(seeds))
     return seeds
 
 
-Seeds = Annotated[list[NonNegativeInt], Field(min_length=1), BeforeValidator(_listed)]
+Seeds = Annotated[list[Seed], Field(min_length=1), BeforeValidator(_listed)]
 """A list of seeds, or how many (counted from 0)."""
 
 
@@ -259,7 +267,13 @@ def load_study(file: Path, smoke: bool = False) -> Study:
             data["base"] = read_yaml(path)
         except UserError as error:
             raise UserError(f"{file}: base: {error}") from None
-    return plan(data, str(file), file.stem, smoke=smoke)
+    try:
+        name = checked_name(file.stem)
+    except ValueError as error:
+        raise UserError(
+            f"{file}: the name of the file, which names the study's folder: {error}"
+        ) from None
+    return plan(data, str(file), name, smoke=smoke)
 
 
 def plan(data: Mapping[str, Any], source: str, name: str, *, smoke: bool = False) -> Study:
@@ -291,8 +305,7 @@ def content_id(config: Mapping[str, Any]) -> str:
 
 def write_study(config: StudyConfig) -> str:
     """The study as YAML; planning it again gives the same rows."""
-    text: str = yaml.safe_dump(config.model_dump(mode="json", exclude_none=True), sort_keys=False)
-    return text
+    return dump_yaml(config.model_dump(mode="json", exclude_none=True))
 
 
 def describe(columns: Mapping[str, Scalar]) -> str:
@@ -339,7 +352,7 @@ def _axis(name: str, value: Any, where: str) -> Axis:
     values = _range(value, where) if isinstance(value, dict) else value
     if not isinstance(values, list):
         raise UserError(
-            f"{where}: must be a list or {{start, stop, step or factor}}, not {value!r}"
+            f"{where}: must be a list or {{start, stop, step or factor}}, not {shown(value)}"
         )
     if not values:
         raise UserError(f"{where}: empty")
@@ -392,19 +405,26 @@ def _range(value: dict[str, Any], where: str) -> list[Any]:
         raise UserError(f"{where}: a range has start, stop and either step or factor")
     for key, number in value.items():
         if isinstance(number, bool) or not isinstance(number, int | float):
-            raise UserError(f"{where}.{key}: must be a number, not {number!r}")
+            raise UserError(f"{where}.{key}: must be a number, not {shown(number)}")
     start, stop, by = value["start"], value["stop"], value[grows[0]]
     if stop < start:
         return []
     if grows == ["step"]:
         if by <= 0:
             raise UserError(f"{where}.step: must be greater than 0, not {by!r}")
-        count = math.floor((stop - start) / by + 1e-9) + 1
+        count = _count((stop - start) / by, where)
         return [start + by * i for i in range(count)]
     if by <= 1 or start <= 0:
         raise UserError(f"{where}.factor: must be greater than 1, and start greater than 0")
-    count = math.floor(math.log(stop / start, by) + 1e-9) + 1
+    count = _count(math.log(stop / start, by), where)
     return [start * by**i for i in range(count)]
+
+
+def _count(steps: float, where: str) -> int:
+    """Levels of a range whose stop is that many steps from its start."""
+    if not steps < MOST_LEVELS:
+        raise UserError(f"{where}: a range can have {MOST_LEVELS} levels at most")
+    return math.floor(steps + 1e-9) + 1
 
 
 def _cell(value: Any) -> Scalar:
@@ -441,7 +461,10 @@ def _planned(config: StudyConfig, axes: Sequence[Axis], source: str) -> Iterator
     """The rows, the last axis changing fastest and the seeds before all."""
     seeds = config.seeds
     if len(set(seeds)) < len(seeds):
-        raise UserError(f"{source}: seeds: the same seed twice in {seeds}")
+        raise UserError(f"{source}: seeds: the same seed twice in {shown(seeds)}")
+    size = math.prod(len(axis.levels) for axis in axes) * len(seeds)
+    if size > MOST_RUNS:
+        raise UserError(f"{source}: grid: plans {size} runs; {MOST_RUNS} are the most")
     cells = []
     for levels in itertools.product(*(axis.levels for axis in axes)):
         columns = {column: cell for level in levels for column, cell in level.columns.items()}

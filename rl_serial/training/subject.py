@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from rl_serial.config import NetworkConfig
+from rl_serial.config import MOST, NetworkConfig
 from rl_serial.envs.chain import TokenLayout
 from rl_serial.errors import UserError
 from rl_serial.networks import Account, build_trunk, solve_width
@@ -143,7 +143,13 @@ def solved_trunk(
             budget = network.budget.model_dump(exclude_none=True)
             settings["width"] = solve_width(num_outputs=outputs, **settings, **budget)
         with torch.device("meta"):
-            build_trunk(**settings)
+            trunk = build_trunk(**settings)
+        size = sum(parameter.numel() for parameter in trunk.parameters())
+        if size > MOST["parameters"]:
+            raise ValueError(
+                f"depth {network.depth} and width {settings['width']} make {size} parameters; "
+                f"{MOST['parameters']} are the most"
+            )
     except ValueError as error:
         raise UserError(f"{key}: {error}") from None
     return settings

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from rl_serial.cli import main
 from rl_serial.config import RunConfig, parse_config
@@ -476,3 +477,39 @@ def test_cells_of_goal_agents_are_checked_in_any_order() -> None:
         data = {"question": "?", "base": base, "grid": grid, "seeds": 1, "metric": "eval/success"}
         with pytest.raises(UserError, match=r"grid\.agent\.processes|agent\.processes"):
             plan(data, "file.yaml", "study")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seeds": 10**18}, r"seeds: at most 10000, not 10{18}$"),
+        ({"seeds": [0, 2**32]}, r"seeds\.1: must be less than 4294967296, not 4294967296$"),
+        (
+            {"grid": {"network.depth": {"start": 1, "stop": 10**18, "step": 1}}},
+            r"grid\.network\.depth: a range can have 100000 levels at most$",
+        ),
+        (
+            {"grid": {"network.depth": {"start": 1, "stop": 10**18, "factor": 1.0001}}},
+            r"grid\.network\.depth: a range can have 100000 levels at most$",
+        ),
+        (
+            {
+                "grid": {
+                    "agent.updates": {"start": 1, "stop": 1000, "step": 1},
+                    "network.width": {"start": 1, "stop": 1000, "step": 1},
+                }
+            },
+            r"grid: plans [23]000000 runs; 100000 are the most$",
+        ),
+    ],
+)
+def test_a_study_has_a_size(change: Data, message: str, tiny: Data) -> None:
+    with pytest.raises(UserError, match=message):
+        planned(tiny | {"hypotheses": []} | change)
+
+
+@pytest.mark.parametrize("name", ["..yaml", "...yaml"])
+def test_a_study_is_not_named_after_the_folder_above(name: str, tmp_path: Path, tiny: Data) -> None:
+    (tmp_path / name).write_text(yaml.safe_dump(tiny))
+    with pytest.raises(UserError, match=r"name of the file.*must be the name of a folder"):
+        load_study(tmp_path / name)

@@ -75,7 +75,7 @@ def goal_environments() -> list[str]:
 
 
 def make_goal_vec(
-    env_id: str, num_envs: int, *, processes: int = 1, **options: Any
+    env_id: str, num_envs: int, /, *, processes: int = 1, **options: Any
 ) -> VectorEnv[Any, Any, Any]:
     """``num_envs`` of a goal environment with SAME_STEP autoreset.
 
