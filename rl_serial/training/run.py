@@ -327,8 +327,8 @@ def load_trained(folder: Path, device: str = "auto", trust: bool = False) -> tup
     if not isinstance(trainer, UNTRAINED):
         if not (folder / MODEL).exists():
             raise UserError(
-                f"{folder}: has no {MODEL}: not finished, or deleted; rl-serial train FILE --resume "
-                "continues, and makes it again"
+                f"{folder}: has no {MODEL}: not finished, or deleted; "
+                "rl-serial train FILE --resume continues, and makes it again"
             )
         _load_model(trainer, folder / MODEL)
     return config, trainer
