@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -27,7 +28,7 @@ from pydantic import (
 from rl_serial.envs.chain import has_binary_observations
 from rl_serial.envs.control import CONTROL_TASKS
 from rl_serial.envs.goals import is_goal_environment
-from rl_serial.envs.registry import ENV_IDS, task_of
+from rl_serial.envs.registry import ENV_IDS, plain_id, task_of
 from rl_serial.envs.tasks import Bet, Task
 from rl_serial.errors import UserError
 
@@ -48,7 +49,7 @@ class EnvConfig(_Model):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    id: str
+    id: Annotated[str, AfterValidator(plain_id)]
 
     @property
     def options(self) -> dict[str, Any]:
