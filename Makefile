@@ -3,11 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 PEERS := .venv-peers/installed
+LOWEST := .venv-lowest/installed
 DEMO := runs/study/demo
 # One thread a process: the tests and the small networks gain nothing from more.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test check learning study-chaos bench peers figures clean
+.PHONY: setup demo test check lowest learning study-chaos bench peers figures clean
 
 setup: $(INSTALLED)
 
@@ -27,11 +28,25 @@ demo: setup
 test: setup
 	$(BIN)/pytest --numprocesses 2
 
-check: setup
+check: setup lowest
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest --numprocesses 2
+
+# The base install at the lowest versions that pyproject.toml declares, where the interpreter has wheels
+# of them (Python 3.11 and 3.12); seconds once it is installed.
+lowest:
+	@if $(PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then \
+		$(MAKE) --no-print-directory $(LOWEST) && .venv-lowest/bin/python -W error tests/lowest.py; \
+	else echo "lowest versions: not tried, $(PYTHON) is newer than 3.12"; fi
+
+$(LOWEST): pyproject.toml
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/pip install --quiet $$($(PYTHON) -c 'import tomllib; print(*(need.replace(">=", "==") \
+		for need in tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]))')
+	.venv-lowest/bin/pip install --quiet --no-deps --editable .
+	touch $@
 
 # What agents learn, for three seeds: half an hour on two cores.
 learning: setup
@@ -60,4 +75,4 @@ figures: demo
 	cp $(DEMO)/figures/*_accuracy_by_remaining.png docs/images/demo.png
 
 clean:
-	rm -rf .venv .venv-peers build *.egg-info
+	rm -rf .venv .venv-peers .venv-lowest build *.egg-info
