@@ -4,11 +4,18 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 PEERS := .venv-peers/installed
 LOWEST := .venv-lowest/installed
+# Libraries whose requirements go together neither with each other nor with ours: what each is installed
+# with, and the pin of constraints.txt that it does not take.
+LIBRARIES := torchrl tianshou rllib
+NEEDS_torchrl := torchrl
+NEEDS_tianshou := tianshou
+NEEDS_rllib := 'ray[rllib]' gymnasium==1.2.2
+UNPINNED_rllib := gymnasium
 DEMO := runs/study/demo
 # One thread a process: the tests and the small networks gain nothing from more.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test check lowest learning study-chaos bench peers figures clean
+.PHONY: setup demo test check lowest learning study-chaos bench peers $(LIBRARIES) figures clean
 
 setup: $(INSTALLED)
 
@@ -56,9 +63,20 @@ learning: setup
 study-chaos: setup
 	$(BIN)/pytest -m chaos
 
-# Against mctx under JAX and pytorch-mppi, in an environment of its own; a few minutes.
-peers: $(PEERS)
+# Against mctx under JAX and pytorch-mppi, and the examples of other libraries, each in an environment of
+# its own; a few minutes.
+peers: $(PEERS) $(LIBRARIES)
 	.venv-peers/bin/python -m pytest -m peers tests/planning
+
+# The example of one library: make torchrl, make tianshou, make rllib.
+$(LIBRARIES): %: .venv-%/installed
+	.venv-$*/bin/python -m pytest -m peers tests/examples -k $*
+
+$(LIBRARIES:%=.venv-%/installed): .venv-%/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-$*
+	grep -v '^$(or $(UNPINNED_$*),none)==' constraints.txt > .venv-$*/constraints.txt
+	.venv-$*/bin/pip install --quiet --constraint .venv-$*/constraints.txt --editable . pytest torch $(NEEDS_$*)
+	touch $@
 
 $(PEERS): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-peers
@@ -75,4 +93,4 @@ figures: demo
 	cp $(DEMO)/figures/*_accuracy_by_remaining.png docs/images/demo.png
 
 clean:
-	rm -rf .venv .venv-peers .venv-lowest build *.egg-info
+	rm -rf .venv .venv-* build *.egg-info
