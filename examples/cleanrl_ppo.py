@@ -105,7 +105,7 @@ def main(vector: str, updates: int) -> None:
     rate = updates * STEPS * NUM_ENVS / (time.perf_counter() - started)
     # Of the last rollout, whose actions are still sampled.
     best = "the best: 1.00, a random agent: about 0.00"
-    print(f"mean return {total / finished:.2f} ({best}; {vector}, {rate:,.0f} steps/s)")
+    print(f"mean return {total / finished:.4f} ({best}; {vector}, {rate:,.0f} steps/s)")
 
 
 if __name__ == "__main__":

@@ -355,10 +355,9 @@ class SerialVectorEnv(VectorEnv[Observation, NDArray[np.int64], Any]):
         last = self.state
         if ends.size < self.num_envs:
             last = map_state(lambda array: array[ends], self.state)
-        final = np.zeros((self.num_envs, self.task.layout.size), dtype=np.float32)
-        final[ends] = self.task.observe(last)
-        legal = np.zeros((self.num_envs, num_actions(self.task)), dtype=np.int8)
-        legal[ends] = self.task.legal_actions(last)
+        final, legal = self.task.observe(last), self.task.legal_actions(last).astype(np.int8)
+        if ends.size < self.num_envs:
+            final, legal = (_spread(rows, ends, self.num_envs) for rows in (final, legal))
         info = {"action_mask": legal, "_action_mask": mask.copy()}
         return {
             "final_obs": final,
@@ -380,6 +379,13 @@ class SerialVectorEnv(VectorEnv[Observation, NDArray[np.int64], Any]):
 
     def _row(self, row: int | np.int64) -> Any:
         return map_state(lambda array: array[row : row + 1], self.state)
+
+
+def _spread(some: NDArray[Any], rows: NDArray[np.int64], count: int) -> NDArray[Any]:
+    """[count, ...]: ``some`` in ``rows``, zeros elsewhere."""
+    everywhere = np.zeros((count, *some.shape[1:]), dtype=some.dtype)
+    everywhere[rows] = some
+    return everywhere
 
 
 def _named(task: Task[Any]) -> str:
