@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-HERE = ("sb3_maskable_ppo", "cleanrl_ppo")
+HERE = {"sb3_maskable_ppo": (), "cleanrl_ppo": ("--updates=20",)}
 PEERS = {"torchrl_ppo": "torchrl", "tianshou_dqn": "tianshou", "rllib_ppo": "ray"}
-LEAST = 0.5  # of the best mean return; a random agent comes to 0
+LEAST, MOST = 0.5, 1.25  # of the best mean return, which a sample may exceed; a random agent has 0
 
 
 def run(name: str, *arguments: str) -> tuple[float, float]:
@@ -43,8 +43,8 @@ def run(name: str, *arguments: str) -> tuple[float, float]:
 
 @pytest.mark.parametrize("name", HERE)
 def test_reaches_what_is_said(name: str) -> None:
-    mean, best = run(name)
-    assert LEAST * best < mean <= best
+    mean, best = run(name, *HERE[name])
+    assert LEAST * best < mean < MOST * best
 
 
 @pytest.mark.peers
@@ -53,12 +53,12 @@ def test_another_library_reaches_what_is_said(name: str) -> None:
     if importlib.util.find_spec(PEERS[name]) is None:
         pytest.skip(f"{name} needs {PEERS[name]}: make peers")
     mean, best = run(name)
-    assert LEAST * best < mean <= best
+    assert LEAST * best < mean < MOST * best
 
 
 def test_native_and_gymnasiums_batch_train_alike() -> None:
     """The same instances and masks in the same order: the same training to the last digit."""
-    native, sync = (run("cleanrl_ppo", "--updates=4", f"--vector={v}") for v in ("native", "sync"))
+    native, sync = (run("cleanrl_ppo", "--updates=2", f"--vector={v}") for v in ("native", "sync"))
     assert native == sync
 
 
