@@ -31,8 +31,10 @@ from rl_serial.arguments import (
 from rl_serial.envs.registry import (
     ENV_IDS,
     FAMILIES,
+    NAMESPACE,
     TASKS,
     options_of,
+    plain_id,
 )
 from rl_serial.errors import RunError, UserError, did_you_mean, missing_extra
 from rl_serial.study.commands import add_parsers as add_study_parsers
@@ -204,15 +206,18 @@ def _envs(options: argparse.Namespace) -> None:
 
 
 def _known(id_: str) -> tuple[str, str]:
-    if id_ not in ENV_IDS:
+    if plain_id(id_) not in ENV_IDS:
         near = did_you_mean(id_, ENV_IDS)
         raise UserError(f"{id_}: no such environment; there are {', '.join(ENV_IDS)}{near}")
-    family, task = ENV_IDS[id_]
+    family, task = ENV_IDS[plain_id(id_)]
     return family.name, task
 
 
 def registry_table() -> str:
-    """The registry as a table: id, class, twin, spaces, what to set."""
+    """The registry as a table: id, class, twin, spaces, what to set.
+
+    Ids are as ``gymnasium.make`` takes them anywhere: what stands before the colon is imported.
+    """
     rows = []
     for id_, (family, task) in ENV_IDS.items():
         rules = TASKS[task](family.chain())  # what they need may be missing: nothing is played
@@ -220,7 +225,7 @@ def registry_table() -> str:
         twins = ", ".join(str(value) for value in family.twins)
         rows.append(
             (
-                f"`{id_}`",
+                f"`{NAMESPACE}:{id_}`",
                 f"{family.complexity} ({family.source})",
                 f"`{family.option}`: {serial}",
                 f"`{family.option}`: {twins}",

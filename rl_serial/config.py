@@ -29,7 +29,7 @@ from pydantic import (
 from rl_serial.envs.chain import MOST_NUMBERS, has_binary_observations
 from rl_serial.envs.control import CONTROL_TASKS
 from rl_serial.envs.goals import is_goal_environment
-from rl_serial.envs.registry import ENV_IDS, task_of
+from rl_serial.envs.registry import ENV_IDS, plain_id, task_of
 from rl_serial.envs.tasks import ENUMERATION_LIMIT, Bet, Steer, Task, num_actions
 from rl_serial.errors import UserError, did_you_mean, shown
 from rl_serial.yaml_core import (
@@ -118,7 +118,7 @@ class EnvConfig(_Model):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    id: str
+    id: Annotated[str, AfterValidator(plain_id)]
 
     @model_validator(mode="after")
     def _options_not_too_large(self) -> EnvConfig:

@@ -61,7 +61,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_envs_lists_every_environment(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["envs"]) == 0
     out = capsys.readouterr().out
-    assert all(f"`{id_}`" in out for id_ in ENV_IDS)
+    assert all(f"`rl_serial:{id_}`" in out for id_ in ENV_IDS)
 
 
 def test_envs_lists_options(capsys: pytest.CaptureFixture[str]) -> None:

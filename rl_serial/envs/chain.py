@@ -8,13 +8,13 @@ another library may say that it runs on NumPy arrays only (:func:`is_numpy_only`
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, is_dataclass
 from typing import Any, Protocol, TypeVar
 
 import array_api_compat
 
-from rl_serial.errors import shown
+from rl_serial.errors import did_you_mean, shown
 
 Array = Any
 """A NumPy or torch array; shapes and dtypes are stated where it is used."""
@@ -180,3 +180,21 @@ def require(condition: bool, option: str, value: object, right: str) -> None:
     """Raise a ValueError that names the option, its value and what would be right."""
     if not condition:
         raise ValueError(f"{option}={shown(value)}: must be {right}")
+
+
+class UnknownOption(TypeError, ValueError):
+    """An option that does not exist: a wrong value, and a wrong keyword of a call.
+
+    Libraries try keywords of their own and do without one after a TypeError that speaks of an
+    "unexpected keyword argument", as Python's own does (TorchRL: ``frameskip``).
+    """
+
+
+def refuse_unknown(options: Collection[str], known: Collection[str], owner: str) -> None:
+    """Raise an :class:`UnknownOption` that names the first option not ``known`` and those known."""
+    for name in options:
+        if name not in known:
+            raise UnknownOption(
+                f"{name}: {owner} has no such option; there are {', '.join(known)} "
+                f"(got an unexpected keyword argument '{name}'){did_you_mean(name, known)}"
+            )

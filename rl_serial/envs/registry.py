@@ -14,7 +14,13 @@ from typing import Any, get_type_hints
 import gymnasium
 
 from rl_serial.envs import goals
-from rl_serial.envs.chain import MOST_OBSERVED, MOST_SERIAL_DEPTH, Chain, require
+from rl_serial.envs.chain import (
+    MOST_OBSERVED,
+    MOST_SERIAL_DEPTH,
+    Chain,
+    refuse_unknown,
+    require,
+)
 from rl_serial.envs.chains.cellular_automaton import CellularAutomaton
 from rl_serial.envs.chains.circuit import Circuit
 from rl_serial.envs.chains.many_body import ManyBody
@@ -118,6 +124,11 @@ def env_id(family: str, task: str) -> str:
     return f"{NAMESPACE}/{family}{task}-{VERSION}"
 
 
+def plain_id(id_: str) -> str:
+    """The id without the ``rl_serial:`` with which Gymnasium imports this package first."""
+    return id_.removeprefix(f"{NAMESPACE}:")
+
+
 KICK_ID = env_id("ManyBody", "Kick")
 """Continuous kicks (docs/control.md): no chain of the table, as its payoff is another."""
 
@@ -145,17 +156,14 @@ def make_task(family: str, task: str, /, **options: Any) -> Task[Any]:
         options: fields of the chain or of the task, see :func:`options_of`.
 
     Raises:
-        ValueError: an unknown option, one of the wrong type or one outside its range.
+        UnknownOption: an option that does not exist; it is a ValueError and a TypeError.
+        ValueError: an option of the wrong type or outside its range.
         gymnasium.error.DependencyNotInstalled: what the family's rules need is missing.
     """
     _check_installed(FAMILIES[family])
     known = options_of(family, task)
+    refuse_unknown(options, known, f"{family}{task}")
     for name, value in options.items():
-        if name not in known:
-            raise ValueError(
-                f"{name}: {family}{task} has no such option; there are {', '.join(known)}"
-                f"{did_you_mean(name, known)}"
-            )
         hints = get_type_hints(FAMILIES[family].chain) | get_type_hints(TASKS[task])
         hint = hints[name] | int if hints[name] is float else hints[name]
         if not isinstance(value, hint) or isinstance(value, bool):
@@ -193,10 +201,10 @@ def task_of(env: str, /, **options: Any) -> Task[Any]:
     Raises:
         ValueError: an unknown id or option.
     """
-    if env not in ENV_IDS:
+    if plain_id(env) not in ENV_IDS:
         near = did_you_mean(env, ENV_IDS)
         raise ValueError(f"{env}: no such environment; there are {', '.join(ENV_IDS)}{near}")
-    family, task = ENV_IDS[env]
+    family, task = ENV_IDS[plain_id(env)]
     return make_task(family.name, task, **options)
 
 

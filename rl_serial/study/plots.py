@@ -12,10 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -397,14 +393,9 @@ def _grid(count: int, share_y: bool) -> tuple[Figure, list[Axes]]:
     columns = 3 if count in (5, 6, 9) else columns
     rows = -(-count // columns)
     width = 6.4 if count == 1 else 3.1 * columns + 0.6
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(width, (3.8 if count == 1 else 2.6 * rows) + 0.4),
-        layout="constrained",
-        sharey=share_y,
-        squeeze=False,
-    )
+    height = (3.8 if count == 1 else 2.6 * rows) + 0.4
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(rows, columns, sharey=share_y, squeeze=False)
     flat = list(axes.ravel())
     for empty in flat[count:]:
         empty.set_visible(False)

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
+from matplotlib import rc_context
 
 from rl_serial.errors import RunError, UserError
 from rl_serial.study.design import SEED, Study, describe, final_metrics
@@ -57,10 +57,9 @@ def _save(folder: StudyFolder, drawing: Drawing) -> str:
     """Write a figure as SVG and PNG and return the SVG."""
     folder.figures.mkdir(exist_ok=True)
     svg, png = io.StringIO(), io.BytesIO()
-    with plt.rc_context({"svg.hashsalt": drawing.name}):  # the same figure gives the same file
+    with rc_context({"svg.hashsalt": drawing.name}):  # the same figure gives the same file
         drawing.figure.savefig(svg, format="svg", metadata={"Date": None})
     drawing.figure.savefig(png, format="png", dpi=PICTURE_DPI)
-    plt.close(drawing.figure)
     write_text(folder.figures / f"{drawing.name}.svg", svg.getvalue())
     write_atomically(
         folder.figures / f"{drawing.name}.png", lambda stream: stream.write(png.getvalue())

@@ -156,7 +156,9 @@ class _Progress:
     def _end(self, id_: str, status: str, error: str) -> None:
         run = self.rows[id_].run
         if status == "interrupted":
-            raise RunError(f"{error.removesuffix('; --resume continues')}; the same command goes on")
+            raise RunError(
+                f"{error.removesuffix('; --resume continues')}; the same command goes on"
+            )
         if status == "failed":
             record_failure(self.folder.run(id_), error)
         # What a worker says counts for nothing that its folder does not show.

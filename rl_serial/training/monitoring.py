@@ -11,10 +11,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -91,7 +87,8 @@ def accuracy_heat_map(
     steps: Sequence[int], remaining: Sequence[int], accuracy: NDArray[np.float64]
 ) -> Figure:
     """Accuracy [remaining, steps] over remaining steps and training time."""
-    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
     image = axes.imshow(accuracy, vmin=0, vmax=1, cmap="gray", aspect="auto", origin="lower")
     axes.set_yticks(range(len(remaining)), [str(k) for k in remaining])
     shown = np.unique(np.linspace(0, len(steps) - 1, min(6, len(steps))).round().astype(int))

@@ -9,10 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -173,7 +169,8 @@ def _write_scores(rows: list[tuple[Any, ...]], file: Path) -> None:
 
 def draw_search(scores: dict[str, list[SearchScore]], file: Path) -> None:
     """Draw scores by simulations, with their intervals."""
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
     for i, (name, found_scores) in enumerate(scores.items()):
         searched = [found for found in found_scores if found.simulations != ONE_PLY]
         marker, line = _STYLES[i % len(_STYLES)]
@@ -233,7 +230,8 @@ def _cell(values: NDArray[np.float64], remaining: int) -> str:
 
 def draw_accuracy(examined: list[ExaminedRun], file: Path) -> None:
     """Draw accuracy by remaining steps with chance and the threshold of the serial horizon."""
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
     for i, run in enumerate(examined):
         marker, line = _STYLES[i % len(_STYLES)]
         remaining = np.arange(1, run.evaluation.accuracy.size + 1)
@@ -282,7 +280,8 @@ def goal_table(examined: list[ExaminedRun]) -> str:
 
 def draw_success(examined: list[ExaminedRun], file: Path) -> None:
     """Draw success by the goal's distance at the start."""
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
     for i, run in enumerate(examined):
         marker, line = _STYLES[i % len(_STYLES)]
         found = run.evaluation.final()
@@ -326,7 +325,8 @@ def control_table(examined: list[ExaminedRun]) -> str:
 
 def draw_returns(examined: list[ExaminedRun], file: Path) -> None:
     """Draw returns by the serial steps of a decision, with their intervals."""
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
     for i, run in enumerate(examined):
         found = run.evaluation.metrics()
         low, high = run.evaluation.interval
@@ -363,5 +363,3 @@ def _save(figure: Figure, file: Path) -> None:
         figure.savefig(file, dpi=150)
     except (OSError, ValueError) as error:
         raise UserError(f"{file}: {error}") from None
-    finally:
-        plt.close(figure)
