@@ -384,6 +384,11 @@ class SearchTrainer:
         networks: dict[str, nn.Module] = {"policy": self.policy, "value": self.value}
         return networks if self.model is None else networks | {"model": self.model}
 
+    @property
+    def instances(self) -> int:
+        """States of training instances that the whole training consumes; a step sees one."""
+        return self.total
+
     def train(self, pause: Callable[[], None]) -> None:
         """Play and learn until ``timesteps`` are reached; ``pause`` is called between rounds.
 

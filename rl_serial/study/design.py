@@ -53,6 +53,11 @@ METRICS = (
     "eval/score",
     "eval/serial_horizon",
     "eval/serial_reach",
+    "eval/serial_reach_above_floor",
+    "floor/reach",
+    "floor/memoriser/reach",
+    "floor/blind/reach",
+    "floor/linear/reach",
     "value/rmse",
     "value/horizon",
 )

@@ -35,6 +35,8 @@ SHOWN = {
 class MetricsFile:
     """``metrics.csv``: a row per evaluation, each forced to disk as it is written.
 
+    A column that comes later (the last evaluation measures more) is empty in the rows before it.
+
     Rows that a killed run wrote after its last checkpoint stay; the resumed run, which makes the
     same ones again, does not repeat them.
     """
@@ -64,8 +66,16 @@ class MetricsFile:
             return
         row = {"step": str(step)} | {tag: repr(value) for tag, value in metrics.items()}
         buffer = io.StringIO()
+        if self.rows and not row.keys() <= self.rows[0].keys():
+            header = list(self.rows[0] | row)
+            writer = csv.DictWriter(buffer, header, lineterminator="\n")
+            self.rows = [dict.fromkeys(header, "") | old for old in (*self.rows, row)]
+            writer.writeheader()
+            writer.writerows(self.rows)
+            write_text(self.file, buffer.getvalue())
+            return
         header = list(self.rows[0]) if self.rows else list(row)
-        writer = csv.DictWriter(buffer, header, extrasaction="ignore", lineterminator="\n")
+        writer = csv.DictWriter(buffer, header, lineterminator="\n")
         if not self.rows:
             writer.writeheader()
         writer.writerow(row)

@@ -97,6 +97,14 @@ class Subject(Protocol):
     def examiner(self) -> Examine:
         """Makes the evaluation instances."""
 
+    def last_examination(
+        self, examine: Examine, agent: Any, trainer: Trainer | None
+    ) -> Examination:
+        """Examines the agent of a finished training, beside what is examined only then.
+
+        ``trainer`` is what trained it; None: it is a baseline.
+        """
+
     def trainer(self, device: torch.device, log: Log) -> Trainer:
         """The trainer that the configuration describes."""
 
