@@ -12,12 +12,13 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import yaml
 from pydantic import (
     BaseModel,
@@ -33,7 +34,6 @@ from pydantic import (
 from rl_serial.config import (
     CONTROL_KINDS,
     GOAL_KINDS,
-    NETWORKS,
     EnvConfig,
     RunConfig,
     parse_config,
@@ -41,6 +41,7 @@ from rl_serial.config import (
     readable_errors,
     set_key,
 )
+from rl_serial.envs.random import evaluation_seeds
 from rl_serial.errors import UserError
 
 Scalar = str | int | float | bool
@@ -95,17 +96,33 @@ Seeds = Annotated[list[NonNegativeInt], Field(min_length=1), BeforeValidator(_li
 """A list of seeds, or how many (counted from 0)."""
 
 
-class Expectation(_Model):
-    """On which side of a number the measured quantity is expected."""
+Bound = Annotated[float, Field(allow_inf_nan=False)]
 
-    above: float | None = None
-    below: float | None = None
+
+class Expectation(_Model):
+    """Where the measured quantity is expected: on one side of a number, or between two.
+
+    ``between`` is an equivalence test: no effect beyond the smallest one of interest.
+    """
+
+    above: Bound | None = None
+    below: Bound | None = None
+    between: tuple[Bound, Bound] | None = None
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Expectation:
-        if (self.above is None) == (self.below is None):
-            raise ValueError("give either above or below")
+        if sum(bound is not None for bound in (self.above, self.below, self.between)) != 1:
+            raise ValueError("give above, below or between, and one of them")
+        if self.between is not None and self.between[0] >= self.between[1]:
+            low, high = self.between
+            raise ValueError(f"between: from a lower number to a higher one, not [{low}, {high}]")
         return self
+
+    def words(self) -> str:
+        """As text."""
+        if self.between is not None:
+            return f"between {self.between[0]:g} and {self.between[1]:g}"
+        return f"above {self.above:g}" if self.above is not None else f"below {self.below:g}"
 
 
 class Slope(_Model):
@@ -131,7 +148,7 @@ class Comparison(_Model):
     scale: Literal["linear", "log2"] = "linear"
     per: Slope | None = None
     aggregate: Literal["iqm", "mean", "median"] = "iqm"
-    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     expect: Expectation
 
     @field_validator("difference")
@@ -149,10 +166,11 @@ class Comparison(_Model):
 
 
 class Hypothesis(_Model):
-    """A statement made before the runs."""
+    """A statement made before the runs; an exploratory one was not, or has too few seeds."""
 
     id: Annotated[str, Field(pattern=r"^[\w.\-]+$")]
     statement: str
+    exploratory: bool = False
     test: Comparison | None = None
 
 
@@ -441,11 +459,10 @@ def _planned(config: StudyConfig, axes: Sequence[Axis], source: str) -> Iterator
     seeds = config.seeds
     if len(set(seeds)) < len(seeds):
         raise UserError(f"{source}: seeds: the same seed twice in {seeds}")
-    seen: set[str] = set()
     cells = []
     for levels in itertools.product(*(axis.levels for axis in axes)):
         columns = {column: cell for level in levels for column, cell in level.columns.items()}
-        cells.append((columns, *_resolved(config, levels, columns, source, seen)))
+        cells.append((columns, *_resolved(config, levels, columns, source)))
     # Seed by seed: a study that is stopped has whole grids, not a few cells with all their seeds.
     for seed in seeds:
         for columns, resolved, particular in cells:
@@ -458,7 +475,6 @@ def _resolved(
     levels: Sequence[Level],
     columns: Mapping[str, Scalar],
     source: str,
-    seen: set[str],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The run of a cell of the grid, checked: resolved, and what of it is not at its default."""
     data = {"name": "run", **copy.deepcopy(config.base)}
@@ -466,28 +482,10 @@ def _resolved(
         for level in levels:
             for key, value in level.settings.items():
                 set_key(data, key, copy.deepcopy(value))
-        run = RunConfig.model_validate(data)
-        # What parts of a run ask of each other is the same for all that are alike in these.
-        networks = [(part := getattr(run, key)) and part.kind for key in NETWORKS]
-        agent = [getattr(run.agent, key, None) for key in ("kind", "policy", "dynamics")]
-        searches = bool(run.evaluation.simulations)
-        alike = _canonical([data["env"], agent, networks, searches])
-        if alike not in seen:
-            parse_config(copy.deepcopy(data), "")
-            seen.add(alike)
-    except ValidationError:
-        raise blamed(_error_of(lambda: parse_config(data, "")), config, columns, source) from None
+        run = parse_config(data, "")
     except UserError as error:
         raise blamed(error, config, columns, source) from None
     return run.model_dump(mode="json"), run.model_dump(mode="json", exclude_defaults=True)
-
-
-def _error_of(action: Callable[[], object]) -> UserError:
-    try:
-        action()
-    except UserError as error:
-        return error
-    raise AssertionError("an invalid run was found right")
 
 
 def blamed(
@@ -537,10 +535,26 @@ def _check_metrics(study: Study, source: str) -> None:
         raise UserError(f"{source}: metric: empty")
     for metric in study.config.metric:
         for run in study.runs:
-            _check_metric(metric, run, f"{source}: metric")
+            check_metric(metric, run, f"{source}: metric")
+        if over_simulations(metric) and not searches(study):
+            raise UserError(
+                f"{source}: metric: {metric!r} needs the same evaluation.simulations in every run; "
+                f"{metric}/N is the score at one number"
+            )
+    first = study.config.metric[0]
+    if study.config.tuned and over_simulations(first):
+        raise UserError(
+            f"{source}: metric: {first!r} comes first, by which columns are tuned; that takes one "
+            f"number per run, as {first}/N"
+        )
 
 
-def _check_metric(metric: str, run: PlannedRun, where: str) -> None:
+def check_metric(metric: str, run: PlannedRun, where: str) -> None:
+    """Refuse a metric that a run will not have logged when it is done.
+
+    Raises:
+        UserError: it starts with ``where``.
+    """
     if run.config["agent"]["kind"] in GOAL_KINDS:
         if metric not in GOAL_METRICS and not BY_DISTANCE.fullmatch(metric):
             raise UserError(
@@ -556,7 +570,6 @@ def _check_metric(metric: str, run: PlannedRun, where: str) -> None:
                 f"{', '.join(CONTROL_METRICS)}"
             )
         return
-    accuracy = ACCURACY.fullmatch(metric)
     if searched := SEARCHED.fullmatch(metric):
         _check_searched(searched, run, where)
     elif metric == COLLISION_HORIZON:
@@ -566,21 +579,30 @@ def _check_metric(metric: str, run: PlannedRun, where: str) -> None:
                 f"{where}: {metric!r} is never logged by {type(chain).__name__}, "
                 "which has no collisions"
             )
-        return
-    elif not accuracy and metric not in METRICS:
+    elif accuracy := ACCURACY.fullmatch(metric):
+        _check_accuracy(metric, int(accuracy.group(1)), run, where)
+    elif metric not in METRICS:
         raise UserError(
             f"{where}: {metric!r} is never logged; there are {', '.join(METRICS)}, "
             "value/accuracy/remaining_1, …"
         )
-    if metric.startswith("value/") and not accuracy and run.config["agent"]["kind"] == "random":
+    elif metric.startswith("value/") and run.config["agent"]["kind"] == "random":
         raise UserError(f"{where}: {metric!r} is never logged by the agent random")
-    if accuracy:
-        depth = _serial_depth(_canonical(run.config["env"]))
-        if not 1 <= int(accuracy.group(1)) <= depth:
-            raise UserError(
-                f"{where}: {metric!r} is never logged at serial depth {depth} "
-                f"(in the run with {describe(run.columns)})"
-            )
+
+
+def _check_accuracy(metric: str, remaining: int, run: PlannedRun, where: str) -> None:
+    deciding = _deciding(_canonical(run.config["env"]))
+    depth = len(deciding)
+    if not 1 <= remaining <= depth:
+        raise UserError(
+            f"{where}: {metric!r} is never logged at serial depth {depth} "
+            f"(in the run with {describe(run.columns)})"
+        )
+    if not deciding[remaining - 1]:
+        raise UserError(
+            f"{where}: {metric!r} is never logged where nothing is decided with {remaining} steps "
+            f"remaining (in the run with {describe(run.columns)})"
+        )
 
 
 def _check_searched(searched: re.Match[str], run: PlannedRun, where: str) -> None:
@@ -598,6 +620,12 @@ def _check_searched(searched: re.Match[str], run: PlannedRun, where: str) -> Non
         )
 
 
+def over_simulations(metric: str) -> bool:
+    """Whether a metric is a score over the column ``simulations``."""
+    found = SEARCHED.fullmatch(metric)
+    return found is not None and found.group(2) is None
+
+
 def searches(study: Study) -> tuple[int, ...]:
     """The numbers of simulations that every run is searched with; none if they differ."""
     asked = {tuple(run.config["evaluation"]["simulations"]) for run in study.runs}
@@ -608,8 +636,7 @@ def final_metrics(study: Study) -> list[str]:
     """The study's metrics as ``results.csv`` has them: scores over simulations number by number."""
     metrics: list[str] = []
     for metric in study.config.metric:
-        found = SEARCHED.fullmatch(metric)
-        if found and found.group(2) is None:
+        if over_simulations(metric):
             metrics += [f"{metric}/{count}" for count in searches(study)]
         else:
             metrics.append(metric)
@@ -712,8 +739,12 @@ def _check_columns(study: Study, source: str, smoke: bool) -> None:
 
 
 @lru_cache
-def _serial_depth(env: str) -> int:
-    return EnvConfig(**json.loads(env)).task().chain.serial_depth
+def _deciding(env: str) -> tuple[bool, ...]:
+    """Whether there are several legal actions with 1, 2, … serial_depth steps remaining."""
+    task = EnvConfig(**json.loads(env)).task()
+    depth = task.chain.serial_depth
+    states = task.at_remaining(evaluation_seeds(0, depth, np), np.arange(1, depth + 1))
+    return tuple(bool(several) for several in task.legal_actions(states).sum(axis=1) > 1)
 
 
 def _canonical(data: Any) -> str:

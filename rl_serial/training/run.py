@@ -111,7 +111,7 @@ def train(
     baseline, examine = subject.baseline(), subject.examiner()
     run: _BaselineRun | _Run
     if baseline is not None:
-        run = _BaselineRun(subject, baseline, examine, folder, summary)
+        run = _BaselineRun(subject, baseline, examine, folder, summary, chosen_device)
     else:
         run = _Run(config, subject, examine, folder, summary, chosen_device, progress)
     _make_folder(config, folder)
@@ -136,18 +136,22 @@ class _BaselineRun:
         examine: Examine,
         folder: Path,
         summary: dict[str, Any],
+        device: torch.device,
     ) -> None:
         self.subject, self.agent, self.examine = subject, agent, examine
-        self.folder, self.summary = folder, summary
+        self.folder, self.summary, self.device = folder, summary, device
 
     def carry_out(self) -> Examination:
         started = _clocks()
         found = self.examine(self.agent)
         monitor = Monitor(self.folder, self.subject.charts)
         monitor.evaluation(0, found.metrics())
+        extra = self.subject.further_metrics(self.agent, self.examine, self.device)
+        for tag, number in extra.items():
+            monitor.scalar(tag, number, 0)
         monitor.close()
         spent = {name: now - started[name] for name, now in _clocks().items()}
-        self.summary |= {"status": "done", "final": found.final()} | spent
+        self.summary |= {"status": "done", "final": found.final() | extra} | spent
         write_json(self.folder / "summary.json", self.summary)
         return found
 
