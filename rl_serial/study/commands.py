@@ -182,7 +182,7 @@ def _report(options: argparse.Namespace) -> None:
 def _summary(folder: Any) -> str:
     """Where a study stands: counts, failures, verdicts, cells."""
     from rl_serial.study.design import final_metrics
-    from rl_serial.study.findings import cell_intervals, judge, shown
+    from rl_serial.study.findings import cell_intervals, judge, shown, shown_of
     from rl_serial.study.folder import counts, result_of
 
     study = folder.read_study()
@@ -201,10 +201,10 @@ def _summary(folder: Any) -> str:
     findings = judge(study, records)
     if findings:
         table = [
-            (f.hypothesis.id, f.verdict, f.quantity, shown(f.interval), f.note) for f in findings
+            (f.hypothesis.id, f.words, f.quantity, shown(f.interval), f.note) for f in findings
         ]
         parts.append(markdown_table(("hypothesis", "verdict", "measured", "value", "note"), table))
-    measured = ((c, i) for c, i in cell_intervals(study, records) if i)
+    measured = (cell for cell in cell_intervals(study, records) if cell[1])
     first = list(islice(measured, SHOWN_CELLS))
     if first:
         metrics = final_metrics(study)
@@ -213,9 +213,9 @@ def _summary(folder: Any) -> str:
             (
                 *columns.values(),
                 max(interval.runs for interval in intervals.values()),
-                *(shown(intervals.get(metric)) for metric in metrics),
+                *(shown_of(intervals.get(metric), planned) for metric in metrics),
             )
-            for columns, intervals in first
+            for columns, intervals, planned in first
         ]
         parts.append(markdown_table(header, cells))
         cells_done = {

@@ -12,12 +12,13 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -34,14 +35,13 @@ from rl_serial.config import (
     EnvConfig,
     RunConfig,
     Seed,
-    check_config,
     checked_name,
     parse_config,
     read_yaml,
     readable_errors,
     set_key,
 )
-from rl_serial.envs.tasks import Steer
+from rl_serial.envs.random import evaluation_seeds
 from rl_serial.errors import UserError, shown
 from rl_serial.yaml_core import dump_yaml
 
@@ -109,17 +109,33 @@ Seeds = Annotated[list[Seed], Field(min_length=1), BeforeValidator(_listed)]
 """A list of seeds, or how many (counted from 0)."""
 
 
-class Expectation(_Model):
-    """On which side of a number the measured quantity is expected."""
+Bound = Annotated[float, Field(allow_inf_nan=False)]
 
-    above: float | None = None
-    below: float | None = None
+
+class Expectation(_Model):
+    """Where the measured quantity is expected: on one side of a number, or between two.
+
+    ``between`` is an equivalence test: no effect beyond the smallest one of interest.
+    """
+
+    above: Bound | None = None
+    below: Bound | None = None
+    between: tuple[Bound, Bound] | None = None
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Expectation:
-        if (self.above is None) == (self.below is None):
-            raise ValueError("give either above or below")
+        if sum(bound is not None for bound in (self.above, self.below, self.between)) != 1:
+            raise ValueError("give above, below or between, and one of them")
+        if self.between is not None and self.between[0] >= self.between[1]:
+            low, high = self.between
+            raise ValueError(f"between: from a lower number to a higher one, not [{low}, {high}]")
         return self
+
+    def words(self) -> str:
+        """As text."""
+        if self.between is not None:
+            return f"between {self.between[0]:g} and {self.between[1]:g}"
+        return f"above {self.above:g}" if self.above is not None else f"below {self.below:g}"
 
 
 class Slope(_Model):
@@ -145,7 +161,7 @@ class Comparison(_Model):
     scale: Literal["linear", "log2"] = "linear"
     per: Slope | None = None
     aggregate: Literal["iqm", "mean", "median"] = "iqm"
-    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     expect: Expectation
 
     @field_validator("difference")
@@ -163,10 +179,11 @@ class Comparison(_Model):
 
 
 class Hypothesis(_Model):
-    """A statement made before the runs."""
+    """A statement made before the runs; an exploratory one was not, or has too few seeds."""
 
     id: Annotated[str, Field(pattern=r"^[\w.\-]+$")]
     statement: str
+    exploratory: bool = False
     test: Comparison | None = None
 
 
@@ -493,21 +510,10 @@ def _resolved(
         for level in levels:
             for key, value in level.settings.items():
                 set_key(data, key, copy.deepcopy(value))
-        run = RunConfig.model_validate(data)
-        check_config(run, "")
-    except ValidationError:
-        raise blamed(_error_of(lambda: parse_config(data, "")), config, columns, source) from None
+        run = parse_config(data, "")
     except UserError as error:
         raise blamed(error, config, columns, source) from None
     return run.model_dump(mode="json"), run.model_dump(mode="json", exclude_defaults=True)
-
-
-def _error_of(action: Callable[[], object]) -> UserError:
-    try:
-        action()
-    except UserError as error:
-        return error
-    raise AssertionError("an invalid run was found right")
 
 
 def blamed(
@@ -557,10 +563,26 @@ def _check_metrics(study: Study, source: str) -> None:
         raise UserError(f"{source}: metric: empty")
     for metric in study.config.metric:
         for run in study.runs:
-            _check_metric(metric, run, f"{source}: metric")
+            check_metric(metric, run, f"{source}: metric")
+        if over_simulations(metric) and not searches(study):
+            raise UserError(
+                f"{source}: metric: {metric!r} needs the same evaluation.simulations in every run; "
+                f"{metric}/N is the score at one number"
+            )
+    first = study.config.metric[0]
+    if study.config.tuned and over_simulations(first):
+        raise UserError(
+            f"{source}: metric: {first!r} comes first, by which columns are tuned; that takes one "
+            f"number per run, as {first}/N"
+        )
 
 
-def _check_metric(metric: str, run: PlannedRun, where: str) -> None:
+def check_metric(metric: str, run: PlannedRun, where: str) -> None:
+    """Refuse a metric that a run will not have logged when it is done.
+
+    Raises:
+        UserError: it starts with ``where``.
+    """
     if run.config["agent"]["kind"] in GOAL_KINDS:
         if metric not in GOAL_METRICS and not BY_DISTANCE.fullmatch(metric):
             raise UserError(
@@ -576,7 +598,6 @@ def _check_metric(metric: str, run: PlannedRun, where: str) -> None:
                 f"{', '.join(CONTROL_METRICS)}"
             )
         return
-    accuracy = ACCURACY.fullmatch(metric)
     if searched := SEARCHED.fullmatch(metric):
         _check_searched(searched, run, where)
     elif metric == COLLISION_HORIZON:
@@ -586,22 +607,30 @@ def _check_metric(metric: str, run: PlannedRun, where: str) -> None:
                 f"{where}: {metric!r} is never logged by {type(chain).__name__}, "
                 "which has no collisions"
             )
-        return
-    elif not accuracy and metric not in METRICS:
+    elif accuracy := ACCURACY.fullmatch(metric):
+        _check_accuracy(metric, int(accuracy.group(1)), run, where)
+    elif metric not in METRICS:
         raise UserError(
             f"{where}: {metric!r} is never logged; there are {', '.join(METRICS)}, "
             "value/accuracy/remaining_1, …"
         )
-    if metric.startswith("value/") and not accuracy and run.config["agent"]["kind"] == "random":
+    elif metric.startswith("value/") and run.config["agent"]["kind"] == "random":
         raise UserError(f"{where}: {metric!r} is never logged by the agent random")
-    if accuracy:
-        least, depth = _steps_with_decisions(_canonical(run.config["env"]))
-        if not least <= int(accuracy.group(1)) <= depth:
-            raise UserError(
-                f"{where}: {metric!r} is never logged at serial depth {depth}, where there is "
-                f"something to decide with {least} to {depth} steps remaining "
-                f"(in the run with {describe(run.columns)})"
-            )
+
+
+def _check_accuracy(metric: str, remaining: int, run: PlannedRun, where: str) -> None:
+    deciding = _deciding(_canonical(run.config["env"]))
+    depth = len(deciding)
+    if not 1 <= remaining <= depth:
+        raise UserError(
+            f"{where}: {metric!r} is never logged at serial depth {depth} "
+            f"(in the run with {describe(run.columns)})"
+        )
+    if not deciding[remaining - 1]:
+        raise UserError(
+            f"{where}: {metric!r} is never logged where nothing is decided with {remaining} steps "
+            f"remaining (in the run with {describe(run.columns)})"
+        )
 
 
 def _check_searched(searched: re.Match[str], run: PlannedRun, where: str) -> None:
@@ -619,6 +648,12 @@ def _check_searched(searched: re.Match[str], run: PlannedRun, where: str) -> Non
         )
 
 
+def over_simulations(metric: str) -> bool:
+    """Whether a metric is a score over the column ``simulations``."""
+    found = SEARCHED.fullmatch(metric)
+    return found is not None and found.group(2) is None
+
+
 def searches(study: Study) -> tuple[int, ...]:
     """The numbers of simulations that every run is searched with; none if they differ."""
     asked = {tuple(run.config["evaluation"]["simulations"]) for run in study.runs}
@@ -629,8 +664,7 @@ def final_metrics(study: Study) -> list[str]:
     """The study's metrics as ``results.csv`` has them: scores over simulations number by number."""
     metrics: list[str] = []
     for metric in study.config.metric:
-        found = SEARCHED.fullmatch(metric)
-        if found and found.group(2) is None:
+        if over_simulations(metric):
             metrics += [f"{metric}/{count}" for count in searches(study)]
         else:
             metrics.append(metric)
@@ -733,11 +767,12 @@ def _check_columns(study: Study, source: str, smoke: bool) -> None:
 
 
 @lru_cache
-def _steps_with_decisions(env: str) -> tuple[int, int]:
-    """The least and the largest number of remaining steps at which there is something to decide."""
+def _deciding(env: str) -> tuple[bool, ...]:
+    """Whether there are several legal actions with 1, 2, … serial_depth steps remaining."""
     task = EnvConfig(**json.loads(env)).task()
     depth = task.chain.serial_depth
-    return (depth - task.decisions + 1 if isinstance(task, Steer) else 1), depth
+    states = task.at_remaining(evaluation_seeds(0, depth, np), np.arange(1, depth + 1))
+    return tuple(bool(several) for several in task.legal_actions(states).sum(axis=1) > 1)
 
 
 def _canonical(data: Any) -> str:

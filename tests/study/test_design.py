@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+from rl_serial import config
 from rl_serial.cli import main
 from rl_serial.config import RunConfig, parse_config
 from rl_serial.errors import UserError
@@ -51,9 +52,9 @@ def test_rows_are_the_product_of_axes_and_seeds(tiny: Data) -> None:
 
 def test_each_row_is_a_run(tiny: Data) -> None:
     for run in planned(tiny).runs:
-        config = parse_config(json.loads(json.dumps(run.config)), "row")
-        assert config.name == run.id
-        assert config.model_dump(mode="json") == run.config
+        read = parse_config(json.loads(json.dumps(run.config)), "row")
+        assert read.name == run.id
+        assert read.model_dump(mode="json") == run.config
 
 
 def test_ids_depend_on_the_run_alone(tiny: Data) -> None:
@@ -89,7 +90,8 @@ def test_an_option_that_is_added_later_leaves_ids_alone(
     class Later(RunConfig):
         novelty: int = 3
 
-    monkeypatch.setattr(design, "RunConfig", Later)
+    for module in (config, design):
+        monkeypatch.setattr(module, "RunConfig", Later)
     assert planned(tiny).runs[0].config["novelty"] == 3
     assert [run.id for run in planned(tiny).runs] == before
 
@@ -281,6 +283,26 @@ BAD_STUDIES: dict[str, tuple[Data, str]] = {
         test_of(difference={"setting": ["s5", "z5"], "network.depth": [1, 2]}),
         r"hypotheses\.0\.test\.difference: give one column",
     ),
+    "no number between": (
+        {"hypotheses": [{"id": "h", "statement": "s", "test": {"expect": {"between": [1, 1]}}}]},
+        r"hypotheses\.0\.test\.expect: between: from a lower number to a higher one, not \[1\.0, 1",
+    ),
+    "two expectations": (
+        {
+            "hypotheses": [
+                {"id": "h", "statement": "s", "test": {"expect": {"above": 1, "below": 2}}}
+            ]
+        },
+        r"hypotheses\.0\.test\.expect: give above, below or between, and one of them",
+    ),
+    "no number": (
+        {
+            "hypotheses": [
+                {"id": "h", "statement": "s", "test": {"expect": {"above": float("nan")}}}
+            ]
+        },
+        r"hypotheses\.0\.test\.expect\.above: .*finite",
+    ),
     "no expectation": (
         {"hypotheses": [{"id": "h", "statement": "s", "test": {}}]},
         r"hypotheses\.0\.test\.expect: missing",
@@ -383,9 +405,9 @@ def test_path_of_depth_vs_width_is_what_the_accounts_say() -> None:
         if cell in seen or run.columns["matched"] != "parameters":
             continue
         seen.add(cell)
-        config = RunConfig.model_validate(run.config)
-        task = config.env.task()
-        settings = trunk_settings(config, "network", task)
+        of_run = RunConfig.model_validate(run.config)
+        task = of_run.env.task()
+        settings = trunk_settings(of_run, "network", task)
         network = Network(build_trunk(**settings), len(task.action_names))
         cost = account(network, torch.zeros(1, task.layout.size))
         assert cost.critical_path == run.columns["path"] + 2, cell
