@@ -148,6 +148,18 @@ def serial_reach(accuracy: NDArray[np.float64], expected: NDArray[np.float64]) -
     return float(((accuracy - expected)[counted] / (1 - expected)[counted]).sum())
 
 
+def right_actions(
+    exact: NDArray[np.float64], legal: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """[B, A] the best legal actions by exact values [B, A]; [B] whether there is any other.
+
+    Where every legal action is as good as any other there is nothing to decide.
+    """
+    masked = np.where(legal, exact, -np.inf)
+    right = np.asarray(masked >= masked.max(axis=1, keepdims=True) - TIE)
+    return right, np.asarray((legal & ~right).any(axis=1))
+
+
 RANDOM_ROLLS = 16
 
 
@@ -186,10 +198,7 @@ class Evaluator:
         self.states = task.at_remaining(seeds, self.remaining)
         self.exact = task.action_values(self.states)
         self.legal = task.legal_actions(self.states)
-        masked = np.where(self.legal, self.exact, -np.inf)
-        self.right = masked >= masked.max(axis=1, keepdims=True) - TIE
-        # Where every legal action is as good as any other there is nothing to decide.
-        self.counted = (self.legal & ~self.right).any(axis=1)
+        self.right, self.counted = right_actions(self.exact, self.legal)
         # [serial_depth, num_actions]: how often each action would be right.
         self.right_shares = self._by_remaining(self.right)
         self.collisions = self._count_collisions()
