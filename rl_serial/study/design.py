@@ -619,14 +619,18 @@ def check_metric(metric: str, run: PlannedRun, where: str) -> None:
 
 
 def _check_accuracy(metric: str, remaining: int, run: PlannedRun, where: str) -> None:
-    deciding = _deciding(_canonical(run.config["env"]))
-    depth = len(deciding)
+    env, settings = _canonical(run.config["env"]), run.config["evaluation"]
+    depth = _serial_depth(env)
     if not 1 <= remaining <= depth:
         raise UserError(
             f"{where}: {metric!r} is never logged at serial depth {depth} "
             f"(in the run with {describe(run.columns)})"
         )
-    if not deciding[remaining - 1]:
+    try:
+        decides = _decides(env, remaining, settings["seed"], settings["per_remaining"])
+    except ValueError as error:  # too many decisions to enumerate
+        raise UserError(f"{where}: {metric!r}: {error}") from None
+    if not decides:
         raise UserError(
             f"{where}: {metric!r} is never logged where nothing is decided with {remaining} steps "
             f"remaining (in the run with {describe(run.columns)})"
@@ -767,12 +771,22 @@ def _check_columns(study: Study, source: str, smoke: bool) -> None:
 
 
 @lru_cache
-def _deciding(env: str) -> tuple[bool, ...]:
-    """Whether there are several legal actions with 1, 2, … serial_depth steps remaining."""
+def _serial_depth(env: str) -> int:
+    return EnvConfig(**json.loads(env)).task().chain.serial_depth
+
+
+@lru_cache
+def _decides(env: str, remaining: int, seed: int, instances: int) -> bool:
+    """Whether any state that an evaluation judges at ``remaining`` has a decision to make."""
+    from rl_serial.envs.shortcuts import right_actions
+
     task = EnvConfig(**json.loads(env)).task()
-    depth = task.chain.serial_depth
-    states = task.at_remaining(evaluation_seeds(0, depth, np), np.arange(1, depth + 1))
-    return tuple(bool(several) for several in task.legal_actions(states).sum(axis=1) > 1)
+    first = (remaining - 1) * instances
+    seeds = evaluation_seeds(2 * seed + 1, instances, np, first=first)
+    states = task.at_remaining(seeds, np.full(instances, remaining))
+    legal = task.legal_actions(states)
+    counted = (legal & ~right_actions(task.action_values(states), legal)).any(axis=1)
+    return bool(counted.any())
 
 
 def _canonical(data: Any) -> str:
