@@ -74,7 +74,11 @@ def other_value(text: str, dice: random.Random) -> str:
     if not places:
         return text
     place = dice.choice(places)
-    return text[: place.start()] + dice.choice(VALUES) + text[place.end() :]
+    value = dice.choice(VALUES)
+    if place.group().isdecimal() and dice.random() < 0.6:  # a number near it, which may well do
+        number = int(place.group())
+        value = str(dice.choice([number - 1, number + 1, 2 * number, number // 2, 3, 6, 12]))
+    return text[: place.start()] + value + text[place.end() :]
 
 
 def other_key(text: str, dice: random.Random) -> str:
