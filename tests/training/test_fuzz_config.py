@@ -15,7 +15,7 @@ import gymnasium
 import pytest
 import torch
 
-from rl_serial.config import RunConfig, load_config
+from rl_serial.config import NETWORKS, BudgetConfig, NetworkConfig, RunConfig, load_config
 from rl_serial.errors import MOST_LINE, MOST_LINES, UserError
 from rl_serial.study.design import load_study
 from rl_serial.training.run import subject_of
@@ -74,7 +74,11 @@ def other_value(text: str, dice: random.Random) -> str:
     if not places:
         return text
     place = dice.choice(places)
-    return text[: place.start()] + dice.choice(VALUES) + text[place.end() :]
+    value = dice.choice(VALUES)
+    if place.group().isdecimal() and dice.random() < 0.6:  # a number near it, which may well do
+        number = int(place.group())
+        value = str(dice.choice([number - 1, number + 1, 2 * number, number // 2, 3, 6, 12]))
+    return text[: place.start()] + value + text[place.end() :]
 
 
 def other_key(text: str, dice: random.Random) -> str:
@@ -155,16 +159,22 @@ def typed(keys: list[str], dice: random.Random) -> str:
 
 @contextmanager
 def limited(seconds: int) -> Iterator[None]:
+    """Seconds of the processor, as another process may have it, and eight times as many of the day."""
+
     def stop(_: int, __: FrameType | None) -> None:
         raise TimeoutError(f"more than {seconds} seconds")
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(seconds)
+    signals = (signal.SIGPROF, signal.SIGALRM)
+    before = [signal.signal(number, stop) for number in signals]
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_REAL, 8 * seconds)
     try:
         yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
 
 
 def examine(seed: int, folder: Path) -> str:
@@ -205,15 +215,26 @@ def check_words(message: str) -> None:
 def checked(config: RunConfig) -> str:
     """What ``train`` does before it makes a folder, with what is small."""
     subject = subject_of(config)
-    keys = {"network", "policy_network", "model_network"}
-    subject.check({key for key in keys if getattr(config, key)} | {"agent"})
-    small = config.network is None or config.network.depth * (config.network.width or 0) < 4096
+    subject.check({key for key in NETWORKS if getattr(config, key)} | {"agent"})
+    small = all(is_small(getattr(config, key)) for key in NETWORKS)
     rows = [getattr(config.agent, key, 0) for key in ("num_envs", "buffer_size", "prefill")]
     if not small or max(rows) > 20_000 or getattr(config.agent, "processes", 1) > 1:
         return "loaded"
     if subject.baseline() is None:
         subject.trainer(torch.device("cpu"), lambda *_: None)
     return "built"
+
+
+def is_small(network: NetworkConfig | None) -> bool:
+    if network is None:
+        return True
+    cost = [network.depth * (network.width or 0) ** 2]
+    cost += [
+        number
+        for number in (network.budget or BudgetConfig(flops=1)).model_dump().values()
+        if number
+    ]
+    return max(cost) <= 2_000_000
 
 
 def examine_all(seeds: range, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
