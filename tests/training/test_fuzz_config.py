@@ -159,7 +159,7 @@ def typed(keys: list[str], dice: random.Random) -> str:
 
 @contextmanager
 def limited(seconds: int) -> Iterator[None]:
-    """Seconds of the processor, as another process may have it, and eight times as many of the day."""
+    """Seconds of the processor, which others may use too; eight times as many by the clock."""
 
     def stop(_: int, __: FrameType | None) -> None:
         raise TimeoutError(f"more than {seconds} seconds")
