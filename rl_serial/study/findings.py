@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from rl_serial.study.design import (
+    ABOVE_FLOOR,
     SEED,
     SIMULATIONS,
     Comparison,
@@ -31,7 +32,7 @@ from rl_serial.study.statistics import (
 )
 from rl_serial.study.table import Record
 
-Verdict = Literal["supported", "refuted", "undecided", "not tested"]
+Verdict = Literal["supported", "refuted", "undecided", "not learned", "not tested"]
 SMALLER_IS_BETTER = {"value/rmse"}
 Cell = tuple[Scalar, ...]
 
@@ -52,7 +53,8 @@ def judge(study: Study, records: Sequence[Record], seed: int = 0) -> list[Findin
     """The verdict on each hypothesis.
 
     Supported: the interval lies wholly on the side that was expected. Refuted: wholly on the other.
-    Undecided: on both, or there is none.
+    Undecided: on both, or there is none. Not learned: every cell that is compared lies below its
+    floor, so that its agents show no serial computation that anything could change.
 
     Args:
         study: with its hypotheses.
@@ -146,7 +148,16 @@ def _judge(
     if not interval.known:
         notes.append("an interval needs two seeds in each cell")
     verdict = _verdict(test, interval)
+    if not metric.startswith("search/") and _below_floor(chosen.records, study.columns):
+        verdict = "not learned"
+        notes.append("every cell is below its floor, which needs no serial computation")
     return Finding(hypothesis, verdict, quantity, interval, improvement, "; ".join(notes))
+
+
+def _below_floor(records: Sequence[Record], columns: Sequence[str]) -> bool:
+    """Whether runs have a floor, and the mean of every cell's runs lies below it."""
+    found = cells(records, columns, ABOVE_FLOOR)
+    return bool(found) and all(np.mean(list(seeds.values())) < 0 for seeds in found.values())
 
 
 @dataclass(frozen=True)

@@ -182,8 +182,9 @@ def _hypotheses(findings: Sequence[Finding]) -> list[str]:
         "<h2 id=hypotheses>Hypotheses</h2>",
         table,
         "<p><small>Supported: the whole interval lies where it was expected; refuted: the whole "
-        "interval lies on the other side; else undecided. Intervals are percentile bootstraps over "
-        "seeds, stratified by cell; from three seeds they are too narrow.</small></p>",
+        "interval lies on the other side; not learned: every cell compared lies below its floor, "
+        "which needs no serial computation; else undecided. Intervals are percentile bootstraps "
+        "over seeds, stratified by cell; from three seeds they are too narrow.</small></p>",
     ]
 
 
