@@ -195,6 +195,7 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
 def _envs(options: argparse.Namespace) -> None:
     if options.certify:
         print(certificate_table(options.certify))
+        print("\n" + shortcut_table(options.certify))
         if table := collision_table(options.certify):
             print(table)
     elif options.options:
@@ -256,6 +257,23 @@ def certificate_table(id_: str) -> str:
             for setting, row in certify(FAMILIES[family], {})
         ],
     )
+
+
+def shortcut_table(id_: str) -> str:
+    """How far rules without serial computation get, for every setting and serial depth."""
+    from rl_serial.envs.certificate import certify_shortcuts
+
+    header = ("setting", "serial depth", "blind κ", "at", "reach", "linear κ", "at", "reach")
+    rows: list[tuple[object, ...]] = []
+    for setting, depth, found in certify_shortcuts(FAMILIES[_known(id_)[0]], {}):
+        cells: list[object] = []
+        for kind in ("blind", "linear"):
+            row = found and found[kind]
+            cells += (
+                [f"{row.largest:+.2f}", row.remaining, f"{row.reach:+.1f}"] if row else [""] * 3
+            )
+        rows.append((setting, depth, *cells))
+    return markdown_table(header, rows)
 
 
 def collision_table(id_: str) -> str | None:
@@ -402,7 +420,7 @@ def _bench(options: argparse.Namespace) -> None:
     runpy.run_path(str(file), run_name="__main__")
 
 
-__all__ = ["certificate_table", "collision_table", "main", "registry_table"]
+__all__ = ["certificate_table", "collision_table", "main", "registry_table", "shortcut_table"]
 
 if __name__ == "__main__":
     sys.exit(main())

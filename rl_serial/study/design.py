@@ -48,12 +48,13 @@ from rl_serial.yaml_core import dump_yaml
 Scalar = str | int | float | bool
 """What a cell of a column holds."""
 
+ABOVE_FLOOR = "eval/serial_reach_above_floor"
 METRICS = (
     "eval/return",
     "eval/score",
     "eval/serial_horizon",
     "eval/serial_reach",
-    "eval/serial_reach_above_floor",
+    ABOVE_FLOOR,
     "floor/reach",
     "floor/memoriser/reach",
     "floor/blind/reach",

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from rl_serial.study.design import (
+    ABOVE_FLOOR,
     SEED,
     SIMULATIONS,
     Comparison,
@@ -36,7 +37,7 @@ from rl_serial.study.statistics import (
 )
 from rl_serial.study.table import Record
 
-Verdict = Literal["supported", "refuted", "undecided", "not tested"]
+Verdict = Literal["supported", "refuted", "undecided", "not learned", "not tested"]
 SMALLER_IS_BETTER = {"value/rmse"}
 CONFIRMATORY_SEEDS, EXPLORATORY_SEEDS = 5, 3
 """Seeds that each cell must have for a verdict."""
@@ -88,6 +89,8 @@ def judge(study: Study, records: Sequence[Record], seed: int = 0) -> list[Findin
     inside (Lakens 2017, Soc. Psychol. Personal. Sci. 8), and refuted where the 95 % interval lies
     outside. Several confirmatory hypotheses are corrected by Holm's method; those that have no
     p-value (runs missing, too few seeds) count among them.
+    Not learned: every cell that is compared lies below its floor, so that its agents show no serial
+    computation that anything could change.
 
     Args:
         study: with its hypotheses.
@@ -111,6 +114,8 @@ def _decided(evidence: _Evidence, p: float, family: int) -> Finding:
     """The finding with its verdict, given the p-value that counts."""
     finding, test = evidence.finding, evidence.finding.hypothesis.test
     if test is None or finding.interval is None or not finding.interval.known or finding.reason:
+        return finding
+    if finding.verdict == "not learned":
         return finding
     level = 1 - test.confidence
     alone: Verdict = "supported" if evidence.supports <= evidence.refutes else "refuted"
@@ -306,7 +311,12 @@ def _weigh(
     finding = replace(
         finding, reason=reason, interval=interval, improvement=improvement, note="; ".join(notes)
     )
-    return _Evidence(finding) if reason else _Evidence(finding, *_evidence(test.expect, measured))
+    if reason:
+        return _Evidence(finding)
+    if not metric.startswith("search/") and _below_floor(chosen.records, study.columns):
+        notes.append("every cell is below its floor, which needs no serial computation")
+        return _Evidence(replace(finding, verdict="not learned", note="; ".join(notes)))
+    return _Evidence(finding, *_evidence(test.expect, measured))
 
 
 def _instances(records: Sequence[Record], metric: str) -> list[str]:
@@ -319,6 +329,12 @@ def _instances(records: Sequence[Record], metric: str) -> list[str]:
     if not widths:
         return []
     return [f"not in the interval: ± {np.mean(widths) / 2:.2g} over evaluation instances"]
+
+
+def _below_floor(records: Sequence[Record], columns: Sequence[str]) -> bool:
+    """Whether runs have a floor, and the mean of every cell's runs lies below it."""
+    found = cells(records, columns, ABOVE_FLOOR)
+    return bool(found) and all(np.mean(list(seeds.values())) < 0 for seeds in found.values())
 
 
 @dataclass(frozen=True)

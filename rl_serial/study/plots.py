@@ -31,6 +31,11 @@ _GRID = "0.9"
 _LABELS = {
     "eval/serial_horizon": "serial horizon (steps)",
     "eval/serial_reach": "serial reach (steps)",
+    "eval/serial_reach_above_floor": "serial reach above the floor (steps)",
+    "floor/reach": "serial reach of the floor (steps)",
+    "floor/memoriser/reach": "serial reach of the memoriser (steps)",
+    "floor/blind/reach": "serial reach of the blind rule (steps)",
+    "floor/linear/reach": "serial reach of the linear rule (steps)",
     "eval/score": "score (0 random, 1 optimal)",
     "eval/return": "return",
     "eval/success": "success (at the goal at the end)",

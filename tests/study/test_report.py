@@ -199,14 +199,17 @@ def record(seed: int, reach: float | None, **columns: Any) -> Data:
     return {"id": "x", "status": status, "seed": seed, "eval/serial_reach": reach, **columns}
 
 
+BASE: Data = {
+    "env": {"id": "rl_serial/PermutationAutomatonBet-v0"},
+    "network": {"width": 8},
+    "agent": {"kind": "value"},
+}
+
+
 def study_with(test: Data, **keys: Any) -> Any:
     data = {
         "question": "?",
-        "base": {
-            "env": {"id": "rl_serial/PermutationAutomatonBet-v0"},
-            "network": {"width": 8},
-            "agent": {"kind": "value"},
-        },
+        "base": BASE,
         "grid": {
             "chain": [
                 {"label": {"role": "serial", "group": g}, "env.group": g} for g in ("s5", "a5")
@@ -333,6 +336,45 @@ def test_verdicts_by_hand(test: Data, estimate: float, verdict: str) -> None:
     assert finding.interval is not None
     assert finding.interval.estimate == pytest.approx(estimate)
     assert finding.verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("above_floor", "metric", "verdict"),
+    [
+        ({1: -0.5, 4: -0.1}, None, "not learned"),
+        ({1: -0.5, 4: 0.1}, None, "supported"),  # one of the depths has learned something
+        ({}, None, "supported"),  # runs without a floor
+        ({1: -0.5, 4: -0.1}, "search/true/score/8", "supported"),  # the search is not the agent
+    ],
+)
+def test_what_is_below_the_floor_in_every_cell_is_not_learned(
+    above_floor: dict[int, float], metric: str | None, verdict: str
+) -> None:
+    test = {"slope": "network.depth", "scale": "log2", "where": {"role": "serial"},
+            "expect": {"above": 0.2}}  # fmt: skip
+    keys: Data = {}
+    if metric:
+        test |= {"metric": metric}
+        keys = {
+            "base": BASE | {"evaluation": {"simulations": [8]}},
+            "metric": ["eval/serial_reach", metric],
+        }
+    table = [
+        row
+        | {"search/true/score/8": row["eval/serial_reach"]}
+        | {
+            # The mean of the two seeds counts; the twin, which is not compared, lies above.
+            "eval/serial_reach_above_floor": 5.0
+            if row["role"] == "twin"
+            else above_floor.get(row["network.depth"], 0.0) + (0.3 if row["seed"] else -0.3)
+        }
+        for row in TABLE
+    ]
+    if not above_floor:
+        table = TABLE
+    [finding] = judge(study_with(test, **keys), table)
+    assert finding.verdict == verdict
+    assert ("below its floor" in finding.note) == (verdict == "not learned")
 
 
 def test_improvement_goes_with_a_difference() -> None:
