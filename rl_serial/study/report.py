@@ -176,8 +176,9 @@ def _hypotheses(findings: Sequence[Finding]) -> list[str]:
             else ""
         )
         parts.append(
-            "<p><small>Supported: the interval lies wholly where it was expected; refuted: wholly outside; "
-            f"not learned: all cells are below their floor; else undecided. {correction}A verdict needs {CONFIRMATORY_SEEDS} seeds in "
+            "<p><small>Supported: the interval lies wholly where it was expected; refuted: wholly "
+            "outside; not learned: all cells are below their floor; else undecided. "
+            f"{correction}A verdict needs {CONFIRMATORY_SEEDS} seeds in "
             "each cell and every run.</small></p>"
         )
     if exploratory:
