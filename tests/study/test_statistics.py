@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -325,3 +327,13 @@ def test_coverage_from_few_seeds(seeds: int, statistic: str, cells: int) -> None
         found = aggregate(strata, random, statistic=statistic, resamples=200).interval()
         hits += found.low <= (cells - 1) / 2 <= found.high
     assert hits / 600 > 0.93
+
+
+def test_bench_coverage_tells_students_from_percentile_intervals() -> None:
+    """A percentile interval of three scores lies within them: 1 − 2 · (1/2)³ = 75 % at most."""
+    file = Path(__file__).parents[2] / "benchmarks/coverage.py"
+    coverage = runpy.run_path(str(file))["coverage"]
+    student, percentile, bca, _ = coverage("mean", "normal", 1, 3, 300, 200)
+    assert student == pytest.approx(0.95, abs=0.03)
+    assert percentile == pytest.approx(0.73, abs=0.06)
+    assert bca < 0.8
