@@ -308,7 +308,10 @@ def test_bad_training_request_is_a_short_error(
         (["envs", "--certify", "rl_serial/X-v0"], "rl_serial/X-v0: no such environment"),
         (["envs", "--options", "rl_serial/CircuitBet"], "; did you mean rl_serial/CircuitBet-v0?"),
         (["bench", "mujcoo"], "; did you mean mujoco?"),
-        (["bench", "nothing"], "bench nothing: no such benchmark; there are control, envs"),
+        (
+            ["bench", "nothing"],
+            "bench nothing: no such benchmark; there are control, coverage, envs",
+        ),
         (["train", "nowhere.yaml"], "nowhere.yaml: No such file"),
     ],
 )

@@ -200,7 +200,7 @@ class StudyFolder:
         Raises:
             UserError: another runner is at work here, or there can be no folder.
         """
-        with locked(self.path / "study.lock", str(self.path)):
+        with locked(self.path / "study.lock", str(self.path), "runner"):
             yield
 
     def write_tables(self, rows: Sequence[Row]) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from rl_serial.errors import UserError
-from rl_serial.training.files import read_text
 
 Record = dict[str, Any]
 """A row: text, numbers, and None where a cell is empty."""
@@ -46,9 +45,13 @@ def read_table(file: Path, texts: Sequence[str] = ()) -> list[Record]:
     Raises:
         UserError: there is no such file, or it is no table.
     """
+    if file.exists() and not file.is_file():
+        raise UserError(f"{file}: is no regular file")
     try:
-        rows = list(csv.DictReader(io.StringIO(read_text(file))))
-    except csv.Error as error:
+        rows = list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8"))))
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror or error}") from None
+    except (csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{file}: damaged: {error}") from None
     if any(None in row for row in rows):
         raise UserError(f"{file}: damaged: a row has more cells than the header")

@@ -85,7 +85,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def locked(file: Path, where: str) -> Iterator[None]:
+def locked(file: Path, where: str, who: str = "process") -> Iterator[None]:
     """Keep other processes out while this one works; the kernel drops the lock with the process.
 
     On systems without ``fcntl`` (Windows) nobody is kept out.
@@ -93,6 +93,7 @@ def locked(file: Path, where: str) -> Iterator[None]:
     Args:
         file: the lock, which stays; it names the process that holds it.
         where: what errors call the place.
+        who: what they call the one who holds it.
 
     Raises:
         UserError: another process holds it, or there can be no such file.
@@ -113,7 +114,7 @@ def locked(file: Path, where: str) -> Iterator[None]:
         except BlockingIOError:
             stream.seek(0)
             raise UserError(
-                f"{where}: another process is at work here (process {stream.read(20) or '?'})"
+                f"{where}: another {who} is at work here (process {stream.read(20) or '?'})"
             ) from None
         except OSError as error:
             raise UserError(f"{where}: cannot be locked: {error.strerror or error}") from None
@@ -160,8 +161,8 @@ def load_tensors(file: Path) -> dict[str, Any]:
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile):
         raise UserError(
-            f"{file}: damaged; rl-serial train --resume continues from the last checkpoint that is "
-            "whole, once this file is deleted"
+            f"{file}: damaged; delete it, and rl-serial train --resume continues from the last "
+            "checkpoint that is whole"
         ) from None
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise UserError(f"{file}: not a file of this version ({FORMAT!r}) of rl_serial")

@@ -453,6 +453,8 @@ def is_finished(config: RunConfig, folder: Path) -> bool:
     """Whether the folder holds this very run, done, with the model that it has learned."""
     file = folder / "config.yaml"
     summary = read_summary(folder)
+    if not summary and (folder / "summary.json").exists():
+        raise UserError(f"{folder / 'summary.json'}: damaged; delete it, and the run continues")
     if summary.get("status") != "done" or not file.exists():
         return False
     if read_text(file) != write_yaml(config):

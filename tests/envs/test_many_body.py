@@ -555,6 +555,7 @@ def test_command_prints_influence_by_collisions(
 ) -> None:
     rows = [CollisionInfluence(0, 90, 0, 0.125, 0), CollisionInfluence(1, 10, 0.25, 0.375, 0.0125)]
     monkeypatch.setattr(certificate, "certify", lambda family, options: [])
+    monkeypatch.setattr(certificate, "certify_shortcuts", lambda family, options: [])
     monkeypatch.setattr(certificate, "influence_by_collisions", lambda chain, twin: rows)
     assert main(["envs", "--certify", "rl_serial/ManyBodyBet-v0"]) == 0
     out = capsys.readouterr().out.splitlines()

@@ -20,8 +20,9 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from rl_serial.envs import FAMILIES, Family
-from rl_serial.envs.certificate import certify_shortcuts, shortcuts
+from rl_serial.cli import main
+from rl_serial.envs import FAMILIES, Family, certificate
+from rl_serial.envs.certificate import Shortcut, certify_shortcuts, shortcuts
 from rl_serial.envs.chains.cellular_automaton import CellularAutomaton
 from rl_serial.envs.chains.circuit import Circuit
 from rl_serial.envs.chains.permutation_automaton import GENERATORS
@@ -168,3 +169,18 @@ def test_observations_too_long_to_tell_are_left_out() -> None:
     rows = certify_shortcuts(FAMILIES["Circuit"], {}, (64,))
     assert [found for _, _, found in rows] == [None, None]
     assert Circuit("layered", 64, 64).layout.size > 2**24 / 1000
+
+
+def test_command_prints_shortcuts(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {"blind": Shortcut(0.345, 2, 1.26), "linear": Shortcut(-0.014, 1, -0.04)}
+    rows = [("wiring=flat", 4, known), ("wiring=flat", 64, None)]
+    monkeypatch.setattr(certificate, "certify", lambda family, options: [])
+    monkeypatch.setattr(certificate, "certify_shortcuts", lambda family, options: rows)
+    assert main(["envs", "--certify", "rl_serial/CircuitBet-v0"]) == 0
+    lines = capsys.readouterr().out.splitlines()[-4:]
+    header, _, first, second = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines)
+    assert header[2:5] == ["blind κ", "at", "reach"]
+    assert first == ["wiring=flat", "4", "+0.34", "2", "+1.3", "-0.01", "1", "-0.0"]
+    assert second == ["wiring=flat", "64", *[""] * 6]
