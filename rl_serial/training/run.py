@@ -185,7 +185,9 @@ class _Run:
 
     def carry_out(self) -> Examination:
         resumed_at = self.trainer.step if self.last_checked >= 0 else None
-        self.monitor = Monitor(self.folder, self.subject.charts, resumed_at)
+        self.monitor = Monitor(
+            self.folder, self.subject.charts, resumed_at, self.subject.late_metrics
+        )
         try:
             return self._train()
         finally:
