@@ -24,14 +24,14 @@ from rl_serial.envs.shortcuts import BlindRule, LinearRule, Sample, kappa
 
 DEPTHS = (4, 8, 16, 32, 64)
 INSTANCES = 4096
-LEAST_INSTANCES = 1000
+LEAST_INSTANCES = 512
 """Fewer show no shortcut."""
 ADVANCED = 2**22
 """Most serial steps that are made for the shortcuts of a setting and serial depth."""
 SIMULATED = 2**18
 """The same of a family whose steps another library simulates."""
-OBSERVED = 2**24
-"""Most numbers of observations that are held (67 MB)."""
+OBSERVED = 2**23
+"""Most numbers of observations that are held (34 MB)."""
 
 
 @dataclass(frozen=True)

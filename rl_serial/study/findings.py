@@ -334,7 +334,12 @@ def _instances(records: Sequence[Record], metric: str) -> list[str]:
 def _below_floor(records: Sequence[Record], columns: Sequence[str]) -> bool:
     """Whether runs have a floor, and the mean of every cell's runs lies below it."""
     found = cells(records, columns, ABOVE_FLOOR)
-    return bool(found) and all(np.mean(list(seeds.values())) < 0 for seeds in found.values())
+    there = {tuple(record[column] for column in columns) for record in records}
+    return (
+        found.keys() == there
+        and bool(found)
+        and all(np.mean(list(seeds.values())) < 0 for seeds in found.values())
+    )
 
 
 @dataclass(frozen=True)

@@ -138,6 +138,8 @@ class StudyFolder:
         if destination.resolve() == self.path.resolve():
             raise UserError(f"{destination}: is the study's own folder; publish to another")
         published = destination / self.results.name
+        if destination.exists() and any(destination.iterdir()) and not published.exists():
+            raise UserError(f"{destination}: holds something else than results of a study")
         if published.exists():
             there = {record["id"] for record in read_table(published, texts=("id",))}
             strange = there - {run.id for run in self.read_plan()}

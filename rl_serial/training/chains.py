@@ -33,7 +33,7 @@ from rl_serial.envs.tasks import Task, num_actions
 from rl_serial.errors import UserError
 from rl_serial.networks import Account, Network, account, build_trunk
 from rl_serial.training.evaluation import ABOVE_FLOOR, ACCURACY, Evaluation, Evaluator
-from rl_serial.training.floors import FLOOR_ACCURACY
+from rl_serial.training.floors import FLOOR_ACCURACY, floor_tags
 from rl_serial.training.simulations import search_scores
 from rl_serial.training.subject import Examine, Log, Trainer, device_of, solved_trunk
 from rl_serial.training.watching import Moment, watch_episode
@@ -86,6 +86,11 @@ class ChainSubject:
             return Evaluator(self.task, settings.instances, settings.per_remaining, settings.seed)
         except ValueError as error:
             raise UserError(f"env: {error}") from None
+
+    @property
+    def late_metrics(self) -> list[str]:
+        """The floor's."""
+        return [ABOVE_FLOOR, *floor_tags(self.task.chain.serial_depth)]
 
     def last_examination(self, examine: Examine, agent: Agent, trainer: Any) -> Evaluation:
         """What the agent does, beside what is done without serial computation: the floor."""

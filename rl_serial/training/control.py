@@ -301,6 +301,11 @@ class ControlSubject:
             for name, network in networks.items()
         }
 
+    @property
+    def late_metrics(self) -> tuple[str, ...]:
+        """None: every examination measures the same."""
+        return ()
+
     def last_examination(
         self, examine: Examine, agent: Any, trainer: Trainer | None
     ) -> Examination:

@@ -66,11 +66,15 @@ class Floor:
 
     def metrics(self) -> dict[str, float]:
         """Scalars under their TensorBoard tags."""
-        metrics = {f"floor/{kind}/reach": grades.reach for kind, grades in self.grades.items()}
-        metrics["floor/reach"] = self.highest.reach
-        for remaining, accuracy in enumerate(self.highest.accuracy, start=1):
-            metrics[f"{FLOOR_ACCURACY}{remaining}"] = float(accuracy)
-        return metrics
+        reaches = [self.highest.reach, *(self.grades[kind].reach for kind in KINDS)]
+        accuracy = self.highest.accuracy
+        return dict(zip(floor_tags(accuracy.size), [*reaches, *accuracy.tolist()], strict=True))
+
+
+def floor_tags(serial_depth: int) -> list[str]:
+    """The tags of a floor's metrics: reaches, and the accuracy at each remaining."""
+    reaches = ["floor/reach", *(f"floor/{kind}/reach" for kind in KINDS)]
+    return reaches + [f"{FLOOR_ACCURACY}{remaining}" for remaining in range(1, serial_depth + 1)]
 
 
 def measure_floor(

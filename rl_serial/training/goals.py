@@ -239,6 +239,11 @@ class GoalSubject:
             for name, network in trainer.networks.items()
         }
 
+    @property
+    def late_metrics(self) -> tuple[str, ...]:
+        """None: every examination measures the same."""
+        return ()
+
     def last_examination(
         self, examine: Examine, agent: Any, trainer: Trainer | None
     ) -> Examination:

@@ -35,14 +35,12 @@ SHOWN = {
 class MetricsFile:
     """``metrics.csv``: a row per evaluation, each forced to disk as it is written.
 
-    A column that comes later (the last evaluation measures more) is empty in the rows before it.
-
     Rows that a killed run wrote after its last checkpoint stay; the resumed run, which makes the
-    same ones again, does not repeat them.
+    same ones again, does not repeat them. Columns ``late`` are empty until they are measured.
     """
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
+    def __init__(self, file: Path, late: Sequence[str] = ()) -> None:
+        self.file, self.late = file, late
         self.rows: list[dict[str, str]] = []
         if file.exists():
             complete = read_text(file).rpartition("\n")[0]  # a half-written line is made again
@@ -64,18 +62,14 @@ class MetricsFile:
         """Add the row of ``step``, if it is not there."""
         if self.rows and int(self.rows[-1]["step"]) >= step:
             return
-        row = {"step": str(step)} | {tag: repr(value) for tag, value in metrics.items()}
+        row = (
+            {"step": str(step)}
+            | dict.fromkeys(self.late, "")
+            | {tag: repr(value) for tag, value in metrics.items()}
+        )
         buffer = io.StringIO()
-        if self.rows and not row.keys() <= self.rows[0].keys():
-            header = list(self.rows[0] | row)
-            writer = csv.DictWriter(buffer, header, lineterminator="\n")
-            self.rows = [dict.fromkeys(header, "") | old for old in (*self.rows, row)]
-            writer.writeheader()
-            writer.writerows(self.rows)
-            write_text(self.file, buffer.getvalue())
-            return
         header = list(self.rows[0]) if self.rows else list(row)
-        writer = csv.DictWriter(buffer, header, lineterminator="\n")
+        writer = csv.DictWriter(buffer, header, extrasaction="ignore", lineterminator="\n")
         if not self.rows:
             writer.writeheader()
         writer.writerow(row)
@@ -117,15 +111,22 @@ class Monitor:
         charts: the page of TensorBoard's custom-scalars tab.
         resumed_at: the step of the checkpoint that the run goes on from; TensorBoard drops what
             was logged behind it.
+        late: tags that only the last evaluation has.
     """
 
-    def __init__(self, folder: Path, charts: dict[str, Any], resumed_at: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        charts: dict[str, Any],
+        resumed_at: int | None = None,
+        late: Sequence[str] = (),
+    ) -> None:
         # A start that was killed before its first checkpoint has left events too.
         purge = 0 if resumed_at is None else resumed_at + 1
         self.writer = SummaryWriter(str(folder), purge_step=purge)
         self.resumed_at = resumed_at
         self.last: dict[str, int] = {}  # the step at which a tag was last logged
-        self.metrics = MetricsFile(folder / "metrics.csv")
+        self.metrics = MetricsFile(folder / "metrics.csv", late)
         self.progress: tqdm[Any] | None = None
         self.above_the_bar = ExitStack()
         if resumed_at is None:

@@ -109,7 +109,7 @@ def train(
     _check_folder(config, folder, resume)
     with ExitStack() as stack:
         lock = locked(folder / LOCK, str(folder))
-        if folder.exists():
+        if was_there := folder.exists():
             stack.enter_context(lock)
             _check_folder(config, folder, resume)  # another process may have been here meanwhile
             _clear_what_never_began(folder)
@@ -124,13 +124,14 @@ def train(
             run = _BaselineRun(subject, baseline, examine, folder, summary, chosen_device)
         else:
             run = _Run(config, subject, examine, folder, summary, chosen_device, progress)
-        if not folder.exists():
+        if not was_there:
             stack.enter_context(lock)
+            _check_folder(config, folder, resume)
         _make_folder(config, folder)
         try:
             return run.carry_out()
         except Exception as error:
-            _record_failure(folder, summary, error)
+            _record_failure(folder, summary | {"steps": run.step}, error)
             if isinstance(error, UserError | RunError):
                 raise
             if isinstance(error, MemoryError):
@@ -144,6 +145,8 @@ def train(
 
 class _BaselineRun:
     """The examination of an agent that needs no training."""
+
+    step = 0
 
     def __init__(
         self,
@@ -204,9 +207,16 @@ class _Run:
         self.every = config.evaluation.every or max(1, self.trainer.total // EVALUATIONS)
         self.last_checked = self.trainer.step if saved else -1
 
+    @property
+    def step(self) -> int:
+        """How far training has come."""
+        return self.trainer.step
+
     def carry_out(self) -> Examination:
         resumed_at = self.trainer.step if self.last_checked >= 0 else None
-        self.monitor = Monitor(self.folder, self.subject.charts, resumed_at)
+        self.monitor = Monitor(
+            self.folder, self.subject.charts, resumed_at, self.subject.late_metrics
+        )
         try:
             return self._train()
         finally:
@@ -430,12 +440,10 @@ def _make_folder(config: RunConfig, folder: Path) -> None:
 
 
 def _never_began(folder: Path) -> bool:
-    """Whether a run failed before its first step: it keeps nobody from another try."""
-    if read_summary(folder).get("status") != "failed":
-        return False
-    return not [
-        file for file in checkpoints(folder / "checkpoints") if file.name != FIRST_CHECKPOINT
-    ]
+    """Whether a run of ours failed at its first step: it keeps nobody from another try."""
+    summary = read_summary(folder)
+    ours = "config" in summary and "versions" in summary
+    return ours and summary.get("status") == "failed" and summary.get("steps") == 0
 
 
 def _clear_what_never_began(folder: Path) -> None:
@@ -446,7 +454,8 @@ def _clear_what_never_began(folder: Path) -> None:
             *(folder / name for name in ("metrics.csv", "summary.json", "config.yaml")),
             folder / "checkpoints" / FIRST_CHECKPOINT,
         ]:
-            file.unlink(missing_ok=True)
+            if file.is_file():
+                file.unlink()
 
 
 def is_finished(config: RunConfig, folder: Path) -> bool:

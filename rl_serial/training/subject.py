@@ -91,6 +91,10 @@ class Subject(Protocol):
 
     charts: ClassVar[dict[str, Any]]  # the page of TensorBoard's custom-scalars tab
 
+    @property
+    def late_metrics(self) -> Sequence[str]:
+        """Tags that only the last examination has."""
+
     def check(self, keys: Collection[str]) -> None:
         """Refuse what these keys of the configuration (networks, agent) cannot have: UserError."""
 
