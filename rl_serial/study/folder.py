@@ -138,14 +138,18 @@ class StudyFolder:
         if destination.resolve() == self.path.resolve():
             raise UserError(f"{destination}: is the study's own folder; publish to another")
         published = destination / self.results.name
-        if destination.exists() and any(destination.iterdir()) and not published.exists():
-            raise UserError(f"{destination}: holds something else than results of a study")
+        strange = [p.name for p in (*files, self.figures) if (destination / p.name).exists()]
+        if strange and not published.exists():
+            raise UserError(
+                f"{destination}: holds {', '.join(strange)}, but no results of a study; publish to "
+                "another"
+            )
         if published.exists():
             there = {record["id"] for record in read_table(published, texts=("id",))}
-            strange = there - {run.id for run in self.read_plan()}
-            if strange:
+            others = there - {run.id for run in self.read_plan()}
+            if others:
                 raise UserError(
-                    f"{destination}: holds results of another study: {len(strange)} of its rows "
+                    f"{destination}: holds results of another study: {len(others)} of its rows "
                     "are not in this one"
                 )
         destination.mkdir(parents=True, exist_ok=True)
