@@ -15,7 +15,7 @@ DEMO := runs/study/demo
 # One thread a process: the tests and the small networks gain nothing from more.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test check lowest learning study-chaos bench peers $(LIBRARIES) figures clean
+.PHONY: fuzz setup demo test check lowest learning study-chaos bench peers $(LIBRARIES) figures clean
 
 setup: $(INSTALLED)
 
@@ -58,6 +58,10 @@ $(LOWEST): pyproject.toml
 # What agents learn, for three seeds: half an hour on two cores.
 learning: setup
 	$(BIN)/pytest -m learning --numprocesses 2
+
+# Thousands of damaged configurations, hundreds of damaged folders; minutes.
+fuzz: setup
+	$(BIN)/pytest -m fuzz --numprocesses 2
 
 # Workers and runner of a small study killed twenty times; minutes.
 study-chaos: setup
