@@ -92,7 +92,7 @@ class NetworkConfig(_Model):
     """
 
     kind: Literal["residual", "transformer", "conv", "recurrent", "stepwise"] = "residual"
-    layers: PositiveInt | None = None
+    layers: Annotated[int, Field(gt=0, strict=True)] | None = None
     depth: PositiveInt = 4
     loops: PositiveInt = 1
     width: PositiveInt | None = None
@@ -125,7 +125,7 @@ class NetworkConfig(_Model):
         if layers is not None and products is None:
             kinds = " and ".join(PRODUCTS_PER_LAYER)
             raise ValueError(f"layers: only kinds {kinds} have them; give depth")
-        if products is None or type(layers) is not int:
+        if products is None or type(layers) is not int or layers < 1:
             return data
         if depth not in (None, products * layers):
             raise ValueError(
