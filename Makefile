@@ -3,11 +3,19 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 PEERS := .venv-peers/installed
+LOWEST := .venv-lowest/installed
+# Libraries whose requirements go together neither with each other nor with ours: what each is installed
+# with, and the pin of constraints.txt that it does not take.
+LIBRARIES := torchrl tianshou rllib
+NEEDS_torchrl := torchrl
+NEEDS_tianshou := tianshou
+NEEDS_rllib := 'ray[rllib]' gymnasium==1.2.2
+UNPINNED_rllib := gymnasium
 DEMO := runs/study/demo
 # One thread a process: the tests and the small networks gain nothing from more.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test check learning study-chaos bench peers figures clean
+.PHONY: setup demo test check lowest learning study-chaos bench peers $(LIBRARIES) figures clean
 
 setup: $(INSTALLED)
 
@@ -27,11 +35,25 @@ demo: setup
 test: setup
 	$(BIN)/pytest --numprocesses 2
 
-check: setup
+check: setup lowest
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest --numprocesses 2
+
+# The base install at the lowest versions that pyproject.toml declares, where the interpreter has wheels
+# of them (Python 3.11 and 3.12); seconds once it is installed.
+lowest:
+	@if $(PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then \
+		$(MAKE) --no-print-directory $(LOWEST) && .venv-lowest/bin/python -W error tests/lowest.py; \
+	else echo "lowest versions: not tried, $(PYTHON) is newer than 3.12"; fi
+
+$(LOWEST): pyproject.toml
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/pip install --quiet $$($(PYTHON) -c 'import tomllib; print(*(need.replace(">=", "==") \
+		for need in tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]))')
+	.venv-lowest/bin/pip install --quiet --no-deps --editable .
+	touch $@
 
 # What agents learn, for three seeds: half an hour on two cores.
 learning: setup
@@ -41,9 +63,20 @@ learning: setup
 study-chaos: setup
 	$(BIN)/pytest -m chaos
 
-# Against mctx under JAX and pytorch-mppi, in an environment of its own; a few minutes.
-peers: $(PEERS)
+# Against mctx under JAX and pytorch-mppi, and the examples of other libraries, each in an environment of
+# its own; a few minutes.
+peers: $(PEERS) $(LIBRARIES)
 	.venv-peers/bin/python -m pytest -m peers tests/planning
+
+# The example of one library: make torchrl, make tianshou, make rllib.
+$(LIBRARIES): %: .venv-%/installed
+	.venv-$*/bin/python -m pytest -m peers tests/examples -k $*
+
+$(LIBRARIES:%=.venv-%/installed): .venv-%/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-$*
+	grep -v '^$(or $(UNPINNED_$*),none)==' constraints.txt > .venv-$*/constraints.txt
+	.venv-$*/bin/pip install --quiet --constraint .venv-$*/constraints.txt --editable . pytest torch $(NEEDS_$*)
+	touch $@
 
 $(PEERS): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-peers
@@ -60,4 +93,4 @@ figures: demo
 	cp $(DEMO)/figures/*_accuracy_by_remaining.png docs/images/demo.png
 
 clean:
-	rm -rf .venv .venv-peers build *.egg-info
+	rm -rf .venv .venv-* build *.egg-info

@@ -546,16 +546,15 @@ def _figure(
     file: Path,
 ) -> None:
     """Means of the seeds' returns with a bar from the least to the greatest; a panel a task."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
     tasks = [task for task in TASKS if any(row["task"] == task for row in rows)]
     across = min(2, len(tasks))
     down = math.ceil(len(tasks) / across)
-    figure, grid = plt.subplots(down, across, figsize=(5.2 * across, 3.9 * down), squeeze=False)
+    figure = Figure(figsize=(5.2 * across, 3.9 * down))
+    grid = figure.subplots(down, across, squeeze=False)
     drawn: dict[str, Any] = {}
     for panel, axes in enumerate(grid.flat):
         if panel >= len(tasks):
@@ -579,7 +578,7 @@ def _figure(
             drawn[name] = axes.errorbar(
                 x, y, (below, above), label=name, capsize=2, linewidth=1.2, markersize=5,
                 marker="osD^vPX*"[number % 8], linestyle=("-", "--", "-.", ":")[number % 4],
-                color=plt.cm.viridis(0.9 * number / max(1, len(names) - 1)),  # type: ignore[attr-defined]
+                color=colormaps["viridis"](0.9 * number / max(1, len(names) - 1)),
             )  # fmt: skip
         axes.set_xscale("log")
         if "horizon" in label:
@@ -600,7 +599,6 @@ def _figure(
     )
     figure.tight_layout(rect=(0, 0.04 + 0.03 * math.ceil(len(drawn) / 4) / down, 1, 1))
     figure.savefig(file, dpi=110)
-    plt.close(figure)
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> str:

@@ -12,19 +12,31 @@ import io
 import runpy
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from gymnasium.error import DependencyNotInstalled
 
 from rl_serial import __version__
+from rl_serial.arguments import (
+    MOST_EPISODES,
+    MOST_INSTANCE,
+    MOST_SEED,
+    MOST_SIMULATIONS,
+    MOST_THREADS,
+    Parser,
+    counts,
+    whole,
+)
 from rl_serial.envs.registry import (
     ENV_IDS,
     FAMILIES,
+    NAMESPACE,
     TASKS,
     options_of,
+    plain_id,
 )
-from rl_serial.errors import RunError, UserError, missing_extra
+from rl_serial.errors import RunError, UserError, did_you_mean, missing_extra
 from rl_serial.study.commands import add_parsers as add_study_parsers
 from rl_serial.tables import markdown_table
 
@@ -39,7 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command is _train and not any(word.startswith("-") for word in further):
         options.overrides += further  # argparse takes no key=value behind an option
     elif further:
-        parser.error(f"unrecognized arguments: {' '.join(further)}")
+        unknown = next((word for word in further if word.startswith("-")), "")
+        near = did_you_mean(unknown.partition("=")[0], options.known_options)
+        parser.error(f"unrecognized arguments: {' '.join(further)}{near}")
     try:
         options.command(options)
     except UserError as error:
@@ -63,8 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="rl-serial", description="Study serial value functions in reinforcement learning."
     )
     parser.add_argument("--version", action="version", version=__version__)
@@ -86,18 +100,24 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate = commands.add_parser("evaluate", help="examine trained agents side by side")
     evaluate.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folders")
-    evaluate.add_argument("--instances", type=_whole(2), help="episodes played for the score")
     evaluate.add_argument(
-        "--per-remaining", type=_whole(1), help="states at each number of remaining steps"
+        "--instances", type=whole(2, MOST_EPISODES), help="episodes played for the score"
     )
-    evaluate.add_argument("--seed", type=_whole(0), help="chooses the evaluation instances")
+    evaluate.add_argument(
+        "--per-remaining",
+        type=whole(1, MOST_EPISODES),
+        help="states at each number of remaining steps",
+    )
+    evaluate.add_argument(
+        "--seed", type=whole(0, MOST_SEED), help="chooses the evaluation instances"
+    )
     evaluate.add_argument(
         "--figure",
         type=Path,
         help="draw accuracy by remaining steps, success by distance or returns (PNG, SVG)",
     )
     evaluate.add_argument(
-        "--simulations", type=_counts, metavar="0,1,2,…", help="scores with a search on top instead"
+        "--simulations", type=counts, metavar="0,1,2,…", help="scores with a search on top instead"
     )
     _add_search(evaluate)
     evaluate.add_argument("--table", type=Path, help="write the scores of --simulations as CSV")
@@ -110,9 +130,16 @@ def _parser() -> argparse.ArgumentParser:
         "watch", help="an episode as GIF and text, values beside exact ones"
     )
     watch.add_argument("run", type=Path, metavar="RUN", help="a run folder")
-    watch.add_argument("--instance", type=_whole(0), default=0, help="which evaluation instance")
     watch.add_argument(
-        "--simulations", type=_whole(0), help="search on top, with its trees; default: as trained"
+        "--instance",
+        type=whole(0, MOST_INSTANCE),
+        default=0,
+        help="which evaluation instance",
+    )
+    watch.add_argument(
+        "--simulations",
+        type=whole(0, MOST_SIMULATIONS),
+        help="search on top, with its trees; default: as trained",
     )
     _add_search(watch)
     _add_trust(watch)
@@ -129,14 +156,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _counts(text: str) -> list[int]:
-    """Numbers of simulations between commas."""
-    words = text.split(",")
-    if not all(word.strip().isdecimal() for word in words):
-        raise argparse.ArgumentTypeError(f"{text!r}: must be whole numbers, as in 0,1,2,4")
-    return [int(word) for word in words]
-
-
 def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dynamics", choices=("true", "learned"), help="what is searched in; default: as trained"
@@ -144,17 +163,6 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--algorithm", choices=("gumbel", "puct"), help="Gumbel MuZero or PUCT; default: as trained"
     )
-
-
-def _whole(least: int) -> Callable[[str], int]:
-    """Parses a whole number of at least ``least`` that an int64 holds."""
-
-    def parse(text: str) -> int:
-        if not text.strip().isdecimal() or not least <= int(text) < 2**62:
-            raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number, at least {least}")
-        return int(text)
-
-    return parse
 
 
 def _refuse_without_simulations(options: argparse.Namespace, names: Sequence[str]) -> None:
@@ -176,12 +184,18 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where networks run"
     )
     # Small networks lose by more, and the number of threads is part of what repeats a run exactly.
-    parser.add_argument("--threads", type=int, default=1, help="torch's CPU threads; default 1")
+    parser.add_argument(
+        "--threads",
+        type=whole(1, MOST_THREADS),
+        default=1,
+        help="torch's CPU threads; default 1",
+    )
 
 
 def _envs(options: argparse.Namespace) -> None:
     if options.certify:
         print(certificate_table(options.certify))
+        print("\n" + shortcut_table(options.certify))
         if table := collision_table(options.certify):
             print(table)
     elif options.options:
@@ -193,14 +207,18 @@ def _envs(options: argparse.Namespace) -> None:
 
 
 def _known(id_: str) -> tuple[str, str]:
-    if id_ not in ENV_IDS:
-        raise UserError(f"{id_}: no such environment; there are {', '.join(ENV_IDS)}")
-    family, task = ENV_IDS[id_]
+    if plain_id(id_) not in ENV_IDS:
+        near = did_you_mean(id_, ENV_IDS)
+        raise UserError(f"{id_}: no such environment; there are {', '.join(ENV_IDS)}{near}")
+    family, task = ENV_IDS[plain_id(id_)]
     return family.name, task
 
 
 def registry_table() -> str:
-    """The registry as a table: id, class, twin, spaces, what to set."""
+    """The registry as a table: id, class, twin, spaces, what to set.
+
+    Ids are as ``gymnasium.make`` takes them anywhere: what stands before the colon is imported.
+    """
     rows = []
     for id_, (family, task) in ENV_IDS.items():
         rules = TASKS[task](family.chain())  # what they need may be missing: nothing is played
@@ -208,7 +226,7 @@ def registry_table() -> str:
         twins = ", ".join(str(value) for value in family.twins)
         rows.append(
             (
-                f"`{id_}`",
+                f"`{NAMESPACE}:{id_}`",
                 f"{family.complexity} ({family.source})",
                 f"`{family.option}`: {serial}",
                 f"`{family.option}`: {twins}",
@@ -239,6 +257,23 @@ def certificate_table(id_: str) -> str:
             for setting, row in certify(FAMILIES[family], {})
         ],
     )
+
+
+def shortcut_table(id_: str) -> str:
+    """How far rules without serial computation get, for every setting and serial depth."""
+    from rl_serial.envs.certificate import certify_shortcuts
+
+    header = ("setting", "serial depth", "blind κ", "at", "reach", "linear κ", "at", "reach")
+    rows: list[tuple[object, ...]] = []
+    for setting, depth, found in certify_shortcuts(FAMILIES[_known(id_)[0]], {}):
+        cells: list[object] = []
+        for kind in ("blind", "linear"):
+            row = found and found[kind]
+            cells += (
+                [f"{row.largest:+.2f}", row.remaining, f"{row.reach:+.1f}"] if row else [""] * 3
+            )
+        rows.append((setting, depth, *cells))
+    return markdown_table(header, rows)
 
 
 def collision_table(id_: str) -> str | None:
@@ -283,8 +318,6 @@ def _require_libraries(command: str) -> None:
 def _require_training(command: str, threads: int) -> None:
     """Name the extra if a library of the training commands is missing; else set the threads."""
     _require_libraries(command)
-    if threads < 1:
-        raise UserError(f"--threads {threads}: must be at least 1")
     from rl_serial.training.run import use_threads
 
     use_threads(threads)
@@ -377,16 +410,17 @@ def _bench(options: argparse.Namespace) -> None:
     folder = Path(__file__).resolve().parent.parent / "benchmarks"
     file = folder / f"{options.name}.py"
     if not file.exists():
-        there = ", ".join(sorted(path.stem for path in folder.glob("*.py")))
+        there = sorted(path.stem for path in folder.glob("*.py"))
+        listed = f"there are {', '.join(there)}{did_you_mean(options.name, there)}"
         raise UserError(
             f"bench {options.name}: "
-            + (f"no such benchmark; there are {there}" if there else "benchmarks need a checkout")
+            + (f"no such benchmark; {listed}" if there else "benchmarks need a checkout")
         )
     sys.argv = [str(file), *options.rest]
     runpy.run_path(str(file), run_name="__main__")
 
 
-__all__ = ["certificate_table", "collision_table", "main", "registry_table"]
+__all__ = ["certificate_table", "collision_table", "main", "registry_table", "shortcut_table"]
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -5,13 +5,14 @@ A configuration is frozen once it is loaded, and an unknown key is an error that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from functools import lru_cache
+import math
+import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast, get_args
+from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -25,12 +26,58 @@ from pydantic import (
     model_validator,
 )
 
-from rl_serial.envs.chain import ChainWithStarts, has_binary_observations
+from rl_serial.envs.chain import MOST_NUMBERS, ChainWithStarts, has_binary_observations
 from rl_serial.envs.control import CONTROL_TASKS
 from rl_serial.envs.goals import is_goal_environment
-from rl_serial.envs.registry import ENV_IDS, task_of
-from rl_serial.envs.tasks import Bet, Task
-from rl_serial.errors import UserError
+from rl_serial.envs.registry import ENV_IDS, plain_id, task_of
+from rl_serial.envs.tasks import ENUMERATION_LIMIT, Bet, Steer, Task, num_actions
+from rl_serial.errors import UserError, did_you_mean, shown
+from rl_serial.yaml_core import (
+    MOST_CHARACTERS,
+    MOST_NESTING,
+    YAMLError,
+    dump_yaml,
+    load_yaml,
+    shown_key,
+)
+
+MOST = {
+    "depth": 1024,  # Wang et al. 2025 train to this depth
+    "layers": 512,
+    "loops": 1024,
+    "width": 2**15,
+    "parameters": 2**30,  # 16 GiB with gradient and Adam's two moments
+    "flops": 10**15,
+    "num_envs": 2**16,
+    "processes": 1024,
+    "unroll": 2**20,
+    "n_steps": 2**20,
+    "batch_size": 2**20,
+    "buffer_size": 10**9,
+    "prefill": 10**9,
+    "representation": 2**15,
+    "simulations": 2**17,
+    "max_depth": 2**20,
+    "horizon": 2**12,
+    "carry": 2**20,
+    "samples": 2**20,
+    "iterations": 2**12,
+    "memory": 10**9,
+    "random_steps": 10**9,
+    "instances": 2**20,
+    "per_remaining": 2**20,
+    "max_episode_steps": 100_000,
+    "frame_skip": 1000,
+}
+"""The largest whole number that a key of this name may hold."""
+MOST_STEPS = 10**12
+"""The largest that any other key may hold: steps and updates of a training."""
+MOST_ROWS = 10**9
+"""Steps that a memory holds, those of all environments together."""
+MOST_PLANNED = 2**24
+"""Actions of a planner's samples: samples * horizon."""
+MOST_PATH = 4096
+"""Of a network: depth * loops."""
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """What NumPy, torch and Stable-Baselines3 all take as a seed."""
@@ -41,7 +88,30 @@ ModelKind = Annotated[
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _not_too_large(cls, value: Any, info: ValidationInfo) -> Any:
+        refuse_too_large(value, info.field_name or "")
+        return value
+
+
+def refuse_too_large(value: Any, key: str, path: str = "") -> None:
+    """Hold whole numbers, also those inside lists and mappings, against :data:`MOST`.
+
+    Raises:
+        ValueError: one that is larger; the message begins with its path below ``key``, if any.
+    """
+    if isinstance(value, dict):
+        for name, item in value.items():
+            refuse_too_large(item, name, f"{path}{name}.")
+    elif isinstance(value, list):
+        for item in value:
+            refuse_too_large(item, key, path)
+    elif isinstance(value, int) and abs(value) > (most := MOST.get(key, MOST_STEPS)):
+        place = f"{path.removesuffix('.')}: " if path else ""
+        raise ValueError(f"{place}must be {most} at most, not {shown(value)}")
 
 
 class EnvConfig(_Model):
@@ -49,7 +119,12 @@ class EnvConfig(_Model):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    id: str
+    id: Annotated[str, AfterValidator(plain_id)]
+
+    @model_validator(mode="after")
+    def _options_not_too_large(self) -> EnvConfig:
+        refuse_too_large(self.options, "env")
+        return self
 
     @property
     def options(self) -> dict[str, Any]:
@@ -125,7 +200,7 @@ class NetworkConfig(_Model):
         if layers is not None and products is None:
             kinds = " and ".join(PRODUCTS_PER_LAYER)
             raise ValueError(f"layers: only kinds {kinds} have them; give depth")
-        if products is None or type(layers) is not int or layers < 1:
+        if products is None or type(layers) is not int or not 1 <= layers <= MOST["layers"]:
             return data
         if depth not in (None, products * layers):
             raise ValueError(
@@ -230,6 +305,17 @@ class ContrastiveAgentConfig(_Model):
     prefill: PositiveInt = 1000  # steps of each environment before the first update
 
     @model_validator(mode="after")
+    def _memory_not_too_large(self) -> ContrastiveAgentConfig:
+        for key in ("buffer_size", "unroll"):
+            rows = getattr(self, key) * self.num_envs
+            if rows > MOST_ROWS:
+                raise ValueError(
+                    f"{key}: {rows} steps of num_envs={self.num_envs} environments are held at "
+                    f"once; {key} can be {MOST_ROWS // self.num_envs}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _learns(self) -> ContrastiveAgentConfig:
         turns = -(-self.timesteps // (self.num_envs * self.unroll))
         if turns * self.unroll < self.prefill:
@@ -259,6 +345,17 @@ class ControlAgentConfig(_Model):
     learning: dict[str, Any] = {}
     # Of the environment, in training; 0 where there is nothing to learn.
     timesteps: Annotated[NonNegativeInt, Field(validate_default=True)] = 0
+
+    @model_validator(mode="after")
+    def _plans_not_too_large(self) -> ControlAgentConfig:
+        samples = self.planner.get("samples", 0)
+        if isinstance(samples, int) and samples * self.horizon > MOST_PLANNED:
+            most = MOST_PLANNED // self.horizon
+            raise ValueError(
+                f"planner.samples: {samples} of horizon {self.horizon} are held at once; "
+                f"{most} are the most"
+            )
+        return self
 
     @field_validator("timesteps")
     @classmethod
@@ -315,10 +412,40 @@ WITH_POLICY = ("ppo", "maskable_ppo", "search", "contrastive", "sac", "sac_her")
 """Kinds of agents that have a policy network beside the value network."""
 
 
+def _refuse_truth_values(given: Any, taken: Any, path: str = "") -> None:
+    """Refuse ``true`` where pydantic took it for 1."""
+    if isinstance(given, dict) and isinstance(taken, dict):
+        for key in given.keys() & taken.keys():
+            _refuse_truth_values(given[key], taken[key], f"{path}{key}.")
+    elif isinstance(given, list) and isinstance(taken, list):
+        for i, pair in enumerate(zip(given, taken, strict=False)):
+            _refuse_truth_values(*pair, f"{path}{i}.")
+    elif isinstance(given, bool) and isinstance(taken, int | float) and taken is not given:
+        word = str(given).lower()
+        raise ValueError(f"{path.removesuffix('.')}: must be a number, not {word}")
+
+
+MOST_BYTES_OF_NAME = 200
+"""Of a folder's name; file systems take 255."""
+
+
+def checked_name(name: str) -> str:
+    """The name of a run or a study, which is the name of its folder.
+
+    Raises:
+        ValueError: it is no name of a folder inside another: ``.`` and ``..`` are not.
+    """
+    if not name.strip("."):
+        raise ValueError(f"must be the name of a folder, not {shown(name)}")
+    if len(name.encode()) > MOST_BYTES_OF_NAME:
+        raise ValueError(f"must be {MOST_BYTES_OF_NAME} bytes long at most, not {shown(name)}")
+    return name
+
+
 class RunConfig(_Model):
     """Everything that determines a run."""
 
-    name: Annotated[str, Field(pattern=r"^[\w.\-]+$")]
+    name: Annotated[str, Field(pattern=r"^[\w.\-]+$"), AfterValidator(checked_name)]
     env: EnvConfig
     network: NetworkConfig | None = None
     policy_network: NetworkConfig | None = None  # None: the policy's trunk is set like the value's
@@ -326,6 +453,25 @@ class RunConfig(_Model):
     agent: AgentConfig
     seed: Seed = 0
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _no_truth_value_is_a_number(cls, data: Any, handler: Callable[[Any], Any]) -> Any:
+        run: RunConfig = handler(data)
+        if isinstance(data, dict):
+            _refuse_truth_values(data, run.model_dump())
+        return run
+
+    @field_validator(*NETWORKS)
+    @classmethod
+    def _path_not_too_long(cls, network: NetworkConfig | None) -> NetworkConfig | None:
+        if network is not None and network.depth * network.loops > MOST_PATH:
+            most = MOST_PATH // network.depth
+            raise ValueError(
+                f"depth={network.depth} with loops={network.loops}: {MOST_PATH} layers in sequence "
+                f"are the most; loops can be {most}"
+            )
+        return network
 
 
 def load_config(file: Path, overrides: list[str] | None = None) -> RunConfig:
@@ -383,21 +529,24 @@ def check_config(config: RunConfig, source: str) -> None:
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
+    """The mapping in a YAML file, read as :mod:`rl_serial.yaml_core` says.
 
     Raises:
-        UserError: there is no such file, or it holds something else.
+        UserError: there is no such file, or it holds something else; with the line and the key.
     """
     try:
-        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if file.exists() and not file.is_file():  # a pipe would be waited for
+            raise UserError(f"{file}: not a file")
+        with file.open("rb") as stream:
+            data = load_yaml(stream.read(4 * MOST_CHARACTERS + 1).decode())
     except OSError as error:
         raise UserError(f"{file}: {error.strerror or error}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        where = getattr(error, "problem_mark", None)
-        line = f", line {where.line + 1}" if where else ""
-        raise UserError(
-            f"{file}{line}: not YAML; a run is keys with values, see configs/"
-        ) from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{file}, line {line}: not YAML: not UTF-8") from None
+    except YAMLError as error:
+        comma = ", " if str(error).startswith("line ") else ": "
+        raise UserError(f"{file}{comma}{error}; a run is keys with values, see configs/") from None
     if not isinstance(data, dict):
         raise UserError(f"{file}: holds no keys with values; see configs/ for examples")
     return data
@@ -405,18 +554,17 @@ def read_yaml(file: Path) -> dict[str, Any]:
 
 def write_yaml(config: RunConfig) -> str:
     """The resolved configuration as YAML."""
-    text: str = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-    return text
+    return dump_yaml(config.model_dump(mode="json"))
 
 
 def _override(data: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals or not path:
-        raise UserError(f"{override!r}: an override is key.path=value, as in network.depth=8")
+        raise UserError(f"{shown(override)}: an override is key.path=value, as in network.depth=8")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UserError(f"{path}: {text!r} is not a YAML value") from None
+        value = load_yaml(text)
+    except YAMLError as error:
+        raise UserError(f"{path}: {shown(text)} is not a YAML value: {error}") from None
     set_key(data, path, value)
 
 
@@ -430,6 +578,8 @@ def set_key(data: dict[str, Any], path: str, value: Any) -> None:
         UserError: the path leads through something that holds no keys.
     """
     *parents, key = path.split(".")
+    if len(parents) >= MOST_NESTING:
+        raise UserError(f"{path}: nested more than {MOST_NESTING} deep")
     for parent in parents:
         if parent == "budget":
             data.pop("width", None)
@@ -437,7 +587,7 @@ def set_key(data: dict[str, Any], path: str, value: Any) -> None:
         if child is None:
             child = data[parent] = {}
         if not isinstance(child, dict):
-            raise UserError(f"{path}: {parent} holds {child!r}, not keys with values")
+            raise UserError(f"{path}: {parent} holds {shown(child)}, not keys with values")
         data = child
     if path == "agent.kind" and data.get("kind") != value:
         data.clear()  # the keys of one agent mean nothing to another; networks share theirs
@@ -513,6 +663,7 @@ def _check_control_agent(config: RunConfig, source: str) -> None:
 
 def _check_chain_agent(config: RunConfig, task: Task[Any], source: str) -> None:
     """What an agent on a chain asks of the rest."""
+    _check_memory(config, task, source)
     if isinstance(config.agent, SearchAgentConfig):
         _check_search(config.agent, task, source)
     if config.evaluation.simulations and config.agent.kind == "random":
@@ -557,20 +708,52 @@ def _check_search(agent: SearchAgentConfig, task: Task[Any], source: str) -> Non
 
 
 def _check_exact_values(task: Task[Any], source: str) -> None:
-    if problem := _exact_values_problem(cast(Hashable, task)):  # a frozen dataclass
-        raise UserError(f"{source}: env.decisions: {problem}")
+    """Refuse more decisions than exact values enumerate, without enumerating them."""
+    if isinstance(task, Steer) and num_actions(task) ** task.decisions > ENUMERATION_LIMIT:
+        most = int(math.log(ENUMERATION_LIMIT, num_actions(task)))
+        raise UserError(
+            f"{source}: env.decisions: exact action values would enumerate "
+            f"{num_actions(task)}**{task.decisions} sequences of decisions; the limit is "
+            f"{ENUMERATION_LIMIT}: take {most} decisions at most"
+        )
 
 
-@lru_cache(maxsize=1024)
-def _exact_values_problem(task: Any) -> str | None:
-    """Why there are no exact values; the runs of a study ask it of few tasks many times."""
-    import numpy as np
+def _check_memory(config: RunConfig, task: Task[Any], source: str) -> None:
+    """Refuse what would hold more numbers at once than :data:`MOST_NUMBERS`."""
+    size, depth = task.layout.size, task.chain.serial_depth
+    held = {
+        "evaluation.instances": (config.evaluation.instances, size),
+        "evaluation.per_remaining": (config.evaluation.per_remaining, size * depth),
+        **{
+            f"agent.{key}": (getattr(config.agent, key), size)
+            for key in ("num_envs", "batch_size", "buffer_size")
+            if hasattr(config.agent, key)
+        },
+    }
+    for key, (rows, numbers) in held.items():
+        if rows * numbers > MOST_NUMBERS:
+            raise UserError(
+                f"{source}: {key}: {rows} times {numbers} numbers of observations are held at "
+                f"once; {MOST_NUMBERS} are the most: {MOST_NUMBERS // numbers} rows, or a smaller "
+                "environment"
+            )
 
-    try:
-        task.action_values(task.initial(np.zeros(1, dtype=np.int64)))
-    except ValueError as error:
-        return str(error)
-    return None
+
+_EXPECTED = {
+    "int": "a valid integer",
+    "float": "a number",
+    "finite_number": "finite",
+    "bool": "true or false",
+    "string": "a text",
+    "list": "a list",
+    "tuple": "a list",
+    "dict": "keys with values",
+    "model": "keys with values",
+    "mapping": "keys with values",
+}
+"""What each kind of pydantic's errors wants, by the beginning of its type."""
+_MEMBERS = re.compile(r"(str|int|float|bool|list\[.*|tuple\[.*|dict\[.*)")
+"""What pydantic adds to the path of an error inside a union: the member that it tried."""
 
 
 def readable_errors(
@@ -580,21 +763,54 @@ def readable_errors(
 
     ``keys_at`` gives the keys that there are at a place, for an unknown one.
     """
-    lines = []
-    for item in error.errors():
+    lines: dict[str, None] = {}
+    for item in error.errors(include_url=False):
         # A union adds the name of the member it tried to the path; keys are what a reader knows.
-        path = ".".join(
-            str(part) for i, part in enumerate(item["loc"]) if not (i == 1 and part in AGENT_KINDS)
-        )
-        message = item["msg"].removeprefix("Value error, ")
-        if item["type"] == "extra_forbidden":
-            message = f"unknown key; there are {', '.join(keys_at(item['loc'][:-1]))}"
-        elif item["type"] == "missing":
-            message = "missing"
-        elif item["type"] != "value_error":
-            message = f"{message[0].lower()}{message[1:]}, not {item['input']!r}"
-        lines.append(f"{source}: {path + ': ' if path else ''}{message}")
+        location = [
+            part for i, part in enumerate(item["loc"]) if not (i == 1 and part in AGENT_KINDS)
+        ]
+        members = [i for i, part in enumerate(location) if _MEMBERS.fullmatch(str(part))]
+        message = readable_error(item, keys_at)
+        if members and item["type"] not in ("missing", "extra_forbidden"):
+            location, message = location[: members[0]], "must be a text, a number or a list of them"
+        elif item["type"] in ("union_tag_invalid", "union_tag_not_found"):
+            location.append("kind")
+        path = ".".join(shown_key(str(part)) for part in location)
+        lines[f"{source}: {path + ': ' if path else ''}{message}"] = None
     return "\n".join(lines)
+
+
+def readable_error(
+    item: Any, keys_at: Callable[[tuple[int | str, ...]], list[str]] = lambda _: []
+) -> str:
+    """What an error of pydantic says, in the words of this package."""
+    kind, given, context = item["type"], item["input"], item.get("ctx", {})
+    if kind == "value_error":
+        return str(item["msg"]).removeprefix("Value error, ")
+    if kind == "extra_forbidden":
+        known = keys_at(item["loc"][:-1])
+        near = did_you_mean(item["loc"][-1], known)
+        return f"unknown key; there are {', '.join(known)}{near}"
+    if kind in ("missing", "union_tag_not_found"):
+        return "missing"
+    if kind == "union_tag_invalid":
+        kinds = [tag.strip("' ") for tag in context["expected_tags"].split(",")]
+        return _one_of(kinds, context["tag"])
+    if kind == "literal_error":
+        return _one_of([tag.strip("' ") for tag in re.split(",| or ", context["expected"])], given)
+    wanted = _EXPECTED.get(kind) or _EXPECTED.get(kind.partition("_")[0])
+    if kind == "int_from_float":
+        wanted = "a whole number"
+    if kind == "string_pattern_mismatch":
+        wanted = f"of letters, digits and the like, as the pattern {context['pattern']} says"
+    if wanted is None or kind.startswith("string_too") or kind in ("too_short", "too_long"):
+        wanted = re.sub(r"^.*?should (be|match|have) ", "", str(item["msg"]))
+    return f"must be {wanted}, not {shown(given)}"
+
+
+def _one_of(known: list[str], given: object) -> str:
+    listed = f"{', '.join(map(repr, known[:-1]))} or {known[-1]!r}"
+    return f"must be {listed}, not {shown(given)}{did_you_mean(given, known)}"
 
 
 def _keys_at(location: tuple[int | str, ...]) -> list[str]:

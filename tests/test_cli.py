@@ -61,7 +61,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_envs_lists_every_environment(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["envs"]) == 0
     out = capsys.readouterr().out
-    assert all(f"`{id_}`" in out for id_ in ENV_IDS)
+    assert all(f"`rl_serial:{id_}`" in out for id_ in ENV_IDS)
 
 
 def test_envs_lists_options(capsys: pytest.CaptureFixture[str]) -> None:
@@ -240,6 +240,30 @@ BAD_REQUESTS = {
         ["env={id: rl_serial/PointerChaseSteer-v0, decisions: 0}", "name=x"],
         "env: optimal play earns no more than random play",
     ),
+    "name of the folder above": (["name=.."], "name: must be the name of a folder"),
+    "option that is the id's": (["env.env=1", "name=x"], "env.env: PermutationAutomatonBet has no"),
+    "option that is the task's": (["env.task=Bet", "name=x"], "env.task: PermutationAutomatonBet"),
+    "option that is the environments' number": (
+        [
+            "env={id: rl_serial/Reach-v0, env_id: 1}",
+            "agent={kind: contrastive, timesteps: 64, num_envs: 1, unroll: 8, prefill: 8}",
+            "name=x",
+        ],
+        "env: env_id: Reach has no such option",
+    ),
+    "option that is the task's name": (
+        ["env={id: Reacher-v5, name: 1}", "agent={kind: cem}", "network=null", "name=x"],
+        "env: ",
+    ),
+    "seed that is a date": (["seed=2026-13-45", "name=x"], "seed: must be a valid integer"),
+    "seed of thousands of digits": (["seed=" + "1" * 5000, "name=x"], "(5000 characters)"),
+    "thousands of brackets": (["seed=" + "[" * 3000, "name=x"], "nested more than 24 deep"),
+    "a network that nobody builds": (["network.loops=1000000000", "name=x"], "network.loops: "),
+    "a chain that nobody plays": (["env.serial_depth=100000000", "name=x"], "1024 at most"),
+    "a search that nobody waits for": (
+        ["agent={kind: search, max_depth: 1" + "0" * 30 + "}", "name=x"],
+        "agent: ",
+    ),
     "seed that no library takes": (["seed=10000000000", "name=x"], "seed: "),
     "learned dynamics of a bet": (
         ["agent={kind: search, dynamics: learned}", "model_network={width: 8}", "name=x"],
@@ -282,6 +306,8 @@ def test_bad_training_request_is_a_short_error(
         (["evaluate", "nowhere"], "nowhere: no run here"),
         (["watch", "nowhere"], "nowhere: no run here"),
         (["envs", "--certify", "rl_serial/X-v0"], "rl_serial/X-v0: no such environment"),
+        (["envs", "--options", "rl_serial/CircuitBet"], "; did you mean rl_serial/CircuitBet-v0?"),
+        (["bench", "mujcoo"], "; did you mean mujoco?"),
         (["bench", "nothing"], "bench nothing: no such benchmark; there are control, envs"),
         (["train", "nowhere.yaml"], "nowhere.yaml: No such file"),
     ],
@@ -291,6 +317,36 @@ def test_other_bad_requests(
 ) -> None:
     assert main(arguments) == 2
     assert named in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "x", "--threads", "99999999999"], "at least 1 and at most 1024"),
+        (["train", "x", "--threads", "0"], "at least 1 and at most 1024"),
+        (["evaluate", "x", "--seed", "9" * 5000], "at least 0 and at most 4294967295"),
+        (["evaluate", "x", "--simulations", "1,99999999999"], "at most 2147483647"),
+        (["watch", "x", "--instance", str(2**62)], f"at most {2**62 - 1}"),
+        (["evaluate", "x", "--per-remaning", "3"], "did you mean --per-remaining?"),
+        (["train", "x", "--qiet"], "did you mean --quiet?"),
+        (["study", "run", "x", "--worker", "x" * 5000], "invalid int value: 'xxx"),
+    ],
+)
+def test_options_of_the_command_line_have_bounds(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error.splitlines()[-1]) < 1700
+
+
+@pytest.mark.parametrize("option", ["--workers", "--retries", "--gpus"])
+def test_options_of_studies_have_bounds(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["study", "run", "x.yaml", "--engine", "ray", option, "99999999999"]) == 2
+    assert f"{option} 99999999999" in capsys.readouterr().err
 
 
 def test_unfinished_or_damaged_model_is_named(

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rl_serial.envs.control import ControlState, Simulator, TaskRules, make_simulator
+from rl_serial.errors import RunError
 from rl_serial.planning.mpc import (
     CEM,
     MPPI,
@@ -560,6 +561,7 @@ class ControlAgent:
 
         Raises:
             ValueError: a seed that training may draw.
+            RunError: no plan can be made, as every rollout diverged.
         """
         for seed in seeds:
             if seed < 0 or seed in TRAINING_RESETS:
@@ -608,16 +610,19 @@ class ControlAgent:
                 action = generator.uniform(self.low, self.high, (len(active), self.low.size))
             else:
                 begun = time.perf_counter()
-                found = plan_control(
-                    model,
-                    state if in_simulator else joints,
-                    plan[active],
-                    self.low,
-                    self.high,
-                    settings.planner,
-                    generator,
-                    None if carried is None else carried[active],
-                )
+                try:
+                    found = plan_control(
+                        model,
+                        state if in_simulator else joints,
+                        plan[active],
+                        self.low,
+                        self.high,
+                        settings.planner,
+                        generator,
+                        None if carried is None else carried[active],
+                    )
+                except ValueError as error:
+                    raise RunError(f"planning in the {settings.model} model: {error}") from error
                 planning[active] += (time.perf_counter() - begun) / len(active)
                 decisions[active] += 1
                 if in_simulator:

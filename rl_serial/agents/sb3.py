@@ -530,6 +530,11 @@ class SB3Trainer:
             }
         return {"value": policy.quantile_net if isinstance(self.model, QRDQN) else policy.q_net}
 
+    @property
+    def instances(self) -> int:
+        """States of training instances that the whole training consumes; a step sees one."""
+        return self.total
+
     def train(self, pause: Callable[[], None]) -> None:
         """Take the timesteps that are left; ``pause`` is called between rollouts.
 

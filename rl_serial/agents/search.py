@@ -137,6 +137,9 @@ class SearchAgent:
             state: of the task, B rows.
             generator: where given, the search explores as in training: Gumbel noise, or for PUCT
                 Dirichlet noise and actions drawn by their visits.
+
+        Raises:
+            RunError: the agent or the model says numbers that cannot be searched with.
         """
         if self.device is not None:
             state = map_state(lambda array: torch.as_tensor(array, device=self.device), state)
@@ -145,8 +148,14 @@ class SearchAgent:
         own = self.dynamics.judge(self.agent, embedding, legal)
         value = _values(self.agent, own, legal)
         root = Root(prior_logits(self.agent, own), value, embedding, legal)
+        try:
+            return self._plan(root, generator), own
+        except ValueError as error:
+            raise RunError(f"search with {type(self.agent).__name__}: {error}") from error
+
+    def _plan(self, root: Root, generator: np.random.Generator | None) -> PolicyOutput:
         if self.algorithm == "gumbel":
-            output = gumbel_muzero_policy(
+            return gumbel_muzero_policy(
                 root,
                 self._recurrent,
                 self.simulations,
@@ -156,19 +165,17 @@ class SearchAgent:
                 generator=generator,
                 qtransform=_GUMBEL_VALUES,
             )
-        else:
-            output = muzero_policy(
-                root,
-                self._recurrent,
-                self.simulations,
-                max_depth=self.max_depth,
-                backend=self.backend,
-                temperature=0.0 if generator is None else 1.0,
-                dirichlet_fraction=0.0 if generator is None else 0.25,
-                generator=generator,
-                qtransform=_PUCT_VALUES,
-            )
-        return output, own
+        return muzero_policy(
+            root,
+            self._recurrent,
+            self.simulations,
+            max_depth=self.max_depth,
+            backend=self.backend,
+            temperature=0.0 if generator is None else 1.0,
+            dirichlet_fraction=0.0 if generator is None else 0.25,
+            generator=generator,
+            qtransform=_PUCT_VALUES,
+        )
 
     def judge(self, state: Any) -> Judgement:
         """The searched action, with action values and the root's value from the search."""
@@ -217,7 +224,11 @@ class OnePlyAgent:
         self.task, self.agent, self.dynamics = task, agent, dynamics
 
     def judge(self, state: Any) -> Judgement:
-        """Action values of one step, and the largest legal one."""
+        """Action values of one step, and the largest legal one.
+
+        Raises:
+            RunError: a value is not finite.
+        """
         embedding = self.dynamics.embed(state)
         columns = []
         for action in range(num_actions(self.task)):
@@ -228,6 +239,8 @@ class OnePlyAgent:
             columns.append(step.reward + following)
         preferences = np.stack(columns, axis=1).astype(np.float32)
         legal = self.task.legal_actions(state)
+        if not np.isfinite(preferences[legal]).all():
+            raise RunError(f"one-ply with {type(self.agent).__name__}: values are not finite")
         return Judgement(preferences, np.where(legal, preferences, -np.inf).max(axis=1))
 
 
@@ -370,6 +383,11 @@ class SearchTrainer:
         """The networks that training spends its budget on."""
         networks: dict[str, nn.Module] = {"policy": self.policy, "value": self.value}
         return networks if self.model is None else networks | {"model": self.model}
+
+    @property
+    def instances(self) -> int:
+        """States of training instances that the whole training consumes; a step sees one."""
+        return self.total
 
     def train(self, pause: Callable[[], None]) -> None:
         """Play and learn until ``timesteps`` are reached; ``pause`` is called between rounds.

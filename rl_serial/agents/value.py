@@ -263,6 +263,11 @@ class ValueTrainer:
         """The networks that training spends its budget on."""
         return {"value": self.network}
 
+    @property
+    def instances(self) -> int:
+        """States of training instances that the whole training consumes."""
+        return self.total * self.config.batch_size
+
     def train(self, pause: Callable[[], None]) -> None:
         """Make the updates that are left; ``pause`` is called before each.
 

@@ -1,6 +1,7 @@
 """Environments with long serial dependency chains, their exact values and their parallel twins."""
 
 from rl_serial.envs.chain import Chain, State, TokenLayout
+from rl_serial.envs.episodes import seeds_for
 from rl_serial.envs.registry import ENV_IDS, FAMILIES, Family, make_task, task_of
 from rl_serial.envs.tasks import Bet, Steer, Task, Transition
 
@@ -16,5 +17,6 @@ __all__ = [
     "TokenLayout",
     "Transition",
     "make_task",
+    "seeds_for",
     "task_of",
 ]

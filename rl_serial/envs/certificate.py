@@ -4,10 +4,14 @@ A part of what one step reads is changed (:meth:`Chain.redraw_step`) and the cha
 the influence of the step is the share of instances whose payoff changes. Where the first step has
 no influence, an agent can do without the beginning of the chain: a shortcut. Where every step has
 influence, a closed form may still exist; that is the twin's part to show.
+
+Beside it stands what of the outcome no serial computation is needed for: how far the best rule on
+one number of the observation gets, and a linear model (:mod:`rl_serial.envs.shortcuts`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +20,18 @@ import numpy as np
 from rl_serial.envs.chain import Chain
 from rl_serial.envs.random import evaluation_seeds
 from rl_serial.envs.registry import Family
+from rl_serial.envs.shortcuts import BlindRule, LinearRule, Sample, kappa
 
 DEPTHS = (4, 8, 16, 32, 64)
 INSTANCES = 4096
+LEAST_INSTANCES = 1000
+"""Fewer show no shortcut."""
+ADVANCED = 2**22
+"""Most serial steps that are made for the shortcuts of a setting and serial depth."""
+SIMULATED = 2**18
+"""The same of a family whose steps another library simulates."""
+OBSERVED = 2**24
+"""Most numbers of observations that are held (67 MB)."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +102,53 @@ def influence_by_collisions(
     return rows
 
 
+@dataclass(frozen=True)
+class Shortcut:
+    """What a rule without serial computation knows of the sign of the outcome."""
+
+    largest: float  # chance-corrected accuracy, at the remaining steps where it is largest
+    remaining: int  # there
+    reach: float  # chance-corrected accuracy, summed over the remaining steps
+
+
+def shortcuts(chain: Chain[Any], instances: int, seed: int = 0) -> dict[str, Shortcut]:
+    """How far a blind and a linear rule get with each number of remaining steps.
+
+    Half of the instances fit the rules, the other half examine them.
+
+    Args:
+        chain: the chain.
+        instances: how many are drawn for each number of remaining steps; without a shortcut a
+            chance-corrected accuracy has about the standard error sqrt(2 / instances), and a reach
+            sqrt(serial_depth) times that.
+        seed: chooses the instances.
+    """
+    found: dict[str, list[tuple[float, float]]] = {"blind": [], "linear": []}
+    for remaining in range(1, chain.serial_depth + 1):
+        state = chain.initial(evaluation_seeds(seed, instances, np, first=remaining * instances))
+        for _ in range(chain.serial_depth - remaining):
+            state = chain.advance(state)
+        observations = chain.observe(state)
+        for _ in range(remaining):
+            state = chain.advance(state)
+        outcome = chain.payoff(state)
+        values = np.stack([np.zeros_like(outcome), outcome], axis=1)
+        legal = np.ones(values.shape, dtype=np.bool_)
+        fit, examined = (
+            Sample.of(observations[half], values[half], legal[half])
+            for half in np.split(np.arange(2 * (instances // 2)), 2)
+        )
+        for name, rule in (("blind", BlindRule.fit(fit)), ("linear", LinearRule.fit(fit))):
+            choices = rule.choose(examined.observations, examined.legal)
+            found[name].append(examined.grade(choices))
+    results = {}
+    for name, grades in found.items():
+        corrected = kappa(*np.array(grades).T)
+        best = int(np.nanargmax(corrected))
+        results[name] = Shortcut(float(corrected[best]), best + 1, float(np.nansum(corrected)))
+    return results
+
+
 def certify(
     family: Family, options: dict[str, Any], depths: tuple[int, ...] = DEPTHS
 ) -> list[tuple[str, Influence]]:
@@ -97,14 +157,38 @@ def certify(
     ``options`` are other options of the chain. Sizes that must grow with the depth do: a circuit
     gets a wire for each layer.
     """
+    return [
+        (setting, influence(chain, family.instances))
+        for setting, chain in _chains(family, options, depths)
+    ]
+
+
+def certify_shortcuts(
+    family: Family, options: dict[str, Any], depths: tuple[int, ...] = DEPTHS
+) -> list[tuple[str, int, dict[str, Shortcut] | None]]:
+    """Shortcuts of every setting of a family by serial depth; arguments as of :func:`certify`.
+
+    None where too few instances to tell would fit in memory or be made in a minute.
+    """
     rows = []
+    steps = SIMULATED if family.requires else ADVANCED
+    for setting, chain in _chains(family, options, depths):
+        instances = min(
+            2 * family.instances, OBSERVED // chain.layout.size, steps // chain.serial_depth**2
+        )
+        found = shortcuts(chain, instances) if instances >= LEAST_INSTANCES else None
+        rows.append((setting, chain.serial_depth, found))
+    return rows
+
+
+def _chains(
+    family: Family, options: dict[str, Any], depths: tuple[int, ...]
+) -> Iterator[tuple[str, Chain[Any]]]:
     for value in (*family.serial, *family.between, *family.twins):
         for depth in depths:
             sizes = family.sizes(depth) if family.sizes else {}
             settings = sizes | options | {family.option: value, "serial_depth": depth}
-            found = influence(family.chain(**settings), family.instances)
-            rows.append((f"{family.option}={value}", found))
-    return rows
+            yield f"{family.option}={value}", family.chain(**settings)
 
 
 def _payoff_at_end(chain: Chain[Any], state: Any) -> Any:

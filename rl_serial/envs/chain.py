@@ -8,14 +8,24 @@ another library may say that it runs on NumPy arrays only (:func:`is_numpy_only`
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, is_dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import array_api_compat
 
+from rl_serial.errors import did_you_mean, shown
+
 Array = Any
 """A NumPy or torch array; shapes and dtypes are stated where it is used."""
+
+
+MOST_SERIAL_DEPTH = 1024
+"""Of a chain: what a run costs grows with its square."""
+MOST_OBSERVED = 2**20
+"""Numbers of an observation."""
+MOST_NUMBERS = 2**31
+"""Of observations that are held at once: 8 GiB of float32."""
 
 
 @dataclass(frozen=True)
@@ -213,4 +223,22 @@ def select(rows: Array, yes: S, no: S) -> S:
 def require(condition: bool, option: str, value: object, right: str) -> None:
     """Raise a ValueError that names the option, its value and what would be right."""
     if not condition:
-        raise ValueError(f"{option}={value!r}: must be {right}")
+        raise ValueError(f"{option}={shown(value)}: must be {right}")
+
+
+class UnknownOption(TypeError, ValueError):
+    """An option that does not exist: a wrong value, and a wrong keyword of a call.
+
+    Libraries try keywords of their own and do without one after a TypeError that speaks of an
+    "unexpected keyword argument", as Python's own does (TorchRL: ``frameskip``).
+    """
+
+
+def refuse_unknown(options: Collection[str], known: Collection[str], owner: str) -> None:
+    """Raise an :class:`UnknownOption` that names the first option not ``known`` and those known."""
+    for name in options:
+        if name not in known:
+            raise UnknownOption(
+                f"{name}: {owner} has no such option; there are {', '.join(known)} "
+                f"(got an unexpected keyword argument '{name}'){did_you_mean(name, known)}"
+            )

@@ -172,7 +172,7 @@ CONTROL_TASKS = (*MUJOCO_TASKS, "rl_serial/ManyBodyKick-v0")
 """Ids of all environments that can be planned in."""
 
 
-def make_control(name: str, **options: Any) -> gym.Env[Any, Any]:
+def make_control(name: str, /, **options: Any) -> gym.Env[Any, Any]:
     """``gym.make`` of one of :data:`CONTROL_TASKS`, with ``options`` of the environment.
 
     Raises:

@@ -1,14 +1,16 @@
-"""What batched environments share: which instance comes next, autoreset modes, masks of resets."""
+"""What environments share: which instance comes next, autoreset modes, options of resets."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
+import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from rl_serial.envs.chain import require
 from rl_serial.envs.random import fold_in
 
 
@@ -40,7 +42,7 @@ class InstanceSeeds:
         Without a seed they go on, at first with seeds that ``generator`` draws.
 
         Raises:
-            ValueError: a list of another length.
+            ValueError: a list of another length, or a seed that is not a whole number >= 0.
         """
         if self.seeds is None:
             self.seeds = generator().integers(2**31, size=self.num_envs)
@@ -49,7 +51,13 @@ class InstanceSeeds:
         if isinstance(seed, int | np.integer):
             given: list[int | None] = [int(seed) + row for row in range(self.num_envs)]
         else:
-            given = list(seed)
+            given = list(seed) if isinstance(seed, Collection) else [seed]
+            for row_seed in given:
+                if row_seed is not None and not _is_whole(row_seed):
+                    raise ValueError(
+                        f"seed={row_seed!r}: must be a whole number of at least 0, or a list of "
+                        "them with one for each environment"
+                    )
             if len(given) != self.num_envs:
                 raise ValueError(f"seed: {len(given)} seeds for {self.num_envs} environments")
         for row in rows:
@@ -67,6 +75,60 @@ class InstanceSeeds:
 def stream(seed: int | np.int64) -> int:
     """A seed of any size as the int64 that instances are drawn from."""
     return int(seed) % 2**63
+
+
+def seeds_for(seed: int, num_envs: int) -> list[int]:
+    """A list for ``reset(seed=...)`` of a vector environment that no other ``seed`` shares any of.
+
+    ``reset(seed=s)`` gives environment i the seed s + i, as all of Gymnasium's vector environments
+    do: runs with the seeds 0 and 1 then play nearly the same instances. The lists of this function
+    have no seed in common, for any two values of ``seed`` and whatever the numbers of environments:
+    environment i has ``seed * 2**32 + i``.
+
+    Args:
+        seed: of the run, in [0, 2**31).
+        num_envs: the length of the list, in [1, 2**32).
+
+    Raises:
+        ValueError: one of them out of range.
+    """
+    require(_is_whole(seed) and seed < 2**31, "seed", seed, "a whole number, 0 to 2**31 - 1")
+    right = "a whole number, 1 to 2**32 - 1"
+    require(_is_whole(num_envs) and 0 < num_envs < 2**32, "num_envs", num_envs, right)
+    return [int(seed) * 2**32 + row for row in range(num_envs)]
+
+
+def _is_whole(number: object) -> bool:
+    integer = isinstance(number, int | np.integer) and not isinstance(number, bool)
+    return integer and number >= 0  # type: ignore[operator]
+
+
+def reset_needed(call: str) -> gymnasium.error.ResetNeeded:
+    """Gymnasium's error for a call that comes before the first ``reset``."""
+    return gymnasium.error.ResetNeeded(f"{call}: call reset() first")
+
+
+def refuse_reset_options(options: dict[str, Any] | None, known: Collection[str] = ()) -> None:
+    """Raise a ValueError that names the first key of ``reset(options=...)`` not ``known``."""
+    for name in options or {}:
+        if name not in known:
+            there = f"there is {', '.join(known)}" if known else "there are none"
+            raise ValueError(f"options.{name}: reset has no such option; {there}")
+
+
+def named_instance(options: dict[str, Any] | None) -> NDArray[np.int64] | None:
+    """[1], the seed of the instance that ``reset(options={"instance": seed})`` asks for, if any.
+
+    Raises:
+        ValueError: it is not a whole number in [0, 2**63), or there are other options.
+    """
+    refuse_reset_options(options, ("instance",))
+    instance = (options or {}).get("instance")
+    if instance is None:
+        return None
+    right = "a whole number, 0 to 2**63 - 1"
+    require(_is_whole(instance) and instance < 2**63, "options.instance", instance, right)
+    return np.array([instance], dtype=np.int64)
 
 
 def autoreset_mode_of(mode: AutoresetMode | str) -> AutoresetMode:
@@ -88,8 +150,10 @@ def rows_to_reset(
     """The environments that ``reset(options=...)`` asks for: all, or those of ``reset_mask``.
 
     Raises:
-        ValueError: a mask that is not [num_envs] bool, or given before the first reset.
+        ValueError: a mask that is not [num_envs] bool, has no True or comes before the first
+            reset; any other option.
     """
+    refuse_reset_options(options, ("reset_mask",))
     mask = (options or {}).get("reset_mask")
     if mask is None:
         return np.arange(num_envs)
@@ -99,6 +163,8 @@ def rows_to_reset(
             f"options.reset_mask: must be [num_envs={num_envs}] bool, "
             "and come after a first reset of all"
         )
+    if not mask.any():
+        raise ValueError("options.reset_mask: must be True for at least one environment")
     return np.flatnonzero(mask)
 
 

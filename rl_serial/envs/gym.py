@@ -15,8 +15,10 @@ from rl_serial.envs.chain import map_state
 from rl_serial.envs.episodes import (
     InstanceSeeds,
     autoreset_mode_of,
+    named_instance,
     put,
     refuse_step_of_ended,
+    reset_needed,
     rows_to_reset,
     stream,
 )
@@ -48,7 +50,9 @@ class SerialEnv(gymnasium.Env[Observation, np.int64]):
 
     ``reset(seed=s)`` plays the first instance of seed s, every further ``reset()`` the next;
     ``reset(options={"instance": i})`` plays instance seed i. An episode ends by ``terminated``
-    only: the horizon is part of the task.
+    only: the horizon is part of the task. ``info["action_mask"]`` [num_actions] int8 of ``reset``
+    and ``step`` is 1 where an action is legal, as ``action_space.sample(mask)`` takes it; through
+    wrappers it is ``env.get_wrapper_attr("action_masks")()``.
 
     Args:
         family: a chain family of the registry.
@@ -57,7 +61,8 @@ class SerialEnv(gymnasium.Env[Observation, np.int64]):
         options: those of the chain and of the task (:func:`rl_serial.envs.registry.options_of`).
 
     Raises:
-        ValueError: an option or render mode that does not exist or is out of range.
+        UnknownOption: an option that does not exist; it is a ValueError and a TypeError.
+        ValueError: a render mode that does not exist, an option out of range.
     """
 
     metadata = {  # noqa: RUF012
@@ -76,6 +81,7 @@ class SerialEnv(gymnasium.Env[Observation, np.int64]):
         self._seed: int | None = None
         self._episode = 0
         self._window: rendering.Window | None = None
+        self.state: Any = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -85,17 +91,18 @@ class SerialEnv(gymnasium.Env[Observation, np.int64]):
         Args:
             seed: play the instances of this seed from the first on.
             options: {"instance": int in [0, 2**63)} plays that instance.
+
+        Raises:
+            ValueError: another option, or an instance out of range.
         """
+        seeds = named_instance(options)
         super().reset(seed=seed)
         if seed is not None or self._seed is None:
             self._seed = stream(seed if seed is not None else self.np_random.integers(2**31))
             self._episode = 0
-        instance = (options or {}).get("instance")
-        if instance is None:
+        if seeds is None:
             seeds = fold_in(np.array([self._seed]), np.array([self._episode]))
             self._episode += 1
-        else:
-            seeds = np.array([instance], dtype=np.int64)
         self.state = self.task.initial(seeds)
         self._states = [self.state]
         self._actions: list[int] = []
@@ -103,14 +110,17 @@ class SerialEnv(gymnasium.Env[Observation, np.int64]):
         self._ended = False
         if self.render_mode == "human":
             self.render()
-        return self.task.observe(self.state)[0], {}
+        return self.task.observe(self.state)[0], self._info()
 
     def step(self, action: np.int64 | int) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Take an action.
 
         Raises:
             ValueError: an action outside the space.
+            gymnasium.error.ResetNeeded: there was no ``reset`` yet, here and in what follows.
         """
+        if self.state is None:
+            raise reset_needed("step")
         if not self.action_space.contains(action):
             raise ValueError(f"action {action!r} is outside {_named(self.task)}")
         transition = self.task.step(self.state, np.array([action], dtype=np.int64))
@@ -123,20 +133,29 @@ class SerialEnv(gymnasium.Env[Observation, np.int64]):
             self._total_reward += reward
             if self.render_mode == "human":
                 self.render()
-        return self.task.observe(self.state)[0], reward, self._ended, False, {}
+        return self.task.observe(self.state)[0], reward, self._ended, False, self._info()
 
     def action_values(self) -> NDArray[np.float32]:
         """[num_actions] float32: the exact Q* of the current state; zero after the end."""
+        if self.state is None:
+            raise reset_needed("action_values")
         values: NDArray[np.float32] = self.task.action_values(self.state)[0]
         return values
 
     def action_masks(self) -> NDArray[np.bool_]:
         """[num_actions] bool: the legal actions of the current state."""
+        if self.state is None:
+            raise reset_needed("action_masks")
         masks: NDArray[np.bool_] = self.task.legal_actions(self.state)[0]
         return masks
 
+    def _info(self) -> dict[str, Any]:
+        return {"action_mask": self.action_masks().astype(np.int8)}
+
     def scene(self) -> rendering.Scene:
         """The episode up to now; only a render mode keeps its past."""
+        if self.state is None:
+            raise reset_needed("render")
         return rendering.Scene(
             self.task, tuple(self._states), tuple(self._actions), self._total_reward, self._ended
         )
@@ -167,7 +186,12 @@ class SerialVectorEnv(VectorEnv[Observation, NDArray[np.int64], Any]):
     """A batch of episodes, stepped by the batched rules.
 
     With ``reset(seed=s)`` environment i plays the instances of seed s + i: the same episodes as
-    :class:`SerialEnv` with that seed.
+    :class:`SerialEnv` with that seed. Runs with neighbouring seeds thus share instances;
+    ``reset(seed=seeds_for(s, num_envs))`` (:func:`rl_serial.envs.seeds_for`) shares none.
+
+    ``infos["action_mask"]`` [num_envs, num_actions] int8 of ``reset`` and ``step`` is 1 where an
+    action of the state that is returned is legal; that of the last state of an episode which ends
+    under SAME_STEP is in ``infos["final_info"]``.
 
     Args:
         num_envs: episodes side by side.
@@ -179,7 +203,8 @@ class SerialVectorEnv(VectorEnv[Observation, NDArray[np.int64], Any]):
         options: those of the chain and of the task.
 
     Raises:
-        ValueError: an option or mode that does not exist or is out of range.
+        UnknownOption: an option that does not exist; it is a ValueError and a TypeError.
+        ValueError: a mode that does not exist, an option out of range.
     """
 
     def __init__(
@@ -221,18 +246,21 @@ class SerialVectorEnv(VectorEnv[Observation, NDArray[np.int64], Any]):
         """The first observations [num_envs, layout.size] float32.
 
         Args:
-            seed: environment i plays the instances of seed + i, or of the i-th seed of a list.
+            seed: environment i plays the instances of seed + i, so the next seed plays most of
+                the same ones; or of the i-th seed of a list, as of ``seeds_for``, whose lists
+                share none.
             options: {"reset_mask": [num_envs] bool} resets only those environments.
 
         Raises:
-            ValueError: a mask that is not of this shape, or given before the first reset.
+            ValueError: a mask that is not of this shape, has no True or comes before the first
+                reset; any other option; a list of seeds that are not whole numbers >= 0.
         """
         rows = rows_to_reset(options, self.num_envs, self.instances.drawn)
         if isinstance(seed, int | np.integer):
             self._np_random, self._np_random_seed = gymnasium.utils.seeding.np_random(int(seed))
         self.instances.reseed(seed, rows, lambda: self.np_random)
         self._start_episodes(rows)
-        return self.task.observe(self.state), {}
+        return self.task.observe(self.state), self._info()
 
     def step(
         self, actions: NDArray[np.int64]
@@ -240,8 +268,12 @@ class SerialVectorEnv(VectorEnv[Observation, NDArray[np.int64], Any]):
         """Take ``actions`` [num_envs] in each environment.
 
         Raises:
-            ValueError: actions of another shape or outside the space.
+            ValueError: actions of another shape or outside the space; in DISABLED mode an
+                environment that has ended.
+            gymnasium.error.ResetNeeded: there was no ``reset`` yet, here and in what follows.
         """
+        if self.state is None:
+            raise reset_needed("step")
         actions = np.asarray(actions)
         if actions.shape != (self.num_envs,) or actions.dtype.kind not in "iu":
             raise ValueError(
@@ -272,22 +304,33 @@ class SerialVectorEnv(VectorEnv[Observation, NDArray[np.int64], Any]):
         else:
             self._ended = terminated.copy()
         observations = self.task.observe(self.state)
+        infos |= self._info()
         return observations, rewards, terminated, np.zeros_like(terminated), infos
 
     def action_values(self) -> NDArray[np.float32]:
         """[num_envs, num_actions] float32: the exact Q* of the current states."""
+        if self.state is None:
+            raise reset_needed("action_values")
         values: NDArray[np.float32] = self.task.action_values(self.state)
         return values
 
     def action_masks(self) -> NDArray[np.bool_]:
         """[num_envs, num_actions] bool: the legal actions of the current states."""
+        if self.state is None:
+            raise reset_needed("action_masks")
         masks: NDArray[np.bool_] = self.task.legal_actions(self.state)
         return masks
+
+    def _info(self) -> dict[str, Any]:
+        masks = self.action_masks().astype(np.int8)
+        return {"action_mask": masks, "_action_mask": np.ones(self.num_envs, dtype=np.bool_)}
 
     def render(self) -> tuple[Any, ...] | None:
         """A string (ansi) or a picture (rgb_array) for each environment."""
         if self.render_mode is None:
             return None
+        if self.state is None:
+            raise reset_needed("render")
         draw = rendering.ansi if self.render_mode == "ansi" else rendering.rgb_array
         return tuple(draw(scene) for scene in self._scenes)
 
@@ -309,12 +352,19 @@ class SerialVectorEnv(VectorEnv[Observation, NDArray[np.int64], Any]):
         """What Gymnasium's SAME_STEP mode tells of episodes that end in this step."""
         mask = np.zeros(self.num_envs, dtype=np.bool_)
         mask[ends] = True
-        if ends.size == self.num_envs:
-            final = self.task.observe(self.state)
-        else:
-            final = np.zeros((self.num_envs, self.task.layout.size), dtype=np.float32)
-            final[ends] = self.task.observe(map_state(lambda array: array[ends], self.state))
-        return {"final_obs": final, "_final_obs": mask, "final_info": {}, "_final_info": mask}
+        last = self.state
+        if ends.size < self.num_envs:
+            last = map_state(lambda array: array[ends], self.state)
+        final, legal = self.task.observe(last), self.task.legal_actions(last).astype(np.int8)
+        if ends.size < self.num_envs:
+            final, legal = (_spread(rows, ends, self.num_envs) for rows in (final, legal))
+        info = {"action_mask": legal, "_action_mask": mask.copy()}
+        return {
+            "final_obs": final,
+            "_final_obs": mask,
+            "final_info": info,
+            "_final_info": mask.copy(),
+        }
 
     def _record(self, actions: NDArray[np.int64], rewards: NDArray[np.float64]) -> None:
         if self.render_mode is None:
@@ -329,6 +379,13 @@ class SerialVectorEnv(VectorEnv[Observation, NDArray[np.int64], Any]):
 
     def _row(self, row: int | np.int64) -> Any:
         return map_state(lambda array: array[row : row + 1], self.state)
+
+
+def _spread(some: NDArray[Any], rows: NDArray[np.int64], count: int) -> NDArray[Any]:
+    """[count, ...]: ``some`` in ``rows``, zeros elsewhere."""
+    everywhere = np.zeros((count, *some.shape[1:]), dtype=some.dtype)
+    everywhere[rows] = some
+    return everywhere
 
 
 def _named(task: Task[Any]) -> str:

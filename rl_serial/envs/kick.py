@@ -13,7 +13,7 @@ and :class:`KickSimulator` to the planner. Both play the same ``step``.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import gymnasium
@@ -22,9 +22,10 @@ from gymnasium.spaces import Box
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from rl_serial.envs.chain import count_down, require
+from rl_serial.envs.chain import MOST_SERIAL_DEPTH, count_down, refuse_unknown, require
 from rl_serial.envs.chains.many_body import RADIUS, SPEED, ManyBody, ManyBodyState
 from rl_serial.envs.control import ControlState, Rollouts, checked_actions
+from rl_serial.envs.episodes import named_instance, reset_needed, stream
 from rl_serial.envs.random import fold_in, random_words
 
 Floats = NDArray[np.float64]
@@ -84,6 +85,9 @@ class ManyBodyKick:
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
+        deep = f"{MOST_SERIAL_DEPTH} at most"
+        within = self.serial_depth <= MOST_SERIAL_DEPTH
+        require(within, "serial_depth", self.serial_depth, deep)
         table = ManyBody(self.contacts, self.serial_depth, self.discs, self.interval)
         object.__setattr__(self, "table", table)
         most = self.serial_depth
@@ -238,6 +242,8 @@ class KickSimulator:
     def state(self, env: gymnasium.Env[Any, Any]) -> ControlState:
         """Where an environment of this task is now, B = 1."""
         task: Any = env.unwrapped
+        if task.state is None:
+            raise reset_needed("state")
         return ControlState(self._task.joints(task.state), np.empty((1, 0)))
 
     def joints(self, state: ControlState) -> Floats:
@@ -285,13 +291,15 @@ class KickEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         options: those of :class:`ManyBodyKick`.
 
     Raises:
-        ValueError: a render mode or option that does not exist or is out of range.
+        UnknownOption: an option that does not exist; it is a ValueError and a TypeError.
+        ValueError: a render mode that does not exist, an option out of range.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012
 
     def __init__(self, *, render_mode: str | None = None, **options: Any) -> None:
         require(render_mode in (None, "rgb_array"), "render_mode", render_mode, "rgb_array or None")
+        refuse_unknown(options, [f.name for f in fields(ManyBodyKick) if f.init], "ManyBodyKick")
         try:
             self.rules = ManyBodyKick(**options)
         except TypeError as error:
@@ -299,6 +307,7 @@ class KickEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         self.observation_space = Box(0.0, 1.0, (self.rules.observation_size,), np.float32)
         self.action_space = Box(-self.rules.kick, self.rules.kick, (2,), np.float32)
         self.render_mode = render_mode
+        self.state: Any = None
         self._seed: int | None = None
         self._episode = 0
 
@@ -314,17 +323,18 @@ class KickEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         Args:
             seed: play the instances of this seed from the first on.
             options: {"instance": int in [0, 2**63)} plays that instance.
+
+        Raises:
+            ValueError: another option, or an instance out of range.
         """
+        seeds = named_instance(options)
         super().reset(seed=seed)
         if seed is not None or self._seed is None:
-            self._seed = int(seed if seed is not None else self.np_random.integers(2**31)) % 2**63
+            self._seed = stream(seed if seed is not None else self.np_random.integers(2**31))
             self._episode = 0
-        instance = (options or {}).get("instance")
-        if instance is None:
+        if seeds is None:
             seeds = fold_in(np.array([self._seed]), np.array([self._episode]))
             self._episode += 1
-        else:
-            seeds = np.array([instance], dtype=np.int64)
         self.state = self.rules.initial(seeds)
         return self.rules.observe(self.state)[0], self._info()
 
@@ -336,7 +346,10 @@ class KickEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         Raises:
             ValueError: an action outside the space.
             FloatingPointError: a disc left the table.
+            gymnasium.error.ResetNeeded: there was no ``reset`` yet.
         """
+        if self.state is None:
+            raise reset_needed("step")
         kick = np.asarray(action, dtype=np.float64)
         if kick.shape != (2,) or not np.all(np.abs(kick) <= np.float32(self.rules.kick)):
             raise ValueError(f"action {action!r} is outside {self.action_space}")
@@ -355,6 +368,8 @@ class KickEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         if self.render_mode is None:
             gymnasium.logger.warn("render() needs a render_mode: gym.make(id, render_mode=...)")
             return None
+        if self.state is None:
+            raise reset_needed("render")
         table = self.rules.table
         image = Image.fromarray(table.drawing(self.state.discs, PICTURE))
         draw = ImageDraw.Draw(image)

@@ -14,7 +14,13 @@ from typing import Any, get_type_hints
 import gymnasium
 
 from rl_serial.envs import goals
-from rl_serial.envs.chain import Chain
+from rl_serial.envs.chain import (
+    MOST_OBSERVED,
+    MOST_SERIAL_DEPTH,
+    Chain,
+    refuse_unknown,
+    require,
+)
 from rl_serial.envs.chains.cellular_automaton import CellularAutomaton
 from rl_serial.envs.chains.circuit import Circuit
 from rl_serial.envs.chains.many_body import ManyBody
@@ -22,9 +28,12 @@ from rl_serial.envs.chains.permutation_automaton import PermutationAutomaton
 from rl_serial.envs.chains.pointer_chase import PointerChase
 from rl_serial.envs.simulation import REQUIREMENT
 from rl_serial.envs.tasks import Bet, Steer, Task
+from rl_serial.errors import did_you_mean, shown
 
 NAMESPACE = "rl_serial"
 VERSION = "v0"
+MOST = {"serial_depth": MOST_SERIAL_DEPTH, "think_budget": MOST_SERIAL_DEPTH}
+"""The largest values of options; of the others it is what an observation holds."""
 TASKS: dict[str, type[Bet[Any]] | type[Steer[Any]]] = {"Bet": Bet, "Steer": Steer}
 
 
@@ -115,6 +124,11 @@ def env_id(family: str, task: str) -> str:
     return f"{NAMESPACE}/{family}{task}-{VERSION}"
 
 
+def plain_id(id_: str) -> str:
+    """The id without the ``rl_serial:`` with which Gymnasium imports this package first."""
+    return id_.removeprefix(f"{NAMESPACE}:")
+
+
 KICK_ID = env_id("ManyBody", "Kick")
 """Continuous kicks (docs/control.md): no chain of the table, as its payoff is another."""
 
@@ -133,7 +147,7 @@ def options_of(family: str, task: str) -> dict[str, Any]:
     }
 
 
-def make_task(family: str, task: str, **options: Any) -> Task[Any]:
+def make_task(family: str, task: str, /, **options: Any) -> Task[Any]:
     """The rules of an environment: the chain with its options under the task with its own.
 
     Args:
@@ -142,28 +156,35 @@ def make_task(family: str, task: str, **options: Any) -> Task[Any]:
         options: fields of the chain or of the task, see :func:`options_of`.
 
     Raises:
-        ValueError: an unknown option, one of the wrong type or one outside its range.
+        UnknownOption: an option that does not exist; it is a ValueError and a TypeError.
+        ValueError: an option of the wrong type or outside its range.
         gymnasium.error.DependencyNotInstalled: what the family's rules need is missing.
     """
     _check_installed(FAMILIES[family])
     known = options_of(family, task)
+    refuse_unknown(options, known, f"{family}{task}")
     for name, value in options.items():
-        if name not in known:
-            raise ValueError(
-                f"{name}: {family}{task} has no such option; there are {', '.join(known)}"
-            )
         hints = get_type_hints(FAMILIES[family].chain) | get_type_hints(TASKS[task])
         hint = hints[name] | int if hints[name] is float else hints[name]
         if not isinstance(value, hint) or isinstance(value, bool):
             wanted = getattr(hints[name], "__name__", hints[name])
-            raise ValueError(f"{name}={value!r}: must be {wanted}, not {type(value).__name__}")
+            raise ValueError(f"{name}={shown(value)}: must be {wanted}, not {type(value).__name__}")
+        if isinstance(value, int | float):
+            most = MOST.get(name, MOST_OBSERVED)
+            require(abs(value) <= most, name, value, f"{most} at most")
     chain_fields = {field.name for field in fields(FAMILIES[family].chain)}
     chain: Chain[Any] = FAMILIES[family].chain(
         **{name: value for name, value in options.items() if name in chain_fields}
     )
-    return TASKS[task](
+    made: Task[Any] = TASKS[task](
         chain, **{name: value for name, value in options.items() if name not in chain_fields}
     )
+    if made.layout.size > MOST_OBSERVED:
+        raise ValueError(
+            f"{', '.join(options)}: an observation would have {made.layout.size} numbers; "
+            f"{MOST_OBSERVED} are the most"
+        )
+    return made
 
 
 def _check_installed(family: Family) -> None:
@@ -174,15 +195,16 @@ def _check_installed(family: Family) -> None:
         )
 
 
-def task_of(env: str, **options: Any) -> Task[Any]:
+def task_of(env: str, /, **options: Any) -> Task[Any]:
     """The rules of an environment by its Gymnasium id.
 
     Raises:
         ValueError: an unknown id or option.
     """
-    if env not in ENV_IDS:
-        raise ValueError(f"{env}: no such environment; there are {', '.join(ENV_IDS)}")
-    family, task = ENV_IDS[env]
+    if plain_id(env) not in ENV_IDS:
+        near = did_you_mean(env, ENV_IDS)
+        raise ValueError(f"{env}: no such environment; there are {', '.join(ENV_IDS)}{near}")
+    family, task = ENV_IDS[plain_id(env)]
     return make_task(family.name, task, **options)
 
 

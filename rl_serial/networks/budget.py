@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from functools import cache
 from typing import Any
 
 import torch
@@ -45,6 +47,7 @@ def solve_width(
     if budget < 1:
         raise ValueError(f"{unit}={budget!r}: must be 1 or more")
 
+    @cache
     def cost(width: int) -> int:
         with torch.device("meta"):  # shapes only: no memory, no random numbers
             trunk = build_trunk(kind, layout, depth=depth, width=width, loops=loops, **options)
@@ -53,12 +56,19 @@ def solve_width(
             return network.forward_flops()
         return sum(p.numel() for p in network.parameters())
 
-    # The cost grows with the width: below < budget <= above, one apart at the end.
+    # The cost grows with the width, soon as its square, and a deep network takes long to lay out:
+    # guesses from the square root, halving in turn. below < budget <= above, one apart at the end.
     below, above = 0, 1
     while cost(above) < budget:
-        below, above = above, 2 * above
+        below, above = above, max(2 * above, math.isqrt(above**2 * budget // cost(above)) + 1)
+    halve = False
     while above - below > 1:
         middle = (below + above) // 2
+        if not halve:
+            low, high = math.sqrt(cost(below) if below else 0), math.sqrt(cost(above))
+            near = round(below + (above - below) * (math.sqrt(budget) - low) / (high - low))
+            middle = min(max(near, below + 1), above - 1)
+        halve = not halve
         if cost(middle) < budget:
             below = middle
         else:

@@ -84,12 +84,16 @@ def exact(function: F) -> F:
 
 def _compile(function: F, **options: Any) -> F:
     # Sums may be taken in any order, so that they use the vector unit.
-    fast = {"fastmath": {"reassoc", "contract", "nsz", "arcp"}, "error_model": "numpy"}
+    fast: dict[str, Any] = {
+        "fastmath": {"reassoc", "contract", "nsz", "arcp"},
+        "error_model": "numpy",
+    }
     options = fast | options
+    compiler: Any = njit  # its own types say nothing of what it compiles
     try:
-        compiled: F = njit(cache=True, nogil=True, **options)(function)
+        compiled: F = compiler(cache=True, nogil=True, **options)(function)
     except RuntimeError:  # no folder to write to
-        compiled = njit(nogil=True, **options)(function)
+        compiled = compiler(nogil=True, **options)(function)
     return compiled
 
 

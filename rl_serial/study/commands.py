@@ -11,6 +11,7 @@ from typing import Any
 from rl_serial.errors import RunError, UserError
 from rl_serial.tables import markdown_table
 
+MOST_WORKERS, MOST_RETRIES, MOST_GPUS, MOST_DRAWN = 4096, 1000, 64, 1000
 SHOWN_CELLS = 60
 SHOWN_FAILURES = 10
 
@@ -70,6 +71,11 @@ def add_parsers(commands: Any, require: Callable[[str], None]) -> None:
     report.set_defaults(command=command(_report))
 
 
+def _check(option: str, value: float, least: int, most: int) -> None:
+    if not least <= value <= most:  # NaN is neither
+        raise UserError(f"{option} {value}: must be at least {least} and at most {most}")
+
+
 def _add_study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="a YAML file, see configs/study")
     parser.add_argument("--smoke", action="store_true", help="the small size that the file gives")
@@ -97,10 +103,10 @@ def _run(options: argparse.Namespace) -> None:
     from rl_serial.study.folder import StudyFolder
     from rl_serial.study.runner import default_folder, run_study
 
-    if options.workers is not None and options.workers < 1:
-        raise UserError(f"--workers {options.workers}: must be at least 1")
-    if options.retries < 0:
-        raise UserError(f"--retries {options.retries}: must be at least 0")
+    if options.workers is not None:
+        _check("--workers", options.workers, 1, MOST_WORKERS)
+    _check("--retries", options.retries, 0, MOST_RETRIES)
+    _check("--gpus", options.gpus, 0, MOST_GPUS)
     if options.engine == "local" and (options.address or options.gpus):
         raise UserError(
             "--address and --gpus are Ray's: --engine ray; locally --device cuda takes the GPU"
@@ -160,8 +166,7 @@ def _report(options: argparse.Namespace) -> None:
     from rl_serial.study.report import write_report
 
     folder = StudyFolder(options.folder)
-    if options.episodes < 0:
-        raise UserError(f"--episodes {options.episodes}: must be 0 or more")
+    _check("--episodes", options.episodes, 0, MOST_DRAWN)
     file = write_report(folder, options.episodes)
     if options.publish is not None:
         try:
@@ -177,7 +182,7 @@ def _report(options: argparse.Namespace) -> None:
 def _summary(folder: Any) -> str:
     """Where a study stands: counts, failures, verdicts, cells."""
     from rl_serial.study.design import final_metrics
-    from rl_serial.study.findings import cell_intervals, judge, shown
+    from rl_serial.study.findings import cell_intervals, judge, shown, shown_of
     from rl_serial.study.folder import counts, result_of
 
     study = folder.read_study()
@@ -196,10 +201,10 @@ def _summary(folder: Any) -> str:
     findings = judge(study, records)
     if findings:
         table = [
-            (f.hypothesis.id, f.verdict, f.quantity, shown(f.interval), f.note) for f in findings
+            (f.hypothesis.id, f.words, f.quantity, shown(f.interval), f.note) for f in findings
         ]
         parts.append(markdown_table(("hypothesis", "verdict", "measured", "value", "note"), table))
-    measured = ((c, i) for c, i in cell_intervals(study, records) if i)
+    measured = (cell for cell in cell_intervals(study, records) if cell[1])
     first = list(islice(measured, SHOWN_CELLS))
     if first:
         metrics = final_metrics(study)
@@ -208,9 +213,9 @@ def _summary(folder: Any) -> str:
             (
                 *columns.values(),
                 max(interval.runs for interval in intervals.values()),
-                *(shown(intervals.get(metric)) for metric in metrics),
+                *(shown_of(intervals.get(metric), planned) for metric in metrics),
             )
-            for columns, intervals in first
+            for columns, intervals, planned in first
         ]
         parts.append(markdown_table(header, cells))
         cells_done = {

@@ -12,19 +12,18 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
+import numpy as np
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    NonNegativeInt,
     ValidationError,
     field_validator,
     model_validator,
@@ -35,23 +34,31 @@ from rl_serial.config import (
     GOAL_KINDS,
     EnvConfig,
     RunConfig,
-    check_config,
+    Seed,
+    checked_name,
     parse_config,
     read_yaml,
     readable_errors,
     set_key,
 )
-from rl_serial.envs.tasks import Steer
-from rl_serial.errors import UserError
+from rl_serial.envs.random import evaluation_seeds
+from rl_serial.errors import UserError, shown
+from rl_serial.yaml_core import dump_yaml
 
 Scalar = str | int | float | bool
 """What a cell of a column holds."""
 
+ABOVE_FLOOR = "eval/serial_reach_above_floor"
 METRICS = (
     "eval/return",
     "eval/score",
     "eval/serial_horizon",
     "eval/serial_reach",
+    ABOVE_FLOOR,
+    "floor/reach",
+    "floor/memoriser/reach",
+    "floor/blind/reach",
+    "floor/linear/reach",
     "value/rmse",
     "value/horizon",
 )
@@ -78,6 +85,11 @@ Without a number it is the score over the column ``simulations`` (see :func:`by_
 SIMULATIONS = "simulations"
 """The column that tests and figures may name where every run asks for the same searches."""
 SEED = "seed"
+MOST_SEEDS = 10_000
+MOST_LEVELS = 100_000
+"""Of a range of the grid."""
+MOST_RUNS = 100_000
+"""Of a study: levels of all axes times seeds."""
 
 
 class _Model(BaseModel):
@@ -88,25 +100,43 @@ def _listed(seeds: Any) -> Any:
     if isinstance(seeds, int) and not isinstance(seeds, bool):
         if seeds < 1:
             raise ValueError(f"at least one, not {seeds}")
+        if seeds > MOST_SEEDS:
+            raise ValueError(f"at most {MOST_SEEDS}, not {seeds}")
         return list(range(seeds))
     return seeds
 
 
-Seeds = Annotated[list[NonNegativeInt], Field(min_length=1), BeforeValidator(_listed)]
+Seeds = Annotated[list[Seed], Field(min_length=1), BeforeValidator(_listed)]
 """A list of seeds, or how many (counted from 0)."""
 
 
-class Expectation(_Model):
-    """On which side of a number the measured quantity is expected."""
+Bound = Annotated[float, Field(allow_inf_nan=False)]
 
-    above: float | None = None
-    below: float | None = None
+
+class Expectation(_Model):
+    """Where the measured quantity is expected: on one side of a number, or between two.
+
+    ``between`` is an equivalence test: no effect beyond the smallest one of interest.
+    """
+
+    above: Bound | None = None
+    below: Bound | None = None
+    between: tuple[Bound, Bound] | None = None
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Expectation:
-        if (self.above is None) == (self.below is None):
-            raise ValueError("give either above or below")
+        if sum(bound is not None for bound in (self.above, self.below, self.between)) != 1:
+            raise ValueError("give above, below or between, and one of them")
+        if self.between is not None and self.between[0] >= self.between[1]:
+            low, high = self.between
+            raise ValueError(f"between: from a lower number to a higher one, not [{low}, {high}]")
         return self
+
+    def words(self) -> str:
+        """As text."""
+        if self.between is not None:
+            return f"between {self.between[0]:g} and {self.between[1]:g}"
+        return f"above {self.above:g}" if self.above is not None else f"below {self.below:g}"
 
 
 class Slope(_Model):
@@ -132,7 +162,7 @@ class Comparison(_Model):
     scale: Literal["linear", "log2"] = "linear"
     per: Slope | None = None
     aggregate: Literal["iqm", "mean", "median"] = "iqm"
-    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     expect: Expectation
 
     @field_validator("difference")
@@ -150,10 +180,11 @@ class Comparison(_Model):
 
 
 class Hypothesis(_Model):
-    """A statement made before the runs."""
+    """A statement made before the runs; an exploratory one was not, or has too few seeds."""
 
     id: Annotated[str, Field(pattern=r"^[\w.\-]+$")]
     statement: str
+    exploratory: bool = False
     test: Comparison | None = None
 
 
@@ -259,7 +290,13 @@ def load_study(file: Path, smoke: bool = False) -> Study:
             data["base"] = read_yaml(path)
         except UserError as error:
             raise UserError(f"{file}: base: {error}") from None
-    return plan(data, str(file), file.stem, smoke=smoke)
+    try:
+        name = checked_name(file.stem)
+    except ValueError as error:
+        raise UserError(
+            f"{file}: the name of the file, which names the study's folder: {error}"
+        ) from None
+    return plan(data, str(file), name, smoke=smoke)
 
 
 def plan(data: Mapping[str, Any], source: str, name: str, *, smoke: bool = False) -> Study:
@@ -291,8 +328,7 @@ def content_id(config: Mapping[str, Any]) -> str:
 
 def write_study(config: StudyConfig) -> str:
     """The study as YAML; planning it again gives the same rows."""
-    text: str = yaml.safe_dump(config.model_dump(mode="json", exclude_none=True), sort_keys=False)
-    return text
+    return dump_yaml(config.model_dump(mode="json", exclude_none=True))
 
 
 def describe(columns: Mapping[str, Scalar]) -> str:
@@ -339,7 +375,7 @@ def _axis(name: str, value: Any, where: str) -> Axis:
     values = _range(value, where) if isinstance(value, dict) else value
     if not isinstance(values, list):
         raise UserError(
-            f"{where}: must be a list or {{start, stop, step or factor}}, not {value!r}"
+            f"{where}: must be a list or {{start, stop, step or factor}}, not {shown(value)}"
         )
     if not values:
         raise UserError(f"{where}: empty")
@@ -392,19 +428,26 @@ def _range(value: dict[str, Any], where: str) -> list[Any]:
         raise UserError(f"{where}: a range has start, stop and either step or factor")
     for key, number in value.items():
         if isinstance(number, bool) or not isinstance(number, int | float):
-            raise UserError(f"{where}.{key}: must be a number, not {number!r}")
+            raise UserError(f"{where}.{key}: must be a number, not {shown(number)}")
     start, stop, by = value["start"], value["stop"], value[grows[0]]
     if stop < start:
         return []
     if grows == ["step"]:
         if by <= 0:
             raise UserError(f"{where}.step: must be greater than 0, not {by!r}")
-        count = math.floor((stop - start) / by + 1e-9) + 1
+        count = _count((stop - start) / by, where)
         return [start + by * i for i in range(count)]
     if by <= 1 or start <= 0:
         raise UserError(f"{where}.factor: must be greater than 1, and start greater than 0")
-    count = math.floor(math.log(stop / start, by) + 1e-9) + 1
+    count = _count(math.log(stop / start, by), where)
     return [start * by**i for i in range(count)]
+
+
+def _count(steps: float, where: str) -> int:
+    """Levels of a range whose stop is that many steps from its start."""
+    if not steps < MOST_LEVELS:
+        raise UserError(f"{where}: a range can have {MOST_LEVELS} levels at most")
+    return math.floor(steps + 1e-9) + 1
 
 
 def _cell(value: Any) -> Scalar:
@@ -441,7 +484,10 @@ def _planned(config: StudyConfig, axes: Sequence[Axis], source: str) -> Iterator
     """The rows, the last axis changing fastest and the seeds before all."""
     seeds = config.seeds
     if len(set(seeds)) < len(seeds):
-        raise UserError(f"{source}: seeds: the same seed twice in {seeds}")
+        raise UserError(f"{source}: seeds: the same seed twice in {shown(seeds)}")
+    size = math.prod(len(axis.levels) for axis in axes) * len(seeds)
+    if size > MOST_RUNS:
+        raise UserError(f"{source}: grid: plans {size} runs; {MOST_RUNS} are the most")
     cells = []
     for levels in itertools.product(*(axis.levels for axis in axes)):
         columns = {column: cell for level in levels for column, cell in level.columns.items()}
@@ -465,21 +511,10 @@ def _resolved(
         for level in levels:
             for key, value in level.settings.items():
                 set_key(data, key, copy.deepcopy(value))
-        run = RunConfig.model_validate(data)
-        check_config(run, "")
-    except ValidationError:
-        raise blamed(_error_of(lambda: parse_config(data, "")), config, columns, source) from None
+        run = parse_config(data, "")
     except UserError as error:
         raise blamed(error, config, columns, source) from None
     return run.model_dump(mode="json"), run.model_dump(mode="json", exclude_defaults=True)
-
-
-def _error_of(action: Callable[[], object]) -> UserError:
-    try:
-        action()
-    except UserError as error:
-        return error
-    raise AssertionError("an invalid run was found right")
 
 
 def blamed(
@@ -529,10 +564,26 @@ def _check_metrics(study: Study, source: str) -> None:
         raise UserError(f"{source}: metric: empty")
     for metric in study.config.metric:
         for run in study.runs:
-            _check_metric(metric, run, f"{source}: metric")
+            check_metric(metric, run, f"{source}: metric")
+        if over_simulations(metric) and not searches(study):
+            raise UserError(
+                f"{source}: metric: {metric!r} needs the same evaluation.simulations in every run; "
+                f"{metric}/N is the score at one number"
+            )
+    first = study.config.metric[0]
+    if study.config.tuned and over_simulations(first):
+        raise UserError(
+            f"{source}: metric: {first!r} comes first, by which columns are tuned; that takes one "
+            f"number per run, as {first}/N"
+        )
 
 
-def _check_metric(metric: str, run: PlannedRun, where: str) -> None:
+def check_metric(metric: str, run: PlannedRun, where: str) -> None:
+    """Refuse a metric that a run will not have logged when it is done.
+
+    Raises:
+        UserError: it starts with ``where``.
+    """
     if run.config["agent"]["kind"] in GOAL_KINDS:
         if metric not in GOAL_METRICS and not BY_DISTANCE.fullmatch(metric):
             raise UserError(
@@ -548,7 +599,6 @@ def _check_metric(metric: str, run: PlannedRun, where: str) -> None:
                 f"{', '.join(CONTROL_METRICS)}"
             )
         return
-    accuracy = ACCURACY.fullmatch(metric)
     if searched := SEARCHED.fullmatch(metric):
         _check_searched(searched, run, where)
     elif metric == COLLISION_HORIZON:
@@ -558,22 +608,34 @@ def _check_metric(metric: str, run: PlannedRun, where: str) -> None:
                 f"{where}: {metric!r} is never logged by {type(chain).__name__}, "
                 "which has no collisions"
             )
-        return
-    elif not accuracy and metric not in METRICS:
+    elif accuracy := ACCURACY.fullmatch(metric):
+        _check_accuracy(metric, int(accuracy.group(1)), run, where)
+    elif metric not in METRICS:
         raise UserError(
             f"{where}: {metric!r} is never logged; there are {', '.join(METRICS)}, "
             "value/accuracy/remaining_1, …"
         )
-    if metric.startswith("value/") and not accuracy and run.config["agent"]["kind"] == "random":
+    elif metric.startswith("value/") and run.config["agent"]["kind"] == "random":
         raise UserError(f"{where}: {metric!r} is never logged by the agent random")
-    if accuracy:
-        least, depth = _steps_with_decisions(_canonical(run.config["env"]))
-        if not least <= int(accuracy.group(1)) <= depth:
-            raise UserError(
-                f"{where}: {metric!r} is never logged at serial depth {depth}, where there is "
-                f"something to decide with {least} to {depth} steps remaining "
-                f"(in the run with {describe(run.columns)})"
-            )
+
+
+def _check_accuracy(metric: str, remaining: int, run: PlannedRun, where: str) -> None:
+    env, settings = _canonical(run.config["env"]), run.config["evaluation"]
+    depth = _serial_depth(env)
+    if not 1 <= remaining <= depth:
+        raise UserError(
+            f"{where}: {metric!r} is never logged at serial depth {depth} "
+            f"(in the run with {describe(run.columns)})"
+        )
+    try:
+        decides = _decides(env, remaining, settings["seed"], settings["per_remaining"])
+    except ValueError as error:  # too many decisions to enumerate
+        raise UserError(f"{where}: {metric!r}: {error}") from None
+    if not decides:
+        raise UserError(
+            f"{where}: {metric!r} is never logged where nothing is decided with {remaining} steps "
+            f"remaining (in the run with {describe(run.columns)})"
+        )
 
 
 def _check_searched(searched: re.Match[str], run: PlannedRun, where: str) -> None:
@@ -591,6 +653,12 @@ def _check_searched(searched: re.Match[str], run: PlannedRun, where: str) -> Non
         )
 
 
+def over_simulations(metric: str) -> bool:
+    """Whether a metric is a score over the column ``simulations``."""
+    found = SEARCHED.fullmatch(metric)
+    return found is not None and found.group(2) is None
+
+
 def searches(study: Study) -> tuple[int, ...]:
     """The numbers of simulations that every run is searched with; none if they differ."""
     asked = {tuple(run.config["evaluation"]["simulations"]) for run in study.runs}
@@ -601,8 +669,7 @@ def final_metrics(study: Study) -> list[str]:
     """The study's metrics as ``results.csv`` has them: scores over simulations number by number."""
     metrics: list[str] = []
     for metric in study.config.metric:
-        found = SEARCHED.fullmatch(metric)
-        if found and found.group(2) is None:
+        if over_simulations(metric):
             metrics += [f"{metric}/{count}" for count in searches(study)]
         else:
             metrics.append(metric)
@@ -705,11 +772,22 @@ def _check_columns(study: Study, source: str, smoke: bool) -> None:
 
 
 @lru_cache
-def _steps_with_decisions(env: str) -> tuple[int, int]:
-    """The least and the largest number of remaining steps at which there is something to decide."""
+def _serial_depth(env: str) -> int:
+    return EnvConfig(**json.loads(env)).task().chain.serial_depth
+
+
+@lru_cache
+def _decides(env: str, remaining: int, seed: int, instances: int) -> bool:
+    """Whether any state that an evaluation judges at ``remaining`` has a decision to make."""
+    from rl_serial.envs.shortcuts import right_actions
+
     task = EnvConfig(**json.loads(env)).task()
-    depth = task.chain.serial_depth
-    return (depth - task.decisions + 1 if isinstance(task, Steer) else 1), depth
+    first = (remaining - 1) * instances
+    seeds = evaluation_seeds(2 * seed + 1, instances, np, first=first)
+    states = task.at_remaining(seeds, np.full(instances, remaining))
+    legal = task.legal_actions(states)
+    counted = (legal & ~right_actions(task.action_values(states), legal)).any(axis=1)
+    return bool(counted.any())
 
 
 def _canonical(data: Any) -> str:

@@ -4,37 +4,45 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from rl_serial.study.design import (
+    ABOVE_FLOOR,
     SEED,
     SIMULATIONS,
     Comparison,
+    Expectation,
     Hypothesis,
     Scalar,
     Study,
     by_simulations,
+    describe,
     final_metrics,
+    over_simulations,
 )
 from rl_serial.study.statistics import (
     Interval,
+    Measured,
+    Ratio,
     Stratum,
     aggregate,
+    difference,
+    holm,
     paired_differences,
     probability_of_improvement,
     slope,
-    slope_difference,
-    slope_ratio,
 )
 from rl_serial.study.table import Record
 
-Verdict = Literal["supported", "refuted", "undecided", "not tested"]
+Verdict = Literal["supported", "refuted", "undecided", "not learned", "not tested"]
 SMALLER_IS_BETTER = {"value/rmse"}
-LEAST_SEEDS = 3
-"""Seeds in each cell from which on there is a verdict: of two, half are on one side by chance."""
+CONFIRMATORY_SEEDS, EXPLORATORY_SEEDS = 5, 3
+"""Seeds that each cell must have for a verdict."""
+MOST_NAMED = 3
+"""Cells that a line names."""
 Cell = tuple[Scalar, ...]
 
 
@@ -44,25 +52,142 @@ class Finding:
 
     hypothesis: Hypothesis
     verdict: Verdict
+    reason: str = ""  # of an undecided verdict, in a few words, where it is not the interval
     quantity: str = ""  # what was measured
     interval: Interval | None = None
     improvement: Interval | None = None  # of a difference: P(first > second)
+    p: float | None = None  # of the verdict; where there are several confirmatory ones, Holm's
     note: str = ""
+
+    @property
+    def words(self) -> str:
+        """The verdict as a reader is told it."""
+        words: str = self.verdict + (f" ({self.reason})" if self.reason else "")
+        return f"exploratory: {words}" if self.hypothesis.exploratory else words
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """A finding whose verdict waits for the other hypotheses."""
+
+    finding: Finding
+    supports: float = 1.0  # p-value of the null "it is not as expected"
+    refutes: float = 1.0  # p-value of the null "it is as expected"
+
+    @property
+    def p(self) -> float:
+        return min(self.supports, self.refutes)
 
 
 def judge(study: Study, records: Sequence[Record], seed: int = 0) -> list[Finding]:
     """The verdict on each hypothesis.
 
-    Supported: the interval lies wholly on the side that was expected. Refuted: wholly on the other.
-    Undecided: on both, or there is none; or a cell has fewer than ``LEAST_SEEDS`` seeds; or a run
-    that the hypothesis is about failed, is not finished or did not log the metric.
+    Supported: it is told that the quantity lies where it was expected. Refuted: that it does not.
+    Undecided: neither, or runs are missing, or a cell has too few seeds. Of one hypothesis on one
+    side of a number that is whether the interval lies wholly on one side. An equivalence
+    (``between``) is supported by two one-sided tests at 5 %, that is where the 90 % interval lies
+    inside (Lakens 2017, Soc. Psychol. Personal. Sci. 8), and refuted where the 95 % interval lies
+    outside. Several confirmatory hypotheses are corrected by Holm's method; those that have no
+    p-value (runs missing, too few seeds) count among them.
+    Not learned: every cell that is compared lies below its floor, so that its agents show no serial
+    computation that anything could change.
 
     Args:
         study: with its hypotheses.
         records: the rows of ``results.csv``.
         seed: of the bootstrap.
     """
-    return [_judge(study, h, records, np.random.default_rng(seed)) for h in study.config.hypotheses]
+    found = [
+        _weigh(study, hypothesis, records, np.random.default_rng(seed))
+        for hypothesis in study.config.hypotheses
+    ]
+    family = [
+        e for e in found if e.finding.hypothesis.test and not e.finding.hypothesis.exploratory
+    ]
+    adjusted = dict(
+        zip((e.finding.hypothesis.id for e in family), holm([e.p for e in family]), strict=True)
+    )
+    return [_decided(e, adjusted.get(e.finding.hypothesis.id, e.p), len(family)) for e in found]
+
+
+def _decided(evidence: _Evidence, p: float, family: int) -> Finding:
+    """The finding with its verdict, given the p-value that counts."""
+    finding, test = evidence.finding, evidence.finding.hypothesis.test
+    if test is None or finding.interval is None or not finding.interval.known or finding.reason:
+        return finding
+    if finding.verdict == "not learned":
+        return finding
+    level = 1 - test.confidence
+    alone: Verdict = "supported" if evidence.supports <= evidence.refutes else "refuted"
+    if p <= level:
+        return replace(finding, verdict=alone, p=p)
+    note = finding.note
+    if evidence.p <= level:
+        correction = (
+            f"{alone} if it were the only hypothesis; not after Holm's correction for {family}"
+        )
+        note = "; ".join(part for part in (note, correction) if part)
+    return replace(finding, p=p, note=note)
+
+
+def _evidence(expect: Expectation, measured: Measured) -> tuple[float, float]:
+    """The p-values of support and of refutation."""
+    if expect.between is not None:
+        low, high = expect.between
+        supports = max(measured.p_above(low), measured.p_below(high))
+        return supports, min(1.0, 2 * min(measured.p_below(low), measured.p_above(high)))
+    above = expect.above is not None
+    bound = expect.above if expect.above is not None else expect.below
+    assert bound is not None
+    sides = [min(1.0, 2 * p) for p in (measured.p_above(bound), measured.p_below(bound))]
+    return (sides[0], sides[1]) if above else (sides[1], sides[0])
+
+
+@dataclass(frozen=True)
+class Lack:
+    """A cell some of whose runs have no value of a metric."""
+
+    columns: dict[str, Scalar]
+    troubles: tuple[str, ...]  # of each such run: its status, or done without the metric
+    planned: int
+
+    @property
+    def found(self) -> int:
+        """Runs with a value."""
+        return self.planned - len(self.troubles)
+
+
+WITHOUT = "done without the metric"
+
+
+def lacking(records: Sequence[Record], columns: Sequence[str], metric: str) -> list[Lack]:
+    """The cells in which runs failed, are unfinished or have not got the metric.
+
+    Args:
+        records: a row per planned run, or per run and number of simulations.
+        columns: that tell cells apart.
+        metric: that they should have.
+    """
+    own = [column for column in columns if column != SIMULATIONS]
+    troubles: dict[Cell, dict[int, str]] = {}  # by cell and seed; empty for none
+    for record in records:
+        trouble = "" if record["status"] == "done" else record["status"]
+        if not trouble and record.get(metric) is None:
+            trouble = WITHOUT
+        runs = troubles.setdefault(tuple(record[column] for column in own), {})
+        runs[record[SEED]] = runs.get(record[SEED], "") or trouble
+    return [
+        Lack(dict(zip(own, place, strict=True)), tuple(filter(None, runs.values())), len(runs))
+        for place, runs in troubles.items()
+        if any(runs.values())
+    ]
+
+
+def named(lacks: Sequence[Lack]) -> str:
+    """Cells with the number of their runs that count, in a line; empty for none."""
+    parts = [f"{lack.found} of {lack.planned} at {describe(lack.columns)}" for lack in lacks]
+    more = [f"and {len(parts) - MOST_NAMED} cells more"] if len(parts) > MOST_NAMED else []
+    return "; ".join([*parts[:MOST_NAMED], *more])
 
 
 def cells(
@@ -85,77 +210,131 @@ def tune(
 ) -> list[Record]:
     """Of each cell only the rows at its best levels of the columns ``tuned``, by the mean.
 
-    The best of several means is an optimistic one; cells compare fairly where each had as many.
+    The best of several means is an optimistic one; cells compare fairly where each had as many. A
+    level that lacks runs is chosen only where every level does: the runs may be gone that were bad.
     """
     if not tuned:
         return list(records)
     fixed = [column for column in columns if column not in tuned]
     sign = -1 if metric in SMALLER_IS_BETTER else 1
-    best: dict[Cell, tuple[float, Cell]] = {}
+    rows: dict[Cell, int] = {}
+    for record in records:
+        cell = tuple(record[column] for column in [*fixed, *tuned])
+        rows[cell] = rows.get(cell, 0) + (record["status"] != "done" or record.get(metric) is None)
+    best: dict[Cell, tuple[tuple[bool, float], Cell]] = {}
     for cell, scores in cells(records, [*fixed, *tuned], metric).items():
         place, levels = cell[: len(fixed)], cell[len(fixed) :]
-        mean = sign * float(np.mean(list(scores.values())))
-        if place not in best or mean > best[place][0]:
-            best[place] = (mean, levels)
+        rank = (rows[cell] == 0, sign * float(np.mean(list(scores.values()))))
+        if place not in best or rank > best[place][0]:
+            best[place] = (rank, levels)
     chosen = {place + levels for place, (_, levels) in best.items()}
     return [r for r in records if tuple(r[column] for column in [*fixed, *tuned]) in chosen]
 
 
 def cell_intervals(
     study: Study, records: Sequence[Record], seed: int = 0
-) -> Iterator[tuple[dict[str, Scalar], dict[str, Interval]]]:
-    """Each cell's columns with the interval of every metric that it has, in the grid's order."""
+) -> Iterator[tuple[dict[str, Scalar], dict[str, Interval], int]]:
+    """Each cell's columns, the interval of every metric that it has, and how many runs it plans.
+
+    Cells come in the grid's order.
+    """
     columns = study.columns
     by_metric = {metric: cells(records, columns, metric) for metric in final_metrics(study)}
-    for place in dict.fromkeys(tuple(run.columns[c] for c in columns) for run in study.runs):
+    planned: dict[Cell, int] = {}
+    for run in study.runs:
+        place = tuple(run.columns[c] for c in columns)
+        planned[place] = planned.get(place, 0) + 1
+    for place, number in planned.items():
         generator = np.random.default_rng(seed)
         intervals = {
-            metric: aggregate([list(found[place].values())], generator)
+            metric: aggregate([list(found[place].values())], generator).interval()
             for metric, found in by_metric.items()
             if place in found
         }
-        yield dict(zip(columns, place, strict=True)), intervals
+        yield dict(zip(columns, place, strict=True)), intervals, number
 
 
-def _judge(
+def _weigh(
     study: Study,
     hypothesis: Hypothesis,
     records: Sequence[Record],
     generator: np.random.Generator,
-) -> Finding:
+) -> _Evidence:
     test = hypothesis.test
     if test is None:
-        return Finding(hypothesis, "not tested", note="states no test; read the figures")
+        return _Evidence(Finding(hypothesis, "not tested", note="states no test; read the figures"))
     metric = test.metric or study.config.metric[0]
     compared = [*test.where, *(test.difference or {}), *([test.slope] if test.slope else [])]
     per_compared = [*test.per.where, test.per.slope] if test.per else []
-    if SIMULATIONS in (*compared, *per_compared):
+    if SIMULATIONS in (*compared, *per_compared) or over_simulations(metric):
         study, records = by_simulations(study, records)
-    chosen = _choose(study, records, test.where, compared, metric, test.difference)
-    quantity = _quantity(test, metric)
-    divisor = None
-    if test.per is not None:
-        divisor = _choose(study, records, test.per.where, per_compared, metric)
-    notes = _notes(chosen, "")
+    chosen = _choose(study, records, test.where, compared, metric)
+    divisor = _choose(study, records, test.per.where, per_compared, metric) if test.per else None
+    notes, missing = _notes(chosen, "", metric), bool(chosen.lacking)
     if divisor is not None:
-        notes += [note for note in _notes(divisor, "of the divisor ") if note not in notes]
+        notes += [n for n in _notes(divisor, "of the divisor ", metric) if n not in notes]
+        missing = missing or bool(divisor.lacking)
+    finding = Finding(hypothesis, "undecided", quantity=_quantity(test, metric))
     try:
+        improvement, unpaired = None, 0
+        measured: Measured
         if divisor is not None:
-            interval, improvement = _exchange_rate(test, chosen, divisor, metric, generator), None
+            measured = _exchange_rate(test, chosen, divisor, metric)
         else:
-            interval, improvement = _measure(
+            measured, improvement, unpaired = _measure(
                 test, chosen.records, chosen.columns, metric, generator
             )
+        # Two one-sided tests at 5 % are a 90 % interval.
+        two_sided = test.expect.between is None
+        interval = measured.interval(test.confidence if two_sided else 2 * test.confidence - 1)
     except ValueError as error:
-        return Finding(hypothesis, "undecided", quantity, note="; ".join([*notes, str(error)]))
-    if interval.seeds < LEAST_SEEDS:
-        notes.append(f"a verdict needs {LEAST_SEEDS} seeds in each cell, one has {interval.seeds}")
-    elif interval.equal:
-        notes.append("all seeds of a cell are equal, so there is no interval")
-    missing = chosen.missing or (divisor is not None and divisor.missing)
-    enough = interval.seeds >= LEAST_SEEDS and not missing
-    verdict = _verdict(test, interval) if enough else "undecided"
-    return Finding(hypothesis, verdict, quantity, interval, improvement, "; ".join(notes))
+        notes.append(str(error))
+        return _Evidence(
+            replace(finding, reason="runs missing" if missing else "", note="; ".join(notes))
+        )
+    if unpaired:
+        notes.append(f"{unpaired} cells have no partner on the other side and do not count")
+    if measured.lack:
+        notes.append(measured.lack)
+    elif test.difference is None and test.slope is None:
+        notes += _instances(chosen.records, metric)
+    needed = EXPLORATORY_SEEDS if hypothesis.exploratory else CONFIRMATORY_SEEDS
+    reason = ""
+    if measured.seeds < needed:
+        notes.append(f"a verdict needs {needed} seeds in each cell")
+    if missing:
+        reason = "runs missing"
+    elif measured.seeds < needed:
+        reason = f"{measured.seeds} seed{'' if measured.seeds == 1 else 's'}"
+    elif measured.lack:
+        reason = "all runs equal"
+    finding = replace(
+        finding, reason=reason, interval=interval, improvement=improvement, note="; ".join(notes)
+    )
+    if reason:
+        return _Evidence(finding)
+    if not metric.startswith("search/") and _below_floor(chosen.records, study.columns):
+        notes.append("every cell is below its floor, which needs no serial computation")
+        return _Evidence(replace(finding, verdict="not learned", note="; ".join(notes)))
+    return _Evidence(finding, *_evidence(test.expect, measured))
+
+
+def _instances(records: Sequence[Record], metric: str) -> list[str]:
+    """What the shared evaluation instances leave open, where runs say so of a metric."""
+    widths = [
+        record[f"{metric}_high"] - record[f"{metric}_low"]
+        for record in records
+        if record.get(f"{metric}_low") is not None and record.get(f"{metric}_high") is not None
+    ]
+    if not widths:
+        return []
+    return [f"not in the interval: ± {np.mean(widths) / 2:.2g} over evaluation instances"]
+
+
+def _below_floor(records: Sequence[Record], columns: Sequence[str]) -> bool:
+    """Whether runs have a floor, and the mean of every cell's runs lies below it."""
+    found = cells(records, columns, ABOVE_FLOOR)
+    return bool(found) and all(np.mean(list(seeds.values())) < 0 for seeds in found.values())
 
 
 @dataclass(frozen=True)
@@ -165,22 +344,22 @@ class _Choice:
     records: list[Record]  # of each cell those at its best tuned levels
     columns: list[str]  # that tell its cells apart
     tuned: list[str]
-    wanted: int  # rows before tuning
-    undone: int  # of these
-    unmeasured: int  # of these: done, but without the metric
-
-    @property
-    def missing(self) -> bool:
-        """Whether a run is missing whose number could have changed the finding."""
-        return self.undone + self.unmeasured > 0
+    wanted: int  # runs before tuning
+    lacking: list[Lack]  # of them
 
 
-def _notes(choice: _Choice, whose: str) -> list[str]:
+def _notes(choice: _Choice, whose: str, metric: str) -> list[str]:
     notes = []
-    if choice.undone:
-        notes.append(f"{choice.undone} of {choice.wanted} runs {whose}are not done")
-    if choice.unmeasured:
-        notes.append(f"{choice.unmeasured} of {choice.wanted} runs {whose}lack the metric")
+    troubles = [trouble for lack in choice.lacking for trouble in lack.troubles]
+    undone = [trouble for trouble in troubles if trouble != WITHOUT]
+    if undone:
+        counted = ", ".join(f"{undone.count(status)} {status}" for status in dict.fromkeys(undone))
+        notes.append(f"{len(undone)} of {choice.wanted} runs {whose}are not done ({counted})")
+    if len(undone) < len(troubles):
+        number = len(troubles) - len(undone)
+        notes.append(f"{number} of {choice.wanted} runs {whose}are done without {metric}")
+    if troubles:
+        notes.append(f"there are {named(choice.lacking)}")
     if choice.tuned:
         notes.append(f"at each cell's best {', '.join(choice.tuned)}")
     return notes
@@ -192,51 +371,28 @@ def _choose(
     where: dict[str, Scalar | list[Scalar]],
     compared: Sequence[str],
     metric: str,
-    difference: dict[str, tuple[Scalar, Scalar]] | None = None,
 ) -> _Choice:
     free = [column for column in study.config.tuned if column not in compared]
-    sides: dict[str, Scalar | list[Scalar]] = {
-        c: list(two) for c, two in (difference or {}).items()
-    }
-    wanted = [record for record in records if _matches(record, sides) and _matches(record, where)]
+    wanted = [record for record in records if _matches(record, where)]
     chosen = tune(wanted, study.columns, free, study.config.metric[0])
     columns = [c for c in study.columns if c not in (*free, *where)]
     columns += [c for c in where if isinstance(where[c], list)]
-    done = [record for record in wanted if record["status"] == "done"]
-    needed = {metric, study.config.metric[0]} if free else {metric}
-    unmeasured = sum(any(record.get(m) is None for m in needed) for record in done)
-    return _Choice(chosen, columns, free, len(wanted), len(wanted) - len(done), unmeasured)
+    # Scores of one run at several numbers of simulations are no runs of several cells.
+    columns = [c for c in columns if c != SIMULATIONS]
+    own = [c for c in study.columns if c != SIMULATIONS]
+    runs = {(*(record[column] for column in own), record[SEED]) for record in wanted}
+    return _Choice(chosen, columns, free, len(runs), lacking(wanted, own, metric))
 
 
-def _exchange_rate(
-    test: Comparison,
-    first: _Choice,
-    second: _Choice,
-    metric: str,
-    generator: np.random.Generator,
-) -> Interval:
+def _exchange_rate(test: Comparison, first: _Choice, second: _Choice, metric: str) -> Ratio:
     assert test.slope is not None
     assert test.per is not None
-    return slope_ratio(
-        _strata(test.slope, first.records, first.columns, metric),
-        _strata(test.per.slope, second.records, second.columns, metric),
-        generator,
-        scale=test.scale,
-        second_scale=test.per.scale,
-        confidence=test.confidence,
+    return Ratio(
+        slope(_strata(test.slope, first.records, first.columns, metric), scale=test.scale),
+        slope(
+            _strata(test.per.slope, second.records, second.columns, metric), scale=test.per.scale
+        ),
     )
-
-
-def _verdict(test: Comparison, interval: Interval) -> Verdict:
-    above, below = test.expect.above, test.expect.below
-    if not interval.known:
-        return "undecided"
-    low, high = interval.low, interval.high
-    if (above is not None and low > above) or (below is not None and high < below):
-        return "supported"
-    if (above is not None and high < above) or (below is not None and low > below):
-        return "refuted"
-    return "undecided"
 
 
 def _measure(
@@ -245,18 +401,14 @@ def _measure(
     columns: list[str],
     metric: str,
     generator: np.random.Generator,
-) -> tuple[Interval, Interval | None]:
-    """The tested quantity; of a difference also the probability of improvement."""
+) -> tuple[Measured, Interval | None, int]:
+    """The tested quantity; of a difference also the probability of improvement, and lone cells."""
     if test.difference is None:
         if test.slope is None:
             strata = [list(seeds.values()) for seeds in cells(records, columns, metric).values()]
-            found = aggregate(
-                strata, generator, statistic=test.aggregate, confidence=test.confidence
-            )
-            return found, None
+            return aggregate(strata, generator, statistic=test.aggregate), None, 0
         places = _strata(test.slope, records, columns, metric)
-        found = slope(places, generator, scale=test.scale, confidence=test.confidence)
-        return found, None
+        return slope(places, scale=test.scale), None, 0
     [(column, levels)] = test.difference.items()
     sides = [[r for r in records if r[column] == level] for level in levels]
     for level, side in zip(levels, sides, strict=True):
@@ -264,9 +416,10 @@ def _measure(
             raise ValueError(f"no finished run has {column} {level}")
     others = [c for c in columns if c != column]
     if test.slope is not None:
-        first, second = (_strata(test.slope, side, others, metric) for side in sides)
-        settings = {"scale": test.scale, "confidence": test.confidence}
-        return slope_difference(first, second, generator, **settings), None  # type: ignore[arg-type]
+        first, second = (
+            slope(_strata(test.slope, side, others, metric), scale=test.scale) for side in sides
+        )
+        return difference(first, second), None, 0
     # A column that holds other levels on either side (the twin's own setting) cannot pair.
     shared = [c for c in others if {r[c] for r in sides[0]} & {r[c] for r in sides[1]}]
     ones, others_ = (cells(side, shared, metric) for side in sides)
@@ -278,11 +431,11 @@ def _measure(
     if not pairs:
         raise ValueError("no two finished runs make a pair")
     pairs.sort()
-    strata_of_differences = [paired_differences(a, b) for a, b in pairs]
     found = aggregate(
-        strata_of_differences, generator, statistic=test.aggregate, confidence=test.confidence
+        [paired_differences(a, b) for a, b in pairs], generator, statistic=test.aggregate
     )
-    return found, probability_of_improvement(pairs, generator, confidence=test.confidence)
+    improvement = probability_of_improvement(pairs, generator, confidence=test.confidence)
+    return found, improvement, len(ones.keys() ^ others_.keys())
 
 
 def _strata(
@@ -298,9 +451,8 @@ def _strata(
     found = cells(records, [axis, *groups], metric)
     strata = []
     for cell, seeds in found.items():
-        group = cell[1:]
-        runs = group if axis == SIMULATIONS else None  # one run is searched with every number
-        strata.append(Stratum(float(cell[0]), list(seeds.values()), group, runs))
+        runs = cell[1:] if axis == SIMULATIONS else None  # one run is searched with every number
+        strata.append(Stratum(float(cell[0]), list(seeds.values()), cell[1:], runs))
     return strata
 
 
@@ -344,10 +496,15 @@ def shown(interval: Interval | None) -> str:
     if interval is None:
         return ""
     digits = 2 if max(abs(interval.estimate), 0.1) < 100 else 0
-    if interval.equal:
-        return f"{interval.estimate:.{digits}f} (all seeds equal)"
     if not interval.known:
         return "" if math.isnan(interval.estimate) else f"{interval.estimate:.{digits}f}"
     return (
         f"{interval.estimate:.{digits}f} ({interval.low:.{digits}f} to {interval.high:.{digits}f})"
     )
+
+
+def shown_of(interval: Interval | None, planned: int) -> str:
+    """An interval as text, with the number of runs in it where it lacks some."""
+    runs = 0 if interval is None else interval.runs
+    short = f"[{runs} of {planned} runs]" if runs < planned else ""
+    return " ".join(part for part in (shown(interval), short) if part)

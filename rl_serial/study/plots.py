@@ -7,15 +7,12 @@ Where a line stands for several seeds the seeds are shown too.
 from __future__ import annotations
 
 import itertools
+import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -23,7 +20,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from rl_serial.study.design import ACCURACY, SEED, SIMULATIONS, Scalar, Study, by_simulations
-from rl_serial.study.findings import cells, tune
+from rl_serial.study.findings import SMALLER_IS_BETTER, Lack, cells, lacking, named, tune
 from rl_serial.study.statistics import aggregate, performance_profile
 from rl_serial.study.table import Record
 
@@ -34,6 +31,11 @@ _GRID = "0.9"
 _LABELS = {
     "eval/serial_horizon": "serial horizon (steps)",
     "eval/serial_reach": "serial reach (steps)",
+    "eval/serial_reach_above_floor": "serial reach above the floor (steps)",
+    "floor/reach": "serial reach of the floor (steps)",
+    "floor/memoriser/reach": "serial reach of the memoriser (steps)",
+    "floor/blind/reach": "serial reach of the blind rule (steps)",
+    "floor/linear/reach": "serial reach of the linear rule (steps)",
     "eval/score": "score (0 random, 1 optimal)",
     "eval/return": "return",
     "eval/success": "success (at the goal at the end)",
@@ -77,8 +79,8 @@ def draw(study: Study, records: Sequence[Record], curves: Sequence[Record]) -> l
         records: the rows of ``results.csv``.
         curves: the rows of ``curves.csv``.
     """
-    done = [record for record in records if record["status"] == "done"]
-    chosen = tune(done, study.columns, study.config.tuned, study.config.metric[0])
+    planned = tune(records, study.columns, study.config.tuned, study.config.metric[0])
+    chosen = [record for record in planned if record["status"] == "done"]
     tuned = ""
     if study.config.tuned:
         tuned = f" Each cell at its best {', '.join(study.config.tuned)}."
@@ -87,15 +89,26 @@ def draw(study: Study, records: Sequence[Record], curves: Sequence[Record]) -> l
     for layout in plans:
         over_simulations = SIMULATIONS in (layout.x, layout.series, *layout.panels)
         shown = by_simulations(study, chosen) if over_simulations else (study, chosen)
-        drawings += _against_axis(*shown, layout)
+        every = by_simulations(study, records)[1] if over_simulations else records
+        lacks = lacking(every, study.columns, layout.metric)
+        drawings += [
+            replace(d, caption=d.caption + _lacks(lacks)) for d in _against_axis(*shown, layout)
+        ]
     first = plans[0]
-    drawings += _accuracy(study, chosen, first)
-    drawings += _learning_curves(study, chosen, curves, first)
-    drawings += _profile(study, chosen, first)
+    others = _accuracy(study, chosen, first)
+    others += _learning_curves(study, chosen, curves, first)
+    others += _profile(study, planned, first)
+    undone = _lacks(lacking(records, study.columns, "status"))  # which every run that is done has
+    drawings += [replace(d, caption=d.caption + undone) for d in others]
     return [
         replace(d, name=f"{i:02}_{d.name}", caption=d.caption + tuned)
         for i, d in enumerate(drawings, start=1)
     ]
+
+
+def _lacks(lacks: Sequence[Lack]) -> str:
+    """What a caption says of cells that have fewer runs than planned."""
+    return f" Runs are missing: there are {named(lacks)}." if lacks else ""
 
 
 def layouts(study: Study) -> list[Layout]:
@@ -167,7 +180,7 @@ def _against_axis(study: Study, records: Sequence[Record], layout: Layout) -> li
             axis.set_xlim(-0.6, len(levels) - 0.4)
     _finish(figure, axes, layout.x, _label(layout.metric), len(series) > 1, layout.series)
     caption = (
-        f"Large marks: interquartile mean over seeds with its 95 % bootstrap interval; "
+        f"Large marks: interquartile mean over seeds with its 95 % interval; "
         f"small marks: single seeds ({_seeds(records)}).{left_out}"
     )
     title = f"{_label(layout.metric)} over {layout.x}"
@@ -195,7 +208,7 @@ def _line_with_seeds(
         if (level,) not in by_place:
             continue
         strata = [list(s.values()) for cell, s in hidden.items() if cell[0] == level]
-        interval = aggregate(strata, np.random.default_rng(0))
+        interval = aggregate(strata, np.random.default_rng(0)).interval()
         x = _dodged(place, index, total, list(places.values()), layout.scale)
         shown.append(x)
         estimates.append(interval.estimate)
@@ -298,13 +311,21 @@ def _learning_curves(
 
 
 def _profile(study: Study, records: Sequence[Record], layout: Layout) -> list[Drawing]:
-    """Performance profiles: the share of runs above each value of the first metric."""
+    """Performance profiles: the share of runs above each value of the first metric.
+
+    A planned run without a value counts as the worst.
+    """
     metric = study.config.metric[0]
     columns = [c for c in study.columns if c not in study.config.tuned]
-    found = cells(records, columns, metric)
-    values = [score for seeds in found.values() for score in seeds.values()]
+    done = cells(records, columns, metric)
+    values = [score for seeds in done.values() for score in seeds.values()]
     if len(set(values)) < 2:
         return []
+    worst = math.inf if metric in SMALLER_IS_BETTER else -math.inf
+    counted = [
+        r | {"status": "done", metric: worst} if r.get(metric) is None else r for r in records
+    ]
+    found = cells(counted, columns, metric)
     thresholds = np.linspace(min(values), max(values), 60)
     series = study.levels(layout.series) if layout.series else ["all runs"]
     figure, axes = _grid(1, share_y=False)
@@ -324,7 +345,10 @@ def _profile(study: Study, records: Sequence[Record], layout: Layout) -> list[Dr
             thresholds, low, high, step="post", color=style["color"], alpha=0.15, linewidth=0
         )
     _finish(figure, axes, _label(metric), "share of runs above", True, layout.series)
-    caption = "Over all runs of a line, whatever their other columns; bands: 95 %, pointwise."
+    caption = (
+        "Over all runs of a line, whatever their other columns; one without a value counts as the "
+        "worst; bands: 95 %, pointwise."
+    )
     return [Drawing("performance_profile", "Performance profile", caption, figure)]
 
 
@@ -397,14 +421,9 @@ def _grid(count: int, share_y: bool) -> tuple[Figure, list[Axes]]:
     columns = 3 if count in (5, 6, 9) else columns
     rows = -(-count // columns)
     width = 6.4 if count == 1 else 3.1 * columns + 0.6
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(width, (3.8 if count == 1 else 2.6 * rows) + 0.4),
-        layout="constrained",
-        sharey=share_y,
-        squeeze=False,
-    )
+    height = (3.8 if count == 1 else 2.6 * rows) + 0.4
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(rows, columns, sharey=share_y, squeeze=False)
     flat = list(axes.ravel())
     for empty in flat[count:]:
         empty.set_visible(False)
@@ -423,16 +442,15 @@ def _finish(
     figure.supylabel(y, fontsize=9)
     if not legend:
         return
-    entries = [dict(zip(*reversed(a.get_legend_handles_labels()), strict=True)) for a in axes]
-    if any(list(entry) != list(entries[0]) for entry in entries):
+    entries = [a.get_legend_handles_labels() for a in axes]  # lines and their names
+    if any(entry[1] != entries[0][1] for entry in entries):
         for axis in axes:  # each panel has lines of its own
             axis.legend(frameon=False, fontsize=6.5, title=title, title_fontsize=6.5)
-    elif entries[0]:
+    elif entries[0][1]:
         figure.legend(
-            entries[0].values(),
-            entries[0].keys(),
+            *entries[0],
             loc="outside upper center",
-            ncols=min(len(entries[0]), 6),
+            ncols=min(len(entries[0][1]), 6),
             frameon=False,
             fontsize=8,
             title=title,

@@ -9,11 +9,19 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
+from matplotlib import rc_context
 
 from rl_serial.errors import RunError, UserError
-from rl_serial.study.design import SEED, Study, describe, final_metrics
-from rl_serial.study.findings import Finding, cell_intervals, judge, shown
+from rl_serial.study.design import SEED, Scalar, Study, describe, final_metrics
+from rl_serial.study.findings import (
+    CONFIRMATORY_SEEDS,
+    EXPLORATORY_SEEDS,
+    Finding,
+    cell_intervals,
+    judge,
+    shown,
+    shown_of,
+)
 from rl_serial.study.folder import Row, StudyFolder, counts
 from rl_serial.study.plots import Drawing, draw
 from rl_serial.study.table import Record
@@ -57,10 +65,9 @@ def _save(folder: StudyFolder, drawing: Drawing) -> str:
     """Write a figure as SVG and PNG and return the SVG."""
     folder.figures.mkdir(exist_ok=True)
     svg, png = io.StringIO(), io.BytesIO()
-    with plt.rc_context({"svg.hashsalt": drawing.name}):  # the same figure gives the same file
+    with rc_context({"svg.hashsalt": drawing.name}):  # the same figure gives the same file
         drawing.figure.savefig(svg, format="svg", metadata={"Date": None})
     drawing.figure.savefig(png, format="png", dpi=PICTURE_DPI)
-    plt.close(drawing.figure)
     write_text(folder.figures / f"{drawing.name}.svg", svg.getvalue())
     write_atomically(
         folder.figures / f"{drawing.name}.png", lambda stream: stream.write(png.getvalue())
@@ -72,11 +79,10 @@ def _renderings(
     folder: StudyFolder, study: Study, rows: Sequence[Row], most: int
 ) -> list[tuple[Row, bytes]]:
     """Episodes of runs that are spread over the finished cells, each of its first seed."""
-    first: dict[str, Row] = {}
+    first: dict[tuple[Scalar, ...], Row] = {}
     for row in rows:
         if row.status == "done":
-            cell = describe({c: row.run.columns[c] for c in study.columns})
-            first.setdefault(cell, row)
+            first.setdefault(tuple(row.run.columns[c] for c in study.columns), row)
     finished = list(first.values())
     wanted = min(most, len(finished))
     chosen = [finished[i * (len(finished) - 1) // max(1, wanted - 1)] for i in range(wanted)]
@@ -117,8 +123,9 @@ def page(
         *_hypotheses(judge(study, records)),
         *_figures(pictures),
         "<h2 id=cells>Cells</h2>",
-        "<p>Interquartile mean over seeds (of up to three the mean) with its 95 % bootstrap "
-        "interval over seeds. Click on a head to sort.</p>",
+        "<p>Interquartile mean over seeds (of up to three the mean) with its 95 % interval over "
+        "seeds; none where all seeds are equal. A cell that lacks runs says how many it has. "
+        "Click on a head to sort.</p>",
         _cells(study, records),
         *_episodes(renderings),
         "<h2 id=runs>Runs</h2>",
@@ -156,45 +163,72 @@ def _state(study: Study, rows: Sequence[Row]) -> str:
 
 
 def _hypotheses(findings: Sequence[Finding]) -> list[str]:
-    if not findings:
-        return []
-    table = _table(
-        ("id", "stated before running", "verdict", "measured", "value", "P(first > second)"),
+    """The hypotheses stated before the runs; then, apart, the exploratory ones."""
+    confirmatory = [f for f in findings if not f.hypothesis.exploratory]
+    exploratory = [f for f in findings if f.hypothesis.exploratory]
+    family = sum(f.hypothesis.test is not None for f in confirmatory)
+    parts = ["<h2 id=hypotheses>Hypotheses</h2>"] if findings else []
+    if confirmatory:
+        parts.append(_findings(confirmatory, "stated before running", "hypotheses"))
+        correction = (
+            f"p is corrected for {family} hypotheses by Holm's method, the interval is not. "
+            if family > 1
+            else ""
+        )
+        parts.append(
+            "<p><small>Supported: the interval lies wholly where it was expected; refuted: wholly "
+            "outside; not learned: all cells are below their floor; else undecided. "
+            f"{correction}A verdict needs {CONFIRMATORY_SEEDS} seeds in "
+            "each cell and every run.</small></p>"
+        )
+    if exploratory:
+        parts += [
+            "<h3>Exploratory</h3>",
+            _findings(exploratory, "explored", "exploratory"),
+            "<p><small>Not corrected for their number; a reason to look again with new seeds, no "
+            f"confirmation. A verdict needs {EXPLORATORY_SEEDS} seeds in each cell and every "
+            "run.</small></p>",
+        ]
+    if findings:
+        parts.append(
+            "<p><small>Intervals are Student's over seeds, of an expectation between two numbers "
+            "90 % (two one-sided tests at 5 %), else 95 % unless said otherwise. They cover what "
+            "another seed would change. They do not cover other evaluation instances, which all "
+            "runs share.</small></p>"
+        )
+    return parts
+
+
+def _findings(findings: Sequence[Finding], statement: str, name: str) -> str:
+    return _table(
+        ("id", statement, "verdict", "measured", "value", "p", "P(first > second)"),
         [
             (
                 finding.hypothesis.id,
                 finding.hypothesis.statement,
                 _Cell(
-                    f"<span class='verdict {finding.verdict.split()[0]}'>{finding.verdict}</span>"
+                    f"<span class='verdict {finding.verdict.split()[0]}'>"
+                    f"{html.escape(finding.words)}</span>"
                 ),
                 _Cell(
                     html.escape(finding.quantity)
                     + (f"<br><small>{html.escape(finding.note)}</small>" if finding.note else "")
                 ),
                 _with_runs(finding),
+                "" if finding.p is None else f"{finding.p:.2g}",
                 shown(finding.improvement),
             )
             for finding in findings
         ],
-        "hypotheses",
+        name,
     )
-    return [
-        "<h2 id=hypotheses>Hypotheses</h2>",
-        table,
-        "<p><small>Supported: the whole interval lies where it was expected; refuted: the whole "
-        "interval lies on the other side; else undecided. Intervals are percentile bootstraps over "
-        "seeds, stratified by cell; from three seeds they are too narrow.</small></p>",
-    ]
 
 
 def _with_runs(finding: Finding) -> object:
     if finding.interval is None:
         return ""
-    expect = finding.hypothesis.test.expect if finding.hypothesis.test else None
-    wanted = ""
-    if expect is not None:
-        side, bound = ("below", expect.below) if expect.above is None else ("above", expect.above)
-        wanted = f", expected {side} {bound:g}"
+    test = finding.hypothesis.test
+    wanted = f", expected {test.expect.words()}" if test else ""
     small = f"<small>n = {finding.interval.runs}{wanted}</small>"
     return _Cell(f"{html.escape(shown(finding.interval))}<br>{small}")
 
@@ -218,10 +252,13 @@ def _figures(pictures: Sequence[tuple[Drawing, str]]) -> list[str]:
 def _cells(study: Study, records: Sequence[Record]) -> str:
     metrics = final_metrics(study)
     table = []
-    for columns, intervals in cell_intervals(study, records):
+    for columns, intervals, planned in cell_intervals(study, records):
         runs = max((interval.runs for interval in intervals.values()), default=0)
         measured = [
-            _Cell(shown(i), _number(i.estimate)) if (i := intervals.get(m)) else "" for m in metrics
+            _Cell(html.escape(shown_of(i, planned)), _number(i.estimate))
+            if (i := intervals.get(m))
+            else shown_of(None, planned)
+            for m in metrics
         ]
         table.append((*columns.values(), runs, *measured))
     return _table((*study.columns, "runs", *metrics), table, "cells")
@@ -363,6 +400,7 @@ _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; margin: 0; background: #fff; }
 header { padding: 1rem 2rem 0; border-bottom: 1px solid #ddd; }
 h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .5rem; }
+h3 { font-size: 1rem; }
 nav { padding: .4rem 0 .8rem; } nav a { margin-right: 1.2rem; }
 main { padding: 0 2rem 4rem; max-width: 1280px; }
 a { color: #2b4162; } small { color: #666; }
@@ -375,14 +413,15 @@ figcaption { color: #444; font-size: .88rem; max-width: 60rem; }
 .scroll { overflow: auto; max-height: 40rem; border: 1px solid #ddd; width: fit-content;
   max-width: 100%; }
 table { border-collapse: collapse; font-size: .86rem; }
-#scroll-hypotheses { max-height: none; }
+#scroll-hypotheses, #scroll-exploratory { max-height: none; }
 th { position: sticky; top: 0; background: #f4f4f1; text-align: left; }
 th button { font: inherit; font-weight: 600; background: none; border: 0; padding: .3rem .6rem;
   cursor: pointer; white-space: nowrap; }
 th[aria-sort=ascending] button::after { content: " ↑"; }
 th[aria-sort=descending] button::after { content: " ↓"; }
 td { padding: .25rem .6rem; border-top: 1px solid #eee; vertical-align: top; }
-#table-cells td, #table-runs td, #table-hypotheses td:nth-child(5) { white-space: nowrap; }
+#table-cells td, #table-runs td, #table-hypotheses td:nth-child(5),
+#table-exploratory td:nth-child(5) { white-space: nowrap; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .verdict { padding: .05rem .45rem; border: 1px solid #222; white-space: nowrap; }
 .supported { background: #222; color: #fff; } .refuted { background: #fff; font-weight: 600; }

@@ -45,20 +45,18 @@ def check_networks(study: Study, source: str, known: Collection[str] = ()) -> No
 
     seen: set[str] = set()
     for run in runs:
-        env = run.config["env"]
-        parts = {key: run.config[key] for key in (*NETWORKS, "agent")}
-        # What an agent with networks is asked for itself has nothing to do with the environment.
-        depends = NETWORKS if run.config["network"] else (*NETWORKS, "agent")
-        fresh = {
-            key: value
-            for key, value in parts.items()
-            if value is not None and _new([key, value, env if key in depends else None], seen)
-        }
-        if not fresh:
+        env, agent = run.config["env"], run.config["agent"]
+        # The width of a network depends on the sizes of its inputs and outputs too; what an agent
+        # with networks is asked for itself has nothing to do with the environment.
+        sizes = [env, agent["kind"], agent.get("representation")]
+        parts = {key: [run.config[key], sizes] for key in NETWORKS if run.config[key] is not None}
+        parts["agent"] = [agent, None if parts else env]
+        fresh = [key for key, part in parts.items() if _new([key, part], seen)]
+        if not _new([run.config["evaluation"], sizes], seen) and not fresh:
             continue
         config = RunConfig.model_validate(run.config)
         try:
-            subject_of(config).check(fresh.keys())
+            subject_of(config).check(fresh)
             if getattr(config.agent, "processes", 1) > 1:
                 raise UserError(
                     "agent.processes: must be 1 in a study, each run of which is one process"
@@ -156,7 +154,9 @@ class _Progress:
     def _end(self, id_: str, status: str, error: str) -> None:
         run = self.rows[id_].run
         if status == "interrupted":
-            raise RunError(f"{error.removesuffix('; --resume goes on')}; the same command goes on")
+            raise RunError(
+                f"{error.removesuffix('; --resume continues')}; the same command goes on"
+            )
         if status == "failed":
             record_failure(self.folder.run(id_), error)
         # What a worker says counts for nothing that its folder does not show.

@@ -1,12 +1,13 @@
 """Estimates with intervals over seeds, from few runs.
 
-The ideas are those of Agarwal et al. 2021 (arXiv 2108.13264): aggregate over all runs of all cells,
-resample the seeds of each cell (a stratified bootstrap), report intervals and not points. Pure
-functions of arrays; randomness comes from an explicit generator.
+Scores of all runs of all cells are aggregated and intervals reported, not points, as Agarwal et al.
+2021 (arXiv 2108.13264) have it. The intervals are Student's: what a percentile bootstrap makes of
+three or five seeds is far too narrow (``rl-serial bench coverage``; docs/studies.md has the table).
+Pure functions of arrays; randomness comes from an explicit generator.
 
-A *stratum* is the scores of one cell of the grid, one a seed: seeds are exchangeable within a cell,
-cells are not. Intervals are percentile intervals. From few seeds they are too narrow, as any
-interval that knows no distribution is: docs/studies.md has the measured coverage.
+A *stratum* is the scores of one cell of the grid, one per seed: seeds are exchangeable within a
+cell, cells are not. The variance of an estimate is the sum of those that its cells add to it, and
+its degrees of freedom are Satterthwaite's (1946, Biometrics Bulletin 2).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,23 +26,185 @@ Statistic = Callable[[Array], Array]
 """Maps scores [..., N] to a number for each row [...]."""
 
 RESAMPLES = 2000
+ROUNDING = 1e-9
+"""A standard error this small beside the scores is no spread but rounding."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its bootstrap interval; NaN where a stratum has fewer than two seeds."""
+    """An estimate with its interval; NaN where the runs give none."""
 
     estimate: float
     low: float
     high: float
     runs: int  # scores that went in
-    seeds: int = 0  # of the stratum that has the fewest
-    equal: bool = False  # no stratum has two different scores: an interval would say nothing
 
     @property
     def known(self) -> bool:
         """Whether there is an interval at all."""
         return not (math.isnan(self.low) or math.isnan(self.high))
+
+
+class Measured(Protocol):
+    """An estimate that knows how sure it is."""
+
+    @property
+    def value(self) -> float:
+        """The estimate."""
+
+    @property
+    def seeds(self) -> int:
+        """Seeds of the cell that has fewest."""
+
+    @property
+    def lack(self) -> str:
+        """Why there is no interval; empty where there is one."""
+
+    def interval(self, confidence: float = 0.95) -> Interval:
+        """The two-sided interval.
+
+        Raises:
+            ValueError: a ratio whose divisor is not told from 0.
+        """
+
+    def p_above(self, bound: float) -> float:
+        """One-sided p-value of the null "the true value is at most ``bound``"; 1 without one."""
+
+    def p_below(self, bound: float) -> float:
+        """One-sided p-value of the null "the true value is at least ``bound``"; 1 without one."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its standard error over seeds, and Student's t for what it may be."""
+
+    value: float
+    error: float  # standard error; NaN where a cell has fewer than two seeds
+    freedom: float  # degrees of freedom
+    runs: int  # scores that went in
+    seeds: int  # of the cell that has fewest
+    scale: float = 1.0  # largest score: a standard error is rounding beside it
+
+    @property
+    def lack(self) -> str:
+        """Why there is no interval; empty where there is one."""
+        if math.isnan(self.error):
+            return "an interval needs two seeds in each cell"
+        if self.error <= ROUNDING * self.scale:
+            return "all runs of each cell are equal: no interval"
+        return ""
+
+    def interval(self, confidence: float = 0.95) -> Interval:
+        """The two-sided interval with that confidence, in (0, 1)."""
+        if self.lack:
+            return Interval(self.value, math.nan, math.nan, self.runs)
+        half = float(stats.t.ppf((1 + confidence) / 2, self.freedom)) * self.error
+        return Interval(self.value, self.value - half, self.value + half, self.runs)
+
+    def p_above(self, bound: float) -> float:
+        """One-sided p-value of the null "the true value is at most ``bound``"; 1 without one."""
+        if self.lack:
+            return 1.0
+        return float(stats.t.sf((self.value - bound) / self.error, self.freedom))
+
+    def p_below(self, bound: float) -> float:
+        """One-sided p-value of the null "the true value is at least ``bound``"; 1 without one."""
+        return 1.0 if self.lack else 1 - self.p_above(bound)
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """One estimate divided by another of other runs, with the interval of Fieller (1954).
+
+    A number x is held by the interval where a test does not tell first − x · second from 0.
+    """
+
+    first: Estimate
+    second: Estimate
+
+    @property
+    def value(self) -> float:
+        """The quotient of the estimates."""
+        return self.first.value / self.second.value if self.second.value else math.nan
+
+    @property
+    def seeds(self) -> int:
+        """Seeds of the cell that has fewest."""
+        return min(self.first.seeds, self.second.seeds)
+
+    @property
+    def runs(self) -> int:
+        """Scores that went in."""
+        return self.first.runs + self.second.runs
+
+    @property
+    def lack(self) -> str:
+        """Why there is no interval; empty where there is one."""
+        if math.isnan(self.first.error):
+            return self.first.lack
+        return self.second.lack if math.isnan(self.second.error) else self._difference().lack
+
+    def _difference(self, bound: float | None = None) -> Estimate:
+        """first − bound · second, with the degrees of freedom that it has at the ratio itself."""
+        ratio = self.value
+        parts = [(1.0, self.first), (-ratio, self.second)]
+        freedom = _freedom(
+            [(factor * e.error) ** 2 for factor, e in parts], [e.freedom for _, e in parts]
+        )
+        factor = ratio if bound is None else bound
+        return Estimate(
+            self.first.value - factor * self.second.value,
+            math.hypot(self.first.error, factor * self.second.error),
+            freedom,
+            self.runs,
+            self.seeds,
+            max(self.first.scale, abs(factor) * self.second.scale),
+        )
+
+    def interval(self, confidence: float = 0.95) -> Interval:
+        """The two-sided interval with that confidence, in (0, 1).
+
+        Raises:
+            ValueError: the second estimate is not told from 0, so that the ratio may be anything.
+        """
+        a, b = self.first.value, self.second.value
+        unknown = Interval(self.value, math.nan, math.nan, self.runs)
+        if b == 0:
+            raise ValueError("the slope divided by is not told from 0: 0")
+        if self.lack:
+            return unknown
+        t = float(stats.t.ppf((1 + confidence) / 2, self._difference().freedom))
+        va, vb = (t * self.first.error) ** 2, (t * self.second.error) ** 2
+        if b * b <= vb:
+            raise ValueError(f"the slope divided by is not told from 0: {b:.3g}")
+        root = math.sqrt(max(a * a * vb + b * b * va - va * vb, 0.0))
+        low, high = sorted(((a * b - root) / (b * b - vb), (a * b + root) / (b * b - vb)))
+        return Interval(self.value, low, high, self.runs)
+
+    def p_above(self, bound: float) -> float:
+        """One-sided p-value of the null "the true value is at most ``bound``"; 1 without one."""
+        if self.lack:
+            return 1.0
+        tested = self._difference(bound)
+        return tested.p_above(0) if self.second.value > 0 else tested.p_below(0)
+
+    def p_below(self, bound: float) -> float:
+        """One-sided p-value of the null "the true value is at least ``bound``"; 1 without one."""
+        return 1.0 if self.lack else 1 - self.p_above(bound)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values adjusted for there being several (Holm 1979, Scand. J. Statist. 6).
+
+    Rejecting where the adjusted value is at most α makes a false rejection anywhere at most α
+    likely, however the tests depend on each other.
+    """
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted, largest = [1.0] * len(p_values), 0.0
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = largest
+    return adjusted
 
 
 def iqm(scores: ArrayLike) -> Array:
@@ -66,13 +230,8 @@ AGGREGATES: dict[str, Statistic] = {"iqm": iqm, "mean": mean, "median": median}
 
 def resampled(stratum: Array, generator: np.random.Generator, resamples: int = RESAMPLES) -> Array:
     """[resamples, n]: the n scores of a stratum drawn with replacement."""
-    drawn: Array = stratum[_draws(stratum.size, generator, resamples)]
+    drawn: Array = stratum[generator.integers(0, stratum.size, size=(resamples, stratum.size))]
     return drawn
-
-
-def _draws(size: int, generator: np.random.Generator, resamples: int) -> NDArray[np.int64]:
-    """[resamples, size]: which scores of a stratum are drawn."""
-    return generator.integers(0, size, size=(resamples, size))
 
 
 def aggregate(
@@ -80,16 +239,18 @@ def aggregate(
     generator: np.random.Generator,
     *,
     statistic: str = "iqm",
-    confidence: float = 0.95,
     resamples: int = RESAMPLES,
-) -> Interval:
-    """IQM, mean or median over the scores of all strata, with its interval over seeds.
+) -> Estimate:
+    """IQM, mean or median over the scores of all strata.
+
+    The standard error of a mean is known; that of the others is the spread of a bootstrap that is
+    stratified by cell, its scores' distances from their cell's mean stretched by √(n / (n − 1)),
+    without which n seeds look too much alike (Rao and Wu 1988, J. Am. Statist. Assoc. 83).
 
     Args:
-        strata: for each cell its scores, one a seed.
+        strata: for each cell its scores, one per seed.
         generator: of the bootstrap.
         statistic: iqm, mean or median.
-        confidence: of the interval, in (0, 1).
         resamples: of the bootstrap.
 
     Raises:
@@ -97,11 +258,29 @@ def aggregate(
     """
     scores = _strata(strata)
     function = AGGREGATES[statistic]
-    estimate = float(function(np.concatenate(scores)))
-    if min(stratum.size for stratum in scores) < 2:
-        return _unknown(estimate, scores)
-    drawn = np.concatenate([resampled(s, generator, resamples) for s in scores], axis=1)
-    return _interval(estimate, function(drawn), scores, confidence)
+    pooled = np.concatenate(scores)
+    value = float(function(pooled))
+    seeds = min(stratum.size for stratum in scores)
+    if seeds < 2:
+        return Estimate(value, math.nan, math.nan, pooled.size, seeds)
+    # What each cell's mean adds to the variance of the mean of all.
+    parts = [stratum.size * float(stratum.var(ddof=1)) / pooled.size**2 for stratum in scores]
+    error = math.sqrt(sum(parts))
+    trimmed = statistic == "median" or (statistic == "iqm" and pooled.size >= 4)
+    if trimmed and error > 0:
+        stretched = [s.mean() + (s - s.mean()) * math.sqrt(s.size / (s.size - 1)) for s in scores]
+        drawn = np.concatenate([resampled(s, generator, resamples) for s in stretched], axis=1)
+        error = float(function(drawn).std(ddof=1))
+    freedom = _freedom(parts, [stratum.size - 1 for stratum in scores])
+    return Estimate(value, error, freedom, pooled.size, seeds, float(np.abs(pooled).max()))
+
+
+def _freedom(variances: Sequence[float], freedoms: Sequence[float]) -> float:
+    """Satterthwaite's degrees of freedom of a sum of independent variances."""
+    total = sum(variances)
+    if total <= 0 or not math.isfinite(total):
+        return math.nan
+    return 1 / sum((v / total) ** 2 / f for v, f in zip(variances, freedoms, strict=True) if v > 0)
 
 
 def paired_differences(first: ArrayLike, second: ArrayLike) -> Array:
@@ -129,10 +308,12 @@ def probability_of_improvement(
     confidence: float = 0.95,
     resamples: int = RESAMPLES,
 ) -> Interval:
-    """:func:`improvement` averaged over cells, with its interval over seeds.
+    """:func:`improvement` averaged over cells, with a percentile interval over seeds.
+
+    The interval is orientation: no verdict depends on it.
 
     Args:
-        pairs: for each cell the scores of the one and of the other, one a seed.
+        pairs: for each cell the scores of the one and of the other, one per seed.
         generator: of the bootstrap.
         confidence: of the interval.
         resamples: of the bootstrap.
@@ -145,7 +326,7 @@ def probability_of_improvement(
         _improvement(resampled(a, generator, resamples), resampled(b, generator, resamples))
         for a, b in cells
     ]
-    return _interval(estimate, np.mean(drawn, axis=0), [*firsts, *seconds], confidence)
+    return _percentiles(estimate, np.mean(drawn, axis=0), [*firsts, *seconds], confidence)
 
 
 def performance_profile(
@@ -182,108 +363,67 @@ def performance_profile(
 class Stratum:
     """The scores of a cell that has a place on an axis; one line is fitted to each group.
 
-    Strata with the same ``runs`` are of the same runs, measured at several places: their seeds are
-    drawn together.
+    Strata with the same ``runs`` are of the same runs, in the same order, measured at several
+    places.
     """
 
     x: float
-    scores: ArrayLike  # [n], one a seed
-    group: tuple[Hashable, ...] = ()
-    runs: tuple[Hashable, ...] | None = None
+    scores: ArrayLike  # [n], one per seed
+    group: Hashable = ()
+    runs: Hashable | None = None
 
 
-def slope(
-    strata: Sequence[Stratum],
-    generator: np.random.Generator,
-    *,
-    scale: str = "linear",
-    confidence: float = 0.95,
-    resamples: int = RESAMPLES,
-) -> Interval:
-    """The least-squares slope of the scores over x, or over log2 x, with its interval over seeds.
+def slope(strata: Sequence[Stratum], *, scale: str = "linear") -> Estimate:
+    """The least-squares slope of the scores over x, or over log2 x.
 
     Groups have levels of their own and share the slope.
 
     Raises:
-        ValueError: no group has two places on the axis, or log2 of one that is not positive.
+        ValueError: no group has two places on the axis, log2 of one that is not positive, or runs
+            that were not measured at every place.
     """
-    estimate, drawn, scores = _slopes(strata, generator, scale, resamples)
-    return _interval(estimate, drawn, scores, confidence)
-
-
-def slope_difference(
-    first: Sequence[Stratum],
-    second: Sequence[Stratum],
-    generator: np.random.Generator,
-    *,
-    scale: str = "linear",
-    confidence: float = 0.95,
-    resamples: int = RESAMPLES,
-) -> Interval:
-    """The slope of ``first`` minus that of ``second``, with its interval over seeds."""
-    a, drawn_a, scores_a = _slopes(first, generator, scale, resamples)
-    b, drawn_b, scores_b = _slopes(second, generator, scale, resamples)
-    return _interval(a - b, drawn_a - drawn_b, [*scores_a, *scores_b], confidence)
-
-
-def slope_ratio(
-    first: Sequence[Stratum],
-    second: Sequence[Stratum],
-    generator: np.random.Generator,
-    *,
-    scale: str = "linear",
-    second_scale: str = "linear",
-    confidence: float = 0.95,
-    resamples: int = RESAMPLES,
-) -> Interval:
-    """The slope of ``first`` divided by that of ``second``, with its interval over seeds.
-
-    Raises:
-        ValueError: the interval of the second slope holds 0, so that the ratio may be anything.
-    """
-    a, drawn_a, scores_a = _slopes(first, generator, scale, resamples)
-    b, drawn_b, scores_b = _slopes(second, generator, second_scale, resamples)
-    divisor = _interval(b, drawn_b, scores_b, confidence)
-    if divisor.low <= 0 <= divisor.high or b == 0:
-        raise ValueError(f"the slope divided by is not told from 0: {b:.3g}")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        drawn = np.nan_to_num(drawn_a / drawn_b, nan=np.inf, posinf=np.inf, neginf=-np.inf)
-    return _interval(a / b, drawn, [*scores_a, *scores_b], confidence)
-
-
-def _slopes(
-    strata: Sequence[Stratum], generator: np.random.Generator, scale: str, resamples: int
-) -> tuple[float, Array, list[Array]]:
-    """The slope, that of each resample [resamples], and the scores, one a run."""
     strata = [stratum for stratum in strata if np.size(stratum.scores)]
     scores = _strata([stratum.scores for stratum in strata])
     if scale == "log2" and any(stratum.x <= 0 for stratum in strata):
         raise ValueError("a place on a log2 axis must be greater than 0")
-    places = [math.log2(s.x) if scale == "log2" else float(s.x) for s in strata]
-    x = np.concatenate([np.full(s.size, place) for s, place in zip(scores, places, strict=True)])
-    numbers = {group: i for i, group in enumerate({s.group: None for s in strata})}
-    groups = np.concatenate(
-        [np.full(s.size, numbers[stratum.group]) for s, stratum in zip(scores, strata, strict=True)]
-    )
-    centred = x.copy()
-    for group in numbers.values():
-        centred[groups == group] -= x[groups == group].mean()
-    spread = float((centred**2).sum())
+    places = np.array([math.log2(s.x) if scale == "log2" else float(s.x) for s in strata])
+    sizes = np.array([stratum.size for stratum in scores])
+    numbers = {group: i for i, group in enumerate(dict.fromkeys(s.group for s in strata))}
+    groups = np.array([numbers[stratum.group] for stratum in strata])
+    means = np.bincount(groups, sizes * places) / np.bincount(groups, sizes)
+    centred = places - means[groups]
+    spread = float((sizes * centred**2).sum())
     if spread < 1e-12:
         raise ValueError("a slope needs two places on the axis")
-    seeds: dict[tuple[Hashable, ...], NDArray[np.int64]] = {}
-    drawn, runs = [], []
-    for stratum, values in zip(strata, scores, strict=True):
-        if stratum.runs is None or stratum.runs not in seeds:
-            chosen = _draws(values.size, generator, resamples)
-            runs.append(values)
-            if stratum.runs is not None:
-                seeds[stratum.runs] = chosen
-        else:
-            chosen = seeds[stratum.runs]
-        drawn.append(values[chosen])
-    slopes = np.concatenate(drawn, axis=1) @ centred / spread
-    return float(centred @ np.concatenate(scores)) / spread, slopes, runs
+    # A slope is a sum over runs; what a run adds to it at several places is one number.
+    added: dict[Hashable, Array] = {}
+    for i, (stratum, values) in enumerate(zip(strata, scores, strict=True)):
+        key = ("a cell", i) if stratum.runs is None else ("runs", stratum.runs)
+        share = values * centred[i] / spread
+        if key in added and added[key].shape != share.shape:
+            raise ValueError("the same runs must be measured at every place")
+        added[key] = added[key] + share if key in added else share
+    value = float(sum(share.sum() for share in added.values()))
+    runs, seeds = sum(share.size for share in added.values()), min(int(n) for n in sizes)
+    if seeds < 2:
+        return Estimate(value, math.nan, math.nan, runs, seeds)
+    variances = [share.size * float(share.var(ddof=1)) for share in added.values()]
+    freedom = _freedom(variances, [share.size - 1 for share in added.values()])
+    scale_of_slope = max(float(np.abs(share).max()) for share in added.values())
+    return Estimate(value, math.sqrt(sum(variances)), freedom, runs, seeds, scale_of_slope)
+
+
+def difference(first: Estimate, second: Estimate) -> Estimate:
+    """``first`` − ``second``, of other runs."""
+    variances = [first.error**2, second.error**2]
+    return Estimate(
+        first.value - second.value,
+        math.sqrt(sum(variances)),
+        _freedom(variances, [first.freedom, second.freedom]),
+        first.runs + second.runs,
+        min(first.seeds, second.seeds),
+        max(first.scale, second.scale),
+    )
 
 
 def _improvement(first: Array, second: Array) -> Array:
@@ -302,24 +442,13 @@ def _strata(strata: Sequence[ArrayLike]) -> list[Array]:
     return scores
 
 
-def _interval(
+def _percentiles(
     estimate: float, drawn: Array, scores: Sequence[Array], confidence: float
 ) -> Interval:
-    """The percentile interval of a bootstrap."""
-    if min(stratum.size for stratum in scores) < 2:
-        return _unknown(estimate, scores)
+    """The percentile interval of a bootstrap; none where all that is drawn is the same."""
+    runs = sum(stratum.size for stratum in scores)
+    if min(stratum.size for stratum in scores) < 2 or np.ptp(drawn) == 0:
+        return Interval(estimate, math.nan, math.nan, runs)
     tail = (1 - confidence) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])
-    return Interval(
-        estimate,
-        float(low),
-        float(high),
-        sum(stratum.size for stratum in scores),
-        min(stratum.size for stratum in scores),
-        all(np.ptp(stratum) == 0 for stratum in scores),
-    )
-
-
-def _unknown(estimate: float, scores: Sequence[Array]) -> Interval:
-    sizes = [stratum.size for stratum in scores]
-    return Interval(estimate, math.nan, math.nan, sum(sizes), min(sizes))
+    return Interval(estimate, float(low), float(high), runs)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -39,12 +40,21 @@ from rl_serial.networks import (
     build_network,
     build_trunk,
 )
-from rl_serial.training.evaluation import ACCURACY, Evaluator
+from rl_serial.training.evaluation import ABOVE_FLOOR, ACCURACY, Evaluation, Evaluator
+from rl_serial.training.floors import FLOOR_ACCURACY
 from rl_serial.training.simulations import search_scores
 from rl_serial.training.subject import Examine, Log, Trainer, device_of, solved_trunk
 from rl_serial.training.watching import Moment, watch_episode
 
 SEARCH_DEFAULTS = SearchAgentConfig(kind="search")
+
+
+class ChainTrainer(Trainer, Protocol):
+    """A trainer that says how much it learns from, which a floor may use too."""
+
+    @property
+    def instances(self) -> int:
+        """States of training instances that the whole training consumes."""
 
 
 class ChainSubject:
@@ -57,7 +67,9 @@ class ChainSubject:
                 "Multiline",
                 ["eval/serial_horizon", "eval/serial_reach"],
             ],
+            "reach and floor": ["Multiline", ["eval/serial_reach", ABOVE_FLOOR, "floor/.*reach"]],
             "accuracy by remaining steps": ["Multiline", [f"{ACCURACY}.*"]],
+            "the floor's accuracy": ["Multiline", [f"{FLOOR_ACCURACY}.*"]],
             "value error": ["Multiline", ["value/rmse", "train/loss"]],
         }
     }
@@ -83,7 +95,14 @@ class ChainSubject:
         except ValueError as error:
             raise UserError(f"env: {error}") from None
 
-    def trainer(self, device: torch.device, log: Log) -> Trainer:
+    def last_examination(self, examine: Examine, agent: Agent, trainer: Any) -> Evaluation:
+        """What the agent does, beside what is done without serial computation: the floor."""
+        assert isinstance(examine, Evaluator)
+        instances = 0 if trainer is None else trainer.instances
+        floor = examine.floor(instances, self.config.seed)
+        return replace(examine(agent), floor=floor)
+
+    def trainer(self, device: torch.device, log: Log) -> ChainTrainer:
         """The trainer that the configuration describes."""
         return make_trainer(self.config, self.task, device, log)
 
@@ -165,7 +184,9 @@ def value_outputs(agent: ValueAgentConfig, task: Task[Any]) -> int | HorizonHead
     return HorizonHead(chain.num_starts, chain.serial_depth, agent.head, agent.readout)
 
 
-def make_trainer(config: RunConfig, task: Task[Any], device: torch.device, log: Log) -> Trainer:
+def make_trainer(
+    config: RunConfig, task: Task[Any], device: torch.device, log: Log
+) -> ChainTrainer:
     """The trainer that a configuration describes.
 
     Raises:

@@ -27,15 +27,15 @@ from rl_serial.agents.control import (
     Episode,
     Learning,
 )
-from rl_serial.config import ControlAgentConfig, RunConfig
+from rl_serial.config import ControlAgentConfig, RunConfig, readable_error
 from rl_serial.envs.control import make_control
 from rl_serial.envs.random import evaluation_seeds
 from rl_serial.envs.registry import KICK_ID
 from rl_serial.envs.simulation import thread_count
-from rl_serial.errors import RunError, UserError
+from rl_serial.errors import RunError, UserError, did_you_mean
 from rl_serial.networks import Account, account
 from rl_serial.planning import CEM, MPPI
-from rl_serial.training.subject import Examine, Log, Trainer
+from rl_serial.training.subject import Examination, Examine, Log, Trainer
 from rl_serial.training.watching import shown_steps
 
 PLANNERS: dict[str, type[CEM | MPPI]] = {"cem": CEM, "mppi": MPPI}
@@ -66,6 +66,7 @@ def _built(kind: type[Any], given: dict[str, Any], key: str) -> Any:
         if name not in known:
             raise UserError(
                 f"{key}.{name}: {kind.__name__} has no such option; there are {', '.join(known)}"
+                f"{did_you_mean(name, known)}"
             )
     try:
         return TypeAdapter(kind).validate_python(given)
@@ -74,8 +75,7 @@ def _built(kind: type[Any], given: dict[str, Any], key: str) -> Any:
         if found["type"] == "value_error":  # of the dataclass itself
             raise UserError(f"{key}.{_by_key(found['ctx']['error'])}") from None
         path = ".".join(map(str, (key, *found["loc"])))
-        message = f"{found['msg'][0].lower()}{found['msg'][1:]}"
-        raise UserError(f"{path}: {message}, not {found['input']!r}") from None
+        raise UserError(f"{path}: {readable_error(found)}") from None
 
 
 def _by_key(error: ValueError) -> str:
@@ -300,6 +300,12 @@ class ControlSubject:
             name: account(network, torch.zeros(1, network.inputs.mean.numel()))
             for name, network in networks.items()
         }
+
+    def last_examination(
+        self, examine: Examine, agent: Any, trainer: Trainer | None
+    ) -> Examination:
+        """The same as any other: there are no exact values to make a floor of."""
+        return examine(agent)
 
     def further_metrics(
         self, trainer: Trainer, examine: Examine, device: torch.device

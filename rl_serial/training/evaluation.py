@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from rl_serial.agents.agent import Agent, decide
 from rl_serial.envs.random import evaluation_seeds
+from rl_serial.envs.shortcuts import Sample, right_actions, serial_reach
 from rl_serial.envs.tasks import Task
+from rl_serial.training.floors import Floor, measure_floor
 
 RIGHT = 0.9
 """Share of right decisions that counts as deciding rightly (serial horizon)."""
@@ -22,10 +24,9 @@ CLOSE = 0.5
 """Error below which a value counts as right; the payoffs of a chain lie 1 or more apart."""
 LEAST_LABELLED = 64
 """States with a number of collisions that make an accuracy."""
-TIE = 1e-6
-"""Action values this close count as equal."""
 
 ACCURACY = "value/accuracy/remaining_"
+ABOVE_FLOOR = "eval/serial_reach_above_floor"
 COLLISIONS = "value/accuracy/collisions_"
 
 
@@ -50,6 +51,7 @@ class Evaluation:
     collision_horizon: (
         float  # largest c with RIGHT decisions at every count <= c, or -1; NaN without
     )
+    floor: Floor | None = None  # measured once, at the end of a run
 
     def metrics(self) -> dict[str, float]:
         """Scalars under their TensorBoard tags; what was not measured is left out."""
@@ -66,24 +68,29 @@ class Evaluation:
         metrics["value/collision_horizon"] = self.collision_horizon
         for collisions, accuracy in enumerate(self.collision_accuracy):
             metrics[f"{COLLISIONS}{collisions}"] = float(accuracy)
+        if self.floor is not None:
+            metrics[ABOVE_FLOOR] = self.serial_reach - self.floor.highest.reach
+            metrics |= self.floor.metrics()
         return {tag: value for tag, value in metrics.items() if not np.isnan(value)}
 
     def final(self) -> dict[str, Any]:
         """What ``summary.json`` keeps."""
-        return self.metrics() | {
+        final = self.metrics() | {
             "eval/score_interval": list(self.score_interval),
             "eval/instances": self.instances,
             "eval/random_return": self.random_return,
             "eval/optimal_return": self.optimal_return,
         }
+        return final if self.floor is None else final | {"floor/instances": self.floor.instances}
 
     def headline(self) -> str:
-        """Score, serial horizon and serial reach."""
+        """Score, serial horizon, serial reach and, where it was measured, the floor's."""
         low, high = self.score_interval
+        floor = f" (floor {self.floor.highest.reach:.1f})" if self.floor else ""
         return (
             f"score {self.score:.3f} (95 % of instances {low:.3f} to {high:.3f}), "
             f"serial horizon {self.serial_horizon} of {self.accuracy.size}, "
-            f"serial reach {self.serial_reach:.1f}"
+            f"serial reach {self.serial_reach:.1f}{floor}"
         )
 
 
@@ -137,16 +144,6 @@ def collision_horizon(accuracy: NDArray[np.float64]) -> float:
     return float(serial_horizon(accuracy) - 1) if accuracy.size else float("nan")
 
 
-def serial_reach(accuracy: NDArray[np.float64], expected: NDArray[np.float64]) -> float:
-    """Chance-corrected accuracy (accuracy - expected) / (1 - expected), summed over the steps.
-
-    ``expected`` is the accuracy of an agent that takes each action as often, but without a look at
-    the state (Cohen's kappa, 1960): a blind agent reaches 0 in the mean, whatever its habits.
-    """
-    counted = ~np.isnan(accuracy) & (expected < 1)
-    return float(((accuracy - expected)[counted] / (1 - expected)[counted]).sum())
-
-
 class Evaluator:
     """Examines agents on the same instances, which are made once.
 
@@ -181,8 +178,7 @@ class Evaluator:
         self.states = task.at_remaining(seeds, self.remaining)
         self.exact = task.action_values(self.states)
         self.legal = task.legal_actions(self.states)
-        masked = np.where(self.legal, self.exact, -np.inf)
-        self.right = masked >= masked.max(axis=1, keepdims=True) - TIE
+        self.right = right_actions(self.exact, self.legal)
         # Where every legal action is as good as any other there is nothing to decide.
         self.counted = (self.legal & ~self.right).any(axis=1)
         # [serial_depth, num_actions]: how often each action would be right.
@@ -227,6 +223,19 @@ class Evaluator:
             value_horizon=float(horizon),
             collision_accuracy=by_collisions,
             collision_horizon=collision_horizon(by_collisions),
+        )
+
+    def floor(self, instances: int, seed: int) -> Floor:
+        """What needs no serial computation gets on the same states; see :func:`measure_floor`."""
+        observations = self.task.observe(self.states)
+        return measure_floor(
+            self.task,
+            [
+                Sample.of(observations[rows], self.exact[rows], self.legal[rows])
+                for rows in np.split(np.arange(self.remaining.size), self.task.chain.serial_depth)
+            ],
+            instances,
+            seed,
         )
 
     def _count_collisions(self) -> NDArray[np.int64] | None:

@@ -11,10 +11,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -38,6 +34,8 @@ SHOWN = {
 
 class MetricsFile:
     """``metrics.csv``: a row per evaluation, each forced to disk as it is written.
+
+    A column that comes later (the last evaluation measures more) is empty in the rows before it.
 
     Rows that a killed run wrote after its last checkpoint stay; the resumed run, which makes the
     same ones again, does not repeat them.
@@ -68,8 +66,16 @@ class MetricsFile:
             return
         row = {"step": str(step)} | {tag: repr(value) for tag, value in metrics.items()}
         buffer = io.StringIO()
+        if self.rows and not row.keys() <= self.rows[0].keys():
+            header = list(self.rows[0] | row)
+            writer = csv.DictWriter(buffer, header, lineterminator="\n")
+            self.rows = [dict.fromkeys(header, "") | old for old in (*self.rows, row)]
+            writer.writeheader()
+            writer.writerows(self.rows)
+            write_text(self.file, buffer.getvalue())
+            return
         header = list(self.rows[0]) if self.rows else list(row)
-        writer = csv.DictWriter(buffer, header, extrasaction="ignore", lineterminator="\n")
+        writer = csv.DictWriter(buffer, header, lineterminator="\n")
         if not self.rows:
             writer.writeheader()
         writer.writerow(row)
@@ -91,7 +97,8 @@ def accuracy_heat_map(
     steps: Sequence[int], remaining: Sequence[int], accuracy: NDArray[np.float64]
 ) -> Figure:
     """Accuracy [remaining, steps] over remaining steps and training time."""
-    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
     image = axes.imshow(accuracy, vmin=0, vmax=1, cmap="gray", aspect="auto", origin="lower")
     axes.set_yticks(range(len(remaining)), [str(k) for k in remaining])
     shown = np.unique(np.linspace(0, len(steps) - 1, min(6, len(steps))).round().astype(int))

@@ -9,10 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -24,9 +20,11 @@ from rl_serial.tables import markdown_table
 from rl_serial.training.evaluation import RIGHT, Evaluator
 from rl_serial.training.files import write_text
 from rl_serial.training.goals import DISTANCES
-from rl_serial.training.run import load_run, load_searcher, load_with_zip, subject_of
+from rl_serial.training.run import examine_finished, load_searcher, load_trained, load_with_zip
 from rl_serial.training.simulations import ONE_PLY, SearchScore, search_scores
 
+FLOOR = "#b2182b"
+"""The only colour of the figures: what an agent must exceed."""
 # Told apart without colour: by marker and line style.
 _STYLES = (("o", "-"), ("s", "--"), ("^", "-."), ("D", ":"), ("v", "-"), ("x", "--"))
 
@@ -74,17 +72,17 @@ def evaluate_runs(
     runs: list[tuple[RunConfig, Any]] = []
     for folder in folders:
         if model is None:
-            config, agent = load_run(folder, device, trust)
+            config, trained = load_trained(folder, device, trust)
         else:
-            config, agent = load_with_zip(folder, model, trust, device)
+            config, trained = load_with_zip(folder, model, trust, device)
         settings = config.evaluation.model_copy(update=changes)
-        runs.append((config.model_copy(update={"evaluation": settings}), agent))
+        runs.append((config.model_copy(update={"evaluation": settings}), trained))
     worlds = {_world(config) for config, _ in runs}
     if len(worlds) > 1:
         raise UserError(f"evaluate: runs {' and '.join(sorted(worlds))} have no table in common")
     if per_remaining is not None and worlds != {"on chains"}:
         raise UserError("--per-remaining: belongs to chains; elsewhere there is --instances")
-    examined = [ExaminedRun(config, subject_of(config).examiner()(agent)) for config, agent in runs]
+    examined = [ExaminedRun(config, examine_finished(config, trained)) for config, trained in runs]
     tables, draw, drawn = _PRESENTATIONS[worlds.pop()]
     print(*(table(examined) for table in tables), sep="\n\n")
     if figure is not None:
@@ -173,7 +171,8 @@ def _write_scores(rows: list[tuple[Any, ...]], file: Path) -> None:
 
 def draw_search(scores: dict[str, list[SearchScore]], file: Path) -> None:
     """Draw scores by simulations, with their intervals."""
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
     for i, (name, found_scores) in enumerate(scores.items()):
         searched = [found for found in found_scores if found.simulations != ONE_PLY]
         marker, line = _STYLES[i % len(_STYLES)]
@@ -197,32 +196,51 @@ def draw_search(scores: dict[str, list[SearchScore]], file: Path) -> None:
 
 
 def summary_table(examined: list[ExaminedRun]) -> str:
-    """Score, serial horizon and serial reach of each run."""
+    """Score, serial horizon and serial reach of each run, and how far its floors reach."""
     rows = []
     for run in examined:
         evaluation = run.evaluation
         low, high = evaluation.score_interval
+        floor = evaluation.floor
         rows.append(
             (
                 run.config.name,
                 f"{evaluation.score:.3f} ({low:.3f} to {high:.3f})",
                 f"{evaluation.serial_horizon} of {evaluation.accuracy.size}",
                 f"{evaluation.serial_reach:.1f}",
+                f"{floor.highest.reach:.1f}",
+                ", ".join(f"{kind} {found.reach:.1f}" for kind, found in floor.grades.items()),
                 f"{evaluation.value_rmse:.3f}",
             )
         )
-    header = ("run", "score (95 % over instances)", "serial horizon", "serial reach", "value RMSE")
-    return markdown_table(header, rows)
+    header = ("run", "score (95 % over instances)", "serial horizon", "serial reach", "floor")
+    return markdown_table((*header, "of which", "value RMSE"), rows)
 
 
 def accuracy_table(examined: list[ExaminedRun]) -> str:
-    """Accuracy of decisions by remaining steps, a column a run, with chance for the first."""
+    """Accuracy of decisions by remaining steps, one column per run and floor, and chance.
+
+    Runs that share a floor (the same training instances of the same chain) share its column.
+    """
     depth = max(run.evaluation.accuracy.size for run in examined)
+    floors = _floors(examined)
     rows = []
     for remaining in range(1, depth + 1):
         cells = [_cell(run.evaluation.accuracy, remaining) for run in examined]
+        cells += [_cell(accuracy, remaining) for accuracy in floors.values()]
         rows.append((remaining, *cells, _cell(examined[0].evaluation.chance, remaining)))
-    return markdown_table(("remaining", *(run.config.name for run in examined), "chance"), rows)
+    names = [run.config.name for run in examined]
+    return markdown_table(("remaining", *names, *floors, "chance"), rows)
+
+
+def _floors(examined: list[ExaminedRun]) -> dict[str, NDArray[np.float64]]:
+    """[serial_depth] accuracies of the floors of runs, each once, by what they are called."""
+    floors: dict[str, NDArray[np.float64]] = {}
+    for run in examined:
+        accuracy = run.evaluation.floor.highest.accuracy
+        if not any(np.array_equal(accuracy, other, equal_nan=True) for other in floors.values()):
+            floors["floor" if not floors else f"floor of {run.config.name}"] = accuracy
+    return floors
 
 
 def _cell(values: NDArray[np.float64], remaining: int) -> str:
@@ -232,8 +250,9 @@ def _cell(values: NDArray[np.float64], remaining: int) -> str:
 
 
 def draw_accuracy(examined: list[ExaminedRun], file: Path) -> None:
-    """Draw accuracy by remaining steps with chance and the threshold of the serial horizon."""
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    """Draw accuracy by remaining steps with floor, chance and the threshold of the horizon."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
     for i, run in enumerate(examined):
         marker, line = _STYLES[i % len(_STYLES)]
         remaining = np.arange(1, run.evaluation.accuracy.size + 1)
@@ -249,6 +268,15 @@ def draw_accuracy(examined: list[ExaminedRun], file: Path) -> None:
         )
     chance = examined[0].evaluation.chance
     axes.plot(np.arange(1, chance.size + 1), chance, color="0.75", label="best constant action")
+    for i, (name, accuracy) in enumerate(_floors(examined).items()):
+        axes.plot(
+            np.arange(1, accuracy.size + 1),
+            accuracy,
+            color=FLOOR,
+            linestyle=_STYLES[i % len(_STYLES)][1],
+            linewidth=1,
+            label=f"{name} (no serial computation)",
+        )
     axes.axhline(RIGHT, color="0.5", linewidth=0.8, linestyle=":")
     axes.set_xlabel("remaining serial steps")
     axes.set_ylabel("accuracy of decisions")
@@ -282,7 +310,8 @@ def goal_table(examined: list[ExaminedRun]) -> str:
 
 def draw_success(examined: list[ExaminedRun], file: Path) -> None:
     """Draw success by the goal's distance at the start."""
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
     for i, run in enumerate(examined):
         marker, line = _STYLES[i % len(_STYLES)]
         found = run.evaluation.final()
@@ -326,7 +355,8 @@ def control_table(examined: list[ExaminedRun]) -> str:
 
 def draw_returns(examined: list[ExaminedRun], file: Path) -> None:
     """Draw returns by the serial steps of a decision, with their intervals."""
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
     for i, run in enumerate(examined):
         found = run.evaluation.metrics()
         low, high = run.evaluation.interval
@@ -363,5 +393,3 @@ def _save(figure: Figure, file: Path) -> None:
         figure.savefig(file, dpi=150)
     except (OSError, ValueError) as error:
         raise UserError(f"{file}: {error}") from None
-    finally:
-        plt.close(figure)

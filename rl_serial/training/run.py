@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 
-from rl_serial.agents.agent import Agent
 from rl_serial.agents.baselines import OptimalAgent, RandomAgent
 from rl_serial.agents.control import ControlAgent
 from rl_serial.agents.search import SearchAgent
@@ -160,7 +159,7 @@ class _BaselineRun:
 
     def carry_out(self) -> Examination:
         started = _clocks()
-        found = self.examine(self.agent)
+        found = self.subject.last_examination(self.examine, self.agent, None)
         monitor = Monitor(self.folder, self.subject.charts)
         monitor.evaluation(0, found.metrics())
         extra = self.subject.further_metrics(self.agent, self.examine, self.device)
@@ -222,7 +221,8 @@ class _Run:
         self.started = _clocks()
         self.trainer.train(self._pause)
         self.monitor.advance_progress(self.trainer.step)
-        found = self._check()
+        agent = self.trainer.agent
+        found = self._check(self.subject.last_examination(self.examine, agent, self.trainer))
         self._finish(found)
         return found
 
@@ -240,12 +240,11 @@ class _Run:
         step = self.trainer.step
         self.monitor.advance_progress(step)
         if self.last_checked < 0 or step // self.every > self.last_checked // self.every:
-            self._check()
+            self._check(self.examine(self.trainer.agent))
 
-    def _check(self) -> Examination:
-        """Examine, log, then save: a checkpoint stands only behind what was logged."""
+    def _check(self, found: Examination) -> Examination:
+        """Log what was found, then save: a checkpoint stands only behind what was logged."""
         step = self.trainer.step
-        found = self.examine(self.trainer.agent)
         self.monitor.evaluation(step, found.metrics() | self.trainer.metrics)
         state = {"trainer": self.trainer.state_dict(), "spent": self._spent()}
         save_checkpoint(self.folder / "checkpoints", step, state)
@@ -283,6 +282,13 @@ def load_run(folder: Path, device: str = "auto", trust: bool = False) -> tuple[R
     """
     config, trainer = load_trained(folder, device, trust)
     return config, trainer if isinstance(trainer, UNTRAINED) else trainer.agent
+
+
+def examine_finished(config: RunConfig, trained: Any) -> Examination:
+    """What the end of a run examines, of what :func:`load_trained` gave."""
+    subject = subject_of(config)
+    agent, trainer = (trained, None) if isinstance(trained, UNTRAINED) else (trained.agent, trained)
+    return subject.last_examination(subject.examiner(), agent, trainer)
 
 
 def load_searcher(
@@ -327,8 +333,8 @@ def load_trained(folder: Path, device: str = "auto", trust: bool = False) -> tup
     if not isinstance(trainer, UNTRAINED):
         if not (folder / MODEL).exists():
             raise UserError(
-                f"{folder}: has no {MODEL}: not finished, or deleted; rl-serial train with the run's "
-                "file and --resume continues, and makes it again"
+                f"{folder}: has no {MODEL}: not finished, or deleted; "
+                "rl-serial train FILE --resume continues, and makes it again"
             )
         _load_model(trainer, folder / MODEL)
     return config, trainer
@@ -336,8 +342,8 @@ def load_trained(folder: Path, device: str = "auto", trust: bool = False) -> tup
 
 def load_with_zip(
     folder: Path, file: Path, trust: bool, device: str = "auto"
-) -> tuple[RunConfig, Agent]:
-    """A run's configuration with the policy of a zip that Stable-Baselines3 saved.
+) -> tuple[RunConfig, Any]:
+    """A run's configuration and its trainer with the policy of a zip of Stable-Baselines3.
 
     Raises:
         UserError: not trusted, not such a zip, or a run of another kind of agent.
@@ -348,7 +354,7 @@ def load_with_zip(
     if config.agent.kind not in ("ppo", "dqn", "qrdqn", "maskable_ppo"):
         raise UserError(f"{folder}: --model needs a run of a Stable-Baselines3 agent")
     trainer.load_zip(file)
-    return config, trainer.agent
+    return config, trainer
 
 
 def load_trainer(folder: Path, device: str = "auto", trust: bool = False) -> tuple[RunConfig, Any]:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from rl_serial.config import NetworkConfig
+from rl_serial.config import MOST, NetworkConfig
 from rl_serial.envs.chain import TokenLayout
 from rl_serial.errors import UserError
 from rl_serial.networks import Account, HorizonHead, build_network, build_trunk, solve_width
@@ -97,6 +97,14 @@ class Subject(Protocol):
     def examiner(self) -> Examine:
         """Makes the evaluation instances."""
 
+    def last_examination(
+        self, examine: Examine, agent: Any, trainer: Trainer | None
+    ) -> Examination:
+        """Examines the agent of a finished training, beside what is examined only then.
+
+        ``trainer`` is what trained it; None: it is a baseline.
+        """
+
     def trainer(self, device: torch.device, log: Log) -> Trainer:
         """The trainer that the configuration describes."""
 
@@ -143,7 +151,13 @@ def solved_trunk(
             budget = network.budget.model_dump(exclude_none=True)
             settings["width"] = solve_width(num_outputs=outputs, **settings, **budget)
         with torch.device("meta"):
-            build_network(build_trunk(**settings), outputs)
+            built = build_network(build_trunk(**settings), outputs)
+        size = sum(parameter.numel() for parameter in built.parameters())
+        if size > MOST["parameters"]:
+            raise ValueError(
+                f"depth {network.depth} and width {settings['width']} make {size} parameters; "
+                f"{MOST['parameters']} are the most"
+            )
     except ValueError as error:
         raise UserError(f"{key}: {error}") from None
     return settings

@@ -29,6 +29,7 @@ from rl_serial.agents.control import (
     plan_returns,
 )
 from rl_serial.envs.control import ControlSimulator, HalfCheetahRules, make_control
+from rl_serial.errors import RunError
 from rl_serial.planning import CEM, MPPI, SerialAccounts, shift
 
 pytest.importorskip("mujoco")
@@ -485,6 +486,15 @@ class TestErrors:
             pytest.raises(RuntimeError, match="has not been trained: call train first"),
         ):
             agent.evaluate([0])
+
+    def test_a_model_that_has_diverged_everywhere_is_refused(self) -> None:
+        settings = ControlSettings(SMALL, 2, "learned", learning=replace(QUICK, random_steps=10))
+        with ControlAgent(lambda: reacher(10), settings) as agent:
+            agent.train(10)
+            for parameter in agent.dynamics.parameters():
+                parameter.data.fill_(np.nan)
+            with pytest.raises(RunError, match="planning in the learned model: every rollout of"):
+                agent.evaluate([0])
 
     @pytest.mark.parametrize("seed", [-1, 2**20, 2**31 - 1])
     def test_seeds_of_evaluation(self, seed: int) -> None:

@@ -23,6 +23,7 @@ from rl_serial.agents.search import (
 from rl_serial.config import SearchAgentConfig
 from rl_serial.envs import FAMILIES, make_task
 from rl_serial.envs.random import evaluation_seeds
+from rl_serial.errors import RunError
 from rl_serial.networks import Network, build_trunk
 from rl_serial.planning import max_backup
 from rl_serial.training.evaluation import Evaluator
@@ -187,6 +188,24 @@ def test_prior_by_hand() -> None:
     np.testing.assert_array_equal(prior_logits(Fixed("none"), numbers), [[0, 0]])
     with pytest.raises(ValueError, match="RandomAgent has no values to search with"):
         SearchAgent(task, RandomAgent(task, 0), TrueDynamics(task), 4).judge(task.initial(SEEDS))
+
+
+@pytest.mark.parametrize("algorithm", ["gumbel", "puct"])
+@pytest.mark.parametrize("number", [np.nan, np.inf, 3e38])
+def test_a_network_that_has_diverged_is_refused(algorithm: str, number: float) -> None:
+    class Diverged(Ignorant):
+        def judge(self, state: Any) -> Judgement:
+            own = super().judge(state)
+            return Judgement(own.preferences, np.full_like(own.values, number))
+
+    task = steer("PointerChase")
+    agent = Diverged(task)
+    searcher = SearchAgent(task, agent, TrueDynamics(task), 4, algorithm)
+    with pytest.raises(RunError, match=r"search with Diverged: root.value is (not finite|beyond)"):
+        searcher.judge(task.initial(SEEDS))
+    if not np.isfinite(number):
+        with pytest.raises(RunError, match="one-ply with Diverged: values are not finite"):
+            OnePlyAgent(task, agent, TrueDynamics(task)).judge(task.initial(SEEDS))
 
 
 @pytest.mark.parametrize(

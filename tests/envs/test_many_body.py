@@ -499,7 +499,7 @@ def test_without_mujoco_the_rest_works_and_the_extra_is_named() -> None:
     )
     assert out.count(message) == 4
     assert out.count(f"rl-serial: {message}\n2\n") == 2
-    assert "`rl_serial/ManyBodyBet-v0`" in out
+    assert "`rl_serial:rl_serial/ManyBodyBet-v0`" in out
 
 
 def test_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 """Budgets: what is reached is counted on the network itself, not by what the search went by."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -112,3 +114,18 @@ def test_options_of_the_trunk_are_in_the_budget(options: dict[str, object]) -> N
     assert sum(p.numel() for p in network.parameters()) == pytest.approx(40_000, rel=0.02)
     found = account(network, torch.zeros(1, LAYOUT.size))
     assert found.flops_forward == network.forward_flops()
+
+
+def test_a_deep_network_is_laid_out_a_few_times_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layout of a thousand layers takes a second; halving from width 1 on takes 20 of them."""
+    laid_out = []
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        laid_out.append(options["width"])
+        return build_trunk(*arguments, **options)
+
+    monkeypatch.setattr("rl_serial.networks.budget.build_trunk", counted)
+    for kind, depth in (("residual", 64), ("conv", 16), ("recurrent", 16), ("transformer", 24)):
+        laid_out.clear()
+        solve_width(kind, LAYOUT, 3, depth=depth, parameters=10**8)
+        assert len(laid_out) <= 14, (kind, laid_out)

@@ -82,7 +82,7 @@ def assert_sound(output: PolicyOutput, legal: Any) -> None:
     assert np.isfinite(output.qvalues).all()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=30)
 @given(
     name=st.sampled_from(sorted(NORMALISING)),
     seed=st.integers(0, 1000),
@@ -119,11 +119,15 @@ def test_extreme_numbers_are_refused_or_give_a_legal_action(
     name: str, seed: int, rewards: float, values: float, logits: float, discount: float
 ) -> None:
     model = scaled(model_of(seed, discount=discount), rewards, values, logits)
-    for output in both(lambda backend: plan(name, model, backend=backend)) or ():
+    found = both(lambda backend: plan(name, model, backend=backend))
+    for output in found or ():
         assert_sound(output, model.legal[:8])
+    # Values far outside known bounds leave of the prior only what rounding does.
+    if found is not None and name != "puct, bounds":
+        np.testing.assert_array_equal(found[0].action, found[1].action)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(
     temperature=st.floats(0, allow_infinity=False),
     fraction=st.floats(0, 1),

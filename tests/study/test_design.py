@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
+from hypothesis import HealthCheck, given, settings, strategies
 
+from rl_serial import config
 from rl_serial.cli import main
 from rl_serial.config import RunConfig, parse_config
 from rl_serial.errors import UserError
 from rl_serial.networks import Network, account, build_trunk
 from rl_serial.study import design
 from rl_serial.study.design import (
+    COLLISION_HORIZON,
     METRICS,
     Study,
     by_simulations,
@@ -28,8 +33,10 @@ from rl_serial.study.design import (
 )
 from rl_serial.study.runner import check_networks
 from rl_serial.training.chains import trunk_settings
+from rl_serial.training.run import train
 
 Data = dict[str, Any]
+SHORT = {"n_steps": 16, "batch_size": 16, "n_epochs": 1}  # of PPO
 CONFIGS = sorted((Path(__file__).parents[2] / "configs/study").glob("*.yaml"))
 
 
@@ -50,9 +57,9 @@ def test_rows_are_the_product_of_axes_and_seeds(tiny: Data) -> None:
 
 def test_each_row_is_a_run(tiny: Data) -> None:
     for run in planned(tiny).runs:
-        config = parse_config(json.loads(json.dumps(run.config)), "row")
-        assert config.name == run.id
-        assert config.model_dump(mode="json") == run.config
+        read = parse_config(json.loads(json.dumps(run.config)), "row")
+        assert read.name == run.id
+        assert read.model_dump(mode="json") == run.config
 
 
 def test_ids_depend_on_the_run_alone(tiny: Data) -> None:
@@ -88,7 +95,8 @@ def test_an_option_that_is_added_later_leaves_ids_alone(
     class Later(RunConfig):
         novelty: int = 3
 
-    monkeypatch.setattr(design, "RunConfig", Later)
+    for module in (config, design):
+        monkeypatch.setattr(module, "RunConfig", Later)
     assert planned(tiny).runs[0].config["novelty"] == 3
     assert [run.id for run in planned(tiny).runs] == before
 
@@ -280,6 +288,26 @@ BAD_STUDIES: dict[str, tuple[Data, str]] = {
         test_of(difference={"setting": ["s5", "z5"], "network.depth": [1, 2]}),
         r"hypotheses\.0\.test\.difference: give one column",
     ),
+    "no number between": (
+        {"hypotheses": [{"id": "h", "statement": "s", "test": {"expect": {"between": [1, 1]}}}]},
+        r"hypotheses\.0\.test\.expect: between: from a lower number to a higher one, not \[1\.0, 1",
+    ),
+    "two expectations": (
+        {
+            "hypotheses": [
+                {"id": "h", "statement": "s", "test": {"expect": {"above": 1, "below": 2}}}
+            ]
+        },
+        r"hypotheses\.0\.test\.expect: give above, below or between, and one of them",
+    ),
+    "no number": (
+        {
+            "hypotheses": [
+                {"id": "h", "statement": "s", "test": {"expect": {"above": float("nan")}}}
+            ]
+        },
+        r"hypotheses\.0\.test\.expect\.above: .*finite",
+    ),
     "no expectation": (
         {"hypotheses": [{"id": "h", "statement": "s", "test": {}}]},
         r"hypotheses\.0\.test\.expect: missing",
@@ -342,6 +370,167 @@ def test_what_cannot_be_built_is_refused_before_anything_runs(
     assert not out.exists()
 
 
+# Levels of an axis that can be planned, and levels that cannot.
+MIXED: dict[str, tuple[Data, str, list[Any], list[Any]]] = {
+    "search without simulations": (
+        {"agent": {"kind": "search", "value_target": "root"}},
+        "agent.simulations",
+        [8, 2, 4],
+        [0],
+    ),
+    "processes for some environments": (
+        {
+            "env": {"id": "rl_serial/Reach-v0"},
+            "network": {"depth": 2, "width": 8},
+            "agent": {"kind": "sac", "timesteps": 64, "processes": 2},
+        },
+        "agent.num_envs",
+        [2],
+        [3, 4],
+    ),
+    "more decisions than can be enumerated": (
+        {"env": {"id": "rl_serial/PermutationAutomatonSteer-v0", "serial_depth": 40}},
+        "env.decisions",
+        [1, 2],
+        [30, 40],
+    ),
+    "nothing learned": (
+        {
+            "env": {"id": "rl_serial/Reach-v0"},
+            "network": {"depth": 2, "width": 8},
+            "agent": {"kind": "contrastive", "timesteps": 1000, "num_envs": 2, "unroll": 10},
+        },
+        "agent.prefill",
+        [10, 100],
+        [2000],
+    ),
+    "searches for the random agent": (
+        {"network": None, "agent": {"kind": "random"}},
+        "evaluation.simulations",
+        [[]],
+        [[8], [0]],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MIXED)
+@settings(
+    max_examples=12,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],  # which no example changes
+)
+@given(data=strategies.data())
+def test_every_cell_is_checked_in_any_order(
+    case: str, tiny: Data, data: strategies.DataObject
+) -> None:
+    """A study is refused where one of its levels alone is, wherever that stands in the grid."""
+    base, axis_, right, wrong = MIXED[case]
+    levels = data.draw(strategies.permutations(right + wrong))
+    levels = levels[: data.draw(strategies.integers(1, len(levels)))]
+    other = data.draw(strategies.permutations([1, 2]))
+    grid = {axis_: levels, "evaluation.seed": other}
+    goals = base.get("env", {}).get("id") == "rl_serial/Reach-v0"
+    study = tiny | {
+        "base": tiny["base"] | base,
+        "grid": grid if data.draw(strategies.booleans()) else dict(reversed(grid.items())),
+        "hypotheses": [],
+        "metric": "eval/success" if goals else "eval/score",
+    }
+    if any(level in wrong for level in levels):
+        with pytest.raises(UserError, match=r"file\.yaml: .*\n\(in the run with "):
+            planned(study)
+    else:
+        assert len(planned(study).runs) == 4 * len(levels)
+
+
+@pytest.mark.parametrize("instances", [[8, 2], [2, 8]])
+def test_evaluation_of_every_cell_is_checked(instances: list[int], tiny: Data) -> None:
+    base = {
+        "env": {"id": "rl_serial/Reach-v0"},
+        "network": {"depth": 2, "width": 8},
+        "agent": {"kind": "sac", "timesteps": 64},
+    }
+    changes = axis(**{"evaluation.instances": instances})
+    study = planned(tiny | changes | {"base": base, "metric": "eval/success"})
+    with pytest.raises(UserError, match=r"grid\.evaluation\.instances: at least 4, .*not 2"):
+        check_networks(study, "file.yaml")
+
+
+KINDS: dict[str, Data] = {
+    "random": {"agent": {"kind": "random"}, "network": None},
+    "optimal": {"agent": {"kind": "optimal"}, "network": None},
+    "value": {"agent": {"kind": "value", "updates": 2, "batch_size": 8}},
+    "value, one ply": {"agent": {"kind": "value", "updates": 2, "batch_size": 8, "one_ply": True}},
+    "dqn": {"agent": {"kind": "dqn", "timesteps": 32, "num_envs": 2}},
+    "qrdqn": {"agent": {"kind": "qrdqn", "timesteps": 32, "num_envs": 2}},
+    "ppo": {"agent": {"kind": "ppo", "timesteps": 32, "num_envs": 2, "arguments": SHORT}},
+    "maskable_ppo": {
+        "agent": {"kind": "maskable_ppo", "timesteps": 32, "num_envs": 2, "arguments": SHORT}
+    },
+    "search": {"agent": {"kind": "search", "timesteps": 8, "num_envs": 2, "updates": 1,
+                         "simulations": 2, "batch_size": 4}},
+    "search, learned": {
+        "agent": {"kind": "search", "timesteps": 8, "num_envs": 2, "updates": 1, "simulations": 2,
+                  "batch_size": 4, "dynamics": "learned"},
+        "model_network": {"depth": 1, "width": 8},
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("env", ["PermutationAutomatonBet", "CellularAutomatonSteer"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_metric_that_a_study_accepts_is_logged(kind: str, env: str, tmp_path: Path) -> None:
+    steer = {"decisions": 2} if env.endswith("Steer") else {}
+    simulations = [] if kind == "random" else [0, 2]
+    base = {
+        "env": {"id": f"rl_serial/{env}-v0", "serial_depth": 3} | steer,
+        "network": {"depth": 1, "width": 8},
+        "evaluation": {"instances": 64, "per_remaining": 16, "simulations": simulations},
+    }
+    data: Data = {"question": "?", "base": base | KINDS[kind], "grid": {"evaluation.seed": [0]},
+                  "seeds": 1, "metric": "eval/score"}  # fmt: skip
+    if kind == "search, learned" and not steer:
+        with pytest.raises(UserError, match="learned needs a Steer environment"):
+            planned(data)
+        return
+    [run] = planned(data).runs
+    there = [
+        f"{d}/score{n}" for d in ("true", "learned") for n in ("", "/one_ply", "/0", "/2", "/4")
+    ]
+    candidates = [*METRICS, COLLISION_HORIZON, *(f"search/{tag}" for tag in there)]
+    candidates += [f"value/accuracy/remaining_{k}" for k in range(5)]
+    accepted = set()
+    for metric in candidates:
+        with suppress(UserError):
+            accepted.update(final_metrics(planned(data | {"metric": metric})))
+    train(RunConfig.model_validate(run.config), tmp_path / "run", progress=False)
+    final = json.loads((tmp_path / "run/summary.json").read_text())["final"]
+    assert accepted <= final.keys()
+    # Nor is refused what there is.
+    assert accepted == {m for m in candidates if m in final}
+    assert "eval/serial_reach" in accepted
+    assert ("search/true/score/2" in accepted) == (kind != "random")
+    assert ("value/accuracy/remaining_1" in accepted) == (not steer)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"grid": {"evaluation.simulations": [[0, 8], [0, 16]]}},
+            r"metric: 'search/true/score' needs the same evaluation\.simulations in every run",
+        ),
+        (
+            {"tuned": "network.depth"},
+            r"metric: 'search/true/score' comes first, by which columns are tuned",
+        ),
+    ],
+)
+def test_a_metric_that_would_be_empty_is_refused(tiny: Data, changes: Data, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        planned(searching(tiny, metric="search/true/score", **changes))
+
+
 def test_every_metric_is_logged(finished: Path) -> None:
     for file in finished.glob("runs/*/summary.json"):
         final = json.loads(file.read_text())["final"]
@@ -382,9 +571,9 @@ def test_path_of_depth_vs_width_is_what_the_accounts_say() -> None:
         if cell in seen or run.columns["matched"] != "parameters":
             continue
         seen.add(cell)
-        config = RunConfig.model_validate(run.config)
-        task = config.env.task()
-        settings = trunk_settings(config, "network", task)
+        of_run = RunConfig.model_validate(run.config)
+        task = of_run.env.task()
+        settings = trunk_settings(of_run, "network", task)
         network = Network(build_trunk(**settings), len(task.action_names))
         cost = account(network, torch.zeros(1, task.layout.size))
         assert cost.critical_path == run.columns["path"] + 2, cell
@@ -451,7 +640,7 @@ WRONG_CELLS: list[Data] = [
 
 @pytest.mark.parametrize("grid", WRONG_CELLS, ids=lambda grid: list(grid)[-1])
 @pytest.mark.parametrize("turned", [False, True])
-def test_every_cell_is_checked_in_any_order(grid: Data, turned: bool) -> None:
+def test_a_wrong_cell_is_found_in_any_order(grid: Data, turned: bool) -> None:
     agent, axes = grid["agent"], {axis: levels for axis, levels in grid.items() if axis != "agent"}
     if turned:
         axes = {axis: levels[::-1] for axis, levels in reversed(axes.items())}
@@ -476,3 +665,39 @@ def test_cells_of_goal_agents_are_checked_in_any_order() -> None:
         data = {"question": "?", "base": base, "grid": grid, "seeds": 1, "metric": "eval/success"}
         with pytest.raises(UserError, match=r"grid\.agent\.processes|agent\.processes"):
             plan(data, "file.yaml", "study")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seeds": 10**18}, r"seeds: at most 10000, not 10{18}$"),
+        ({"seeds": [0, 2**32]}, r"seeds\.1: must be less than 4294967296, not 4294967296$"),
+        (
+            {"grid": {"network.depth": {"start": 1, "stop": 10**18, "step": 1}}},
+            r"grid\.network\.depth: a range can have 100000 levels at most$",
+        ),
+        (
+            {"grid": {"network.depth": {"start": 1, "stop": 10**18, "factor": 1.0001}}},
+            r"grid\.network\.depth: a range can have 100000 levels at most$",
+        ),
+        (
+            {
+                "grid": {
+                    "agent.updates": {"start": 1, "stop": 1000, "step": 1},
+                    "network.width": {"start": 1, "stop": 1000, "step": 1},
+                }
+            },
+            r"grid: plans [23]000000 runs; 100000 are the most$",
+        ),
+    ],
+)
+def test_a_study_has_a_size(change: Data, message: str, tiny: Data) -> None:
+    with pytest.raises(UserError, match=message):
+        planned(tiny | {"hypotheses": []} | change)
+
+
+@pytest.mark.parametrize("name", ["..yaml", "...yaml"])
+def test_a_study_is_not_named_after_the_folder_above(name: str, tmp_path: Path, tiny: Data) -> None:
+    (tmp_path / name).write_text(yaml.safe_dump(tiny))
+    with pytest.raises(UserError, match=r"name of the file.*must be the name of a folder"):
+        load_study(tmp_path / name)

@@ -12,17 +12,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import stats
 
 import rl_serial.study
 from rl_serial.cli import main
 from rl_serial.errors import UserError
 from rl_serial.study.design import plan
-from rl_serial.study.findings import cells, judge, shown, tune
+from rl_serial.study.findings import cell_intervals, cells, judge, shown, shown_of, tune
 from rl_serial.study.folder import StudyFolder
-from rl_serial.study.plots import layouts
+from rl_serial.study.plots import draw, layouts
 from rl_serial.study.report import write_report
 
 Data = dict[str, Any]
@@ -197,14 +199,17 @@ def record(seed: int, reach: float | None, **columns: Any) -> Data:
     return {"id": "x", "status": status, "seed": seed, "eval/serial_reach": reach, **columns}
 
 
+BASE: Data = {
+    "env": {"id": "rl_serial/PermutationAutomatonBet-v0"},
+    "network": {"width": 8},
+    "agent": {"kind": "value"},
+}
+
+
 def study_with(test: Data, **keys: Any) -> Any:
     data = {
         "question": "?",
-        "base": {
-            "env": {"id": "rl_serial/PermutationAutomatonBet-v0"},
-            "network": {"width": 8},
-            "agent": {"kind": "value"},
-        },
+        "base": BASE,
         "grid": {
             "chain": [
                 {"label": {"role": "serial", "group": g}, "env.group": g} for g in ("s5", "a5")
@@ -212,18 +217,24 @@ def study_with(test: Data, **keys: Any) -> Any:
             + [{"label": {"role": "twin", "group": "z5"}, "env.group": "z5"}],
             "network.depth": [1, 4],
         },
-        "seeds": 3,
+        "seeds": 2,
         "metric": "eval/serial_reach",
         "hypotheses": [{"id": "h", "statement": "s", "test": test}],
     }
     return plan(data | keys, "file.yaml", "study")
 
 
-# Serial reach 2 at depth 1 and 3 at depth 4, with seed 1 a tenth and with seed 2 half a tenth more;
-# the twin 5 and 9.
+SEEDS = range(5)
+# Serial reach 2 at depth 1 and 3 at depth 4, the twin's 5 and 9; seeds differ by 0.1.
 TABLE = [
-    record(seed, reach + (0, 0.1, 0.05)[seed], role=role, group=group, **{"network.depth": depth})
-    for seed in (0, 1, 2)
+    record(
+        seed,
+        reach + 0.1 * (seed - 2) * (-1 if role == "twin" else 1),
+        role=role,
+        group=group,
+        **{"network.depth": depth},
+    )
+    for seed in SEEDS
     for role, group, depth, reach in (
         ("serial", "s5", 1, 2.0),
         ("serial", "s5", 4, 3.0),
@@ -293,14 +304,29 @@ TABLE = [
             "supported",
         ),
         (
-            {"where": {"group": "s5"}, "aggregate": "mean", "expect": {"above": 2.54}},
-            2.55,
+            {"where": {"group": "s5"}, "aggregate": "mean", "expect": {"above": 2.5}},
+            2.5,
+            "undecided",
+        ),
+        (
+            {"where": {"group": "s5"}, "aggregate": "mean", "expect": {"between": [2.3, 2.7]}},
+            2.5,
+            "supported",
+        ),
+        (
+            {"where": {"group": "s5"}, "aggregate": "mean", "expect": {"between": [2.7, 3.0]}},
+            2.5,
+            "refuted",
+        ),
+        (
+            {"where": {"group": "s5"}, "aggregate": "mean", "expect": {"between": [2.5, 3.0]}},
+            2.5,
             "undecided",
         ),
         (
             {"where": {"group": ["s5", "z5"], "network.depth": 4}, "aggregate": "mean",
              "expect": {"above": 5}},
-            6.05,
+            6.0,
             "supported",
         ),
     ],
@@ -310,6 +336,45 @@ def test_verdicts_by_hand(test: Data, estimate: float, verdict: str) -> None:
     assert finding.interval is not None
     assert finding.interval.estimate == pytest.approx(estimate)
     assert finding.verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("above_floor", "metric", "verdict"),
+    [
+        ({1: -0.5, 4: -0.1}, None, "not learned"),
+        ({1: -0.5, 4: 0.1}, None, "supported"),  # one of the depths has learned something
+        ({}, None, "supported"),  # runs without a floor
+        ({1: -0.5, 4: -0.1}, "search/true/score/8", "supported"),  # the search is not the agent
+    ],
+)
+def test_what_is_below_the_floor_in_every_cell_is_not_learned(
+    above_floor: dict[int, float], metric: str | None, verdict: str
+) -> None:
+    test = {"slope": "network.depth", "scale": "log2", "where": {"role": "serial"},
+            "expect": {"above": 0.2}}  # fmt: skip
+    keys: Data = {}
+    if metric:
+        test |= {"metric": metric}
+        keys = {
+            "base": BASE | {"evaluation": {"simulations": [8]}},
+            "metric": ["eval/serial_reach", metric],
+        }
+    table = [
+        row
+        | {"search/true/score/8": row["eval/serial_reach"]}
+        | {
+            # The mean of the two seeds counts; the twin, which is not compared, lies above.
+            "eval/serial_reach_above_floor": 5.0
+            if row["role"] == "twin"
+            else above_floor.get(row["network.depth"], 0.0) + (0.3 if row["seed"] else -0.3)
+        }
+        for row in TABLE
+    ]
+    if not above_floor:
+        table = TABLE
+    [finding] = judge(study_with(test, **keys), table)
+    assert finding.verdict == verdict
+    assert ("below its floor" in finding.note) == (verdict == "not learned")
 
 
 def test_improvement_goes_with_a_difference() -> None:
@@ -326,9 +391,10 @@ def test_missing_runs_are_said_and_one_seed_decides_nothing() -> None:
         for row in TABLE
     ]
     [finding] = judge(study_with(test), table)
-    assert finding.verdict == "undecided"
-    assert "4 of 6 runs are not done" in finding.note
-    assert "a verdict needs 3 seeds in each cell, one has 1" in finding.note
+    assert finding.words == "undecided (runs missing)"
+    assert "8 of 10 runs are not done (8 missing)" in finding.note
+    assert "there are 1 of 5 at role=twin, group=z5, network.depth=1" in finding.note
+    assert "needs two seeds" in finding.note
     [finding] = judge(study_with(test), [])
     assert (finding.verdict, finding.interval) == ("undecided", None)
     assert "no scores" in finding.note
@@ -349,7 +415,211 @@ def test_undone_runs_of_the_divisor_are_said() -> None:
     ]
     undone = sum(row["status"] == "failed" for row in table)
     [finding] = judge(study_with(test), table)
-    assert f"{undone} of {3 * undone} runs of the divisor are not done" in finding.note
+    assert undone == 4
+    assert "4 of 20 runs of the divisor are not done (4 failed)" in finding.note
+    assert finding.words == "undecided (runs missing)"
+
+
+def rows(reaches: dict[tuple[str, int], list[float | None]]) -> list[Data]:
+    """A row per seed of the reaches by group and depth."""
+    return [
+        record(seed, reach, role="twin" if group == "z5" else "serial", group=group)
+        | {"network.depth": depth}
+        for (group, depth), column in reaches.items()
+        for seed, reach in enumerate(column)
+    ]
+
+
+ABOVE = {"where": {"group": "z5", "network.depth": 1}, "expect": {"above": 0}}
+
+
+@pytest.mark.parametrize(
+    ("reaches", "exploratory", "words"),
+    [
+        ([1.0, 1.1], False, "undecided (2 seeds)"),
+        ([1.0], False, "undecided (1 seed)"),
+        ([1.0, 1.1, 1.2, 1.3], False, "undecided (4 seeds)"),
+        ([1.0, 1.1, 1.2, 1.3, 1.4], False, "supported"),
+        ([1.0, 1.0, 1.0, 1.0, 1.0], False, "undecided (all runs equal)"),
+        ([1.0, 1.0], True, "exploratory: undecided (2 seeds)"),
+        ([1.0, 1.1, 1.2], True, "exploratory: supported"),
+        ([-1.0, -1.1, -1.2], True, "exploratory: refuted"),
+        ([1.0, 1.0, 1.0], True, "exploratory: undecided (all runs equal)"),
+        ([1.0, 1.1, 1.2, 1.3, 1.4, None], False, "undecided (runs missing)"),
+    ],
+)
+def test_few_equal_or_missing_seeds_decide_nothing(
+    reaches: list[float | None], exploratory: bool, words: str
+) -> None:
+    hypothesis = {"id": "h", "statement": "s", "test": ABOVE, "exploratory": exploratory}
+    study = study_with({}, hypotheses=[hypothesis])
+    [finding] = judge(study, rows({("z5", 1): reaches}))
+    assert finding.words == words
+    assert finding.interval is not None
+    equal = len({r for r in reaches if r is not None}) == 1
+    assert finding.interval.known == (len(reaches) > 1 and not equal)
+    assert shown(finding.interval).startswith(("1.", "-1."))
+    if equal and len(reaches) > 1:
+        assert shown(finding.interval) == "1.00"
+        assert "all runs of each cell are equal" in finding.note
+
+
+def test_two_seeds_without_an_effect_never_decide() -> None:
+    """What a percentile bootstrap of two seeds does in half of all cases."""
+    random = np.random.default_rng(0)
+    study = study_with(ABOVE)
+    for _ in range(50):
+        [finding] = judge(study, rows({("z5", 1): random.normal(size=2).tolist()}))
+        assert finding.verdict == "undecided"
+
+
+def test_what_is_missing_makes_no_verdict_firmer() -> None:
+    """Whatever run is taken from a decided table, failed or done without the metric."""
+    test = {"difference": {"role": ["twin", "serial"]}, "expect": {"above": 0}}
+    for gone in range(len(TABLE)):
+        for change in ({"status": "failed"}, {"status": "running"}, {}):
+            table = [r | change | {"eval/serial_reach": None} if i == gone else r
+                     for i, r in enumerate(TABLE)]  # fmt: skip
+            [finding] = judge(study_with(test), table)
+            assert finding.words == "undecided (runs missing)"
+            assert "4 of 5 at " in finding.note
+            why = f"not done (1 {change['status']})" if change else "done without eval/serial_reach"
+            assert why in finding.note
+
+
+def test_tuning_does_not_choose_a_level_whose_bad_runs_are_gone() -> None:
+    def row(rate: float, seed: int, reach: float | None) -> Data:
+        return record(seed, reach, cell="a", rate=rate)
+
+    table = [row(0.1, 0, 1.0), row(0.1, 1, 2.0), row(0.2, 0, 5.0), row(0.2, 1, None)]
+    chosen = tune(table, ["cell", "rate"], ["rate"], "eval/serial_reach")
+    assert {r["rate"] for r in chosen} == {0.1}
+    chosen = tune(table[1:2] + table[2:], ["cell", "rate"], ["rate"], "eval/serial_reach")
+    assert {r["rate"] for r in chosen} == {0.1}
+    # Where every level lacks runs the best of what there is goes on, and the verdict waits.
+    table = [row(0.1, 0, 1.0), row(0.1, 1, None), row(0.2, 0, 5.0), row(0.2, 1, None)]
+    chosen = tune(table, ["cell", "rate"], ["rate"], "eval/serial_reach")
+    assert {r["rate"] for r in chosen} == {0.2}
+
+
+def test_cells_that_lack_runs_say_so() -> None:
+    study = study_with(ABOVE, seeds=5)
+    table = [r | {"eval/serial_reach": None} if i in (0, 6) else r for i, r in enumerate(TABLE)]
+    cells_ = {
+        (columns["group"], columns["network.depth"]): shown_of(
+            intervals.get("eval/serial_reach"), planned
+        )
+        for columns, intervals, planned in cell_intervals(study, table)
+    }
+    assert cells_["s5", 1].endswith("[3 of 5 runs]")
+    assert "runs" not in cells_["z5", 1]
+    assert shown_of(None, 5) == "[0 of 5 runs]"
+
+
+def test_figures_name_cells_that_lack_runs_and_count_them_as_the_worst() -> None:
+    study = study_with(ABOVE, seeds=5)
+    table = [r | {"status": "failed", "eval/serial_reach": None} if i == 5 else r
+             for i, r in enumerate(TABLE)]  # fmt: skip
+    drawings = draw(study, table, [])
+    assert len(drawings) == 2
+    for drawing in drawings:
+        assert "there are 4 of 5 at role=twin, group=z5, network.depth=4." in drawing.caption
+        plt.close(drawing.figure)
+    assert not any("missing" in d.caption for d in draw(study, TABLE, []))
+    plt.close("all")
+    # The twin's profile begins at nine runs of ten.
+    profile = {line.get_label(): line.get_ydata() for line in drawings[1].figure.axes[0].lines}
+    assert profile["twin"][0] == pytest.approx(0.9)
+    assert profile["serial"][0] == pytest.approx(0.9)  # two of its twenty hold the lowest value
+
+
+def test_names_with_separators_keep_groups_apart() -> None:
+    """Slope +1 within each of two groups whose levels would make a pooled slope of -3."""
+    labels = [{"u": "a/b", "v": "c"}, {"u": "a", "v": "b/c"}]
+    grid = {
+        "chain": [{"label": x, "env.group": g} for x, g in zip(labels, ("s5", "z5"), strict=True)],
+        "network.depth": [1, 2, 5, 6],
+    }
+    test = {"slope": "network.depth", "expect": {"above": 0}}
+    study = study_with(test, grid=grid, seeds=5)
+    table = [
+        record(seed, level + depth + 0.01 * seed * depth, **label, **{"network.depth": depth})
+        for seed in SEEDS
+        for label, level, depths in ((labels[0], 10, (1, 2)), (labels[1], -10, (5, 6)))
+        for depth in depths
+    ]
+    [finding] = judge(study, table)
+    assert finding.interval is not None
+    assert finding.interval.estimate == pytest.approx(1.02)
+    assert finding.verdict == "supported"
+
+
+def test_several_hypotheses_are_corrected_and_exploratory_ones_are_not() -> None:
+    """p of one mean by SciPy; with Holm the smaller of two counts twice, both of them listed."""
+    near = [0.1, 0.9, -0.2, 1.1, 0.7]
+    far = [1.0, 1.1, 1.2, 1.3, 1.4]
+    table = rows({("z5", 1): near, ("z5", 4): far})
+    p = stats.ttest_1samp(near, 0).pvalue
+    bound = float(np.mean(near) - stats.sem(near) * stats.t.ppf(1 - 0.03 / 2, 4))  # p = 0.03
+    one = {"where": {"group": "z5", "network.depth": 1}, "aggregate": "mean",
+           "expect": {"above": bound}}  # fmt: skip
+    other = {"where": {"group": "z5", "network.depth": 4}, "expect": {"above": 1.19}}
+    assert p > 0.05
+
+    def words(*hypotheses: Data) -> list[str]:
+        listed = [{"id": f"h{i}", "statement": "s"} | h for i, h in enumerate(hypotheses)]
+        return [f.words for f in judge(study_with({}, hypotheses=listed), table)]
+
+    assert words({"test": one}) == ["supported"]
+    assert words({"test": one}, {"test": other}) == ["undecided", "undecided"]
+    assert words({"test": one}, {"statement": "no test"}) == ["supported", "not tested"]
+    assert words({"test": one}, {"test": other, "exploratory": True}) == [
+        "supported",
+        "exploratory: undecided",
+    ]
+    sure = other | {"expect": {"above": 0}}
+    assert words({"test": one}, {"test": sure}) == ["supported", "supported"]  # 0.03 · 1
+    study = study_with(
+        {}, hypotheses=[{"id": i, "statement": "s", "test": one} for i in ("a", "b")]
+    )
+    first, second = judge(study, table)
+    assert first.p == second.p == pytest.approx(0.06)
+    assert "supported if it were the only hypothesis; not after Holm's" in first.note
+
+
+@pytest.mark.parametrize(("shift", "verdict"), [(0.0, "supported"), (0.01, "undecided")])
+def test_equivalence_is_two_one_sided_tests_at_5_percent(shift: float, verdict: str) -> None:
+    """The 90 % interval by SciPy touches the upper bound from inside, then from outside."""
+    scores = [0.1, 0.3, -0.2, 0.0, 0.2]
+    high = stats.ttest_1samp(scores, 0).confidence_interval(0.9).high + 0.005
+    test = {"where": {"group": "z5"}, "aggregate": "mean", "expect": {"between": [-1, float(high)]}}
+    table = rows({("z5", 1): [score + shift for score in scores]})
+    [finding] = judge(study_with(test), table)
+    assert finding.verdict == verdict
+    assert finding.interval is not None
+    assert finding.interval.high == pytest.approx(high - 0.005 + shift)
+
+
+def test_noise_of_the_instances_is_stated() -> None:
+    table = [r | {"eval/serial_reach_low": 1.0, "eval/serial_reach_high": 1.5} for r in TABLE]
+    [finding] = judge(study_with(ABOVE), table)
+    assert "not in the interval: ± 0.25 over evaluation instances" in finding.note
+    [finding] = judge(study_with(ABOVE), TABLE)
+    assert "instances" not in finding.note
+
+
+def test_exploratory_hypotheses_stand_apart_in_the_page(tiny: Data, tmp_path: Path) -> None:
+    tiny["hypotheses"][1]["exploratory"] = True
+    study = plan(tiny, "file.yaml", "study")
+    folder = StudyFolder(tmp_path / "out")
+    with folder.locked():
+        folder.write_plan(study, ["rl-serial"])
+    text = write_report(folder).read_text()
+    confirmatory, exploratory = text.split("<h3>Exploratory</h3>")
+    assert "<td>twin</td>" in confirmatory
+    assert "<td>depth</td>" in exploratory
+    assert "exploratory: undecided (runs missing)" in exploratory
+    assert "corrected for" not in confirmatory
 
 
 def test_statement_without_test_is_not_tested() -> None:
@@ -391,80 +661,3 @@ def test_statistics_and_plots_read_tables_only() -> None:
         for node in ast.walk(ast.parse((folder / f"{name}.py").read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rl_serial"):
                 assert node.module.split(".")[1] in ("study", "errors"), f"{name}: {node.module}"
-
-
-def test_two_seeds_decide_nothing() -> None:
-    test = {"difference": {"role": ["twin", "serial"]}, "expect": {"above": 0}}
-    [finding] = judge(study_with(test, seeds=2), [row for row in TABLE if row["seed"] < 2])
-    assert finding.verdict == "undecided"
-    assert "a verdict needs 3 seeds in each cell, one has 2" in finding.note
-
-
-def test_equal_seeds_are_said_in_place_of_an_interval() -> None:
-    test = {"where": {"group": "z5", "network.depth": 4}, "expect": {"above": 0}}
-    table = [row | {"eval/serial_reach": 1.0} for row in TABLE]
-    [finding] = judge(study_with(test), table)
-    assert finding.verdict == "supported"
-    assert shown(finding.interval) == "1.00 (all seeds equal)"
-    assert "all seeds of a cell are equal" in finding.note
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"status": "failed", "eval/serial_reach": None}, "1 of 6 runs are not done"),
-        ({"status": "running", "eval/serial_reach": None}, "1 of 6 runs are not done"),
-        ({"eval/serial_reach": None}, "1 of 6 runs lack the metric"),
-    ],
-)
-def test_what_is_missing_makes_no_verdict_firmer(change: Data, said: str) -> None:
-    """Without the worst run of four the twin's reach would be above 5.05 for sure."""
-    test = {"where": {"group": "z5"}, "aggregate": "mean", "expect": {"above": 0}}
-    extra = {**study_with(test).config.model_dump(), "seeds": 3}
-    whole = judge(plan(extra, "file.yaml", "study"), TABLE)
-    assert whole[0].verdict == "supported"
-    table = [
-        row | change if row["group"] == "z5" and i == 4 else row for i, row in enumerate(TABLE)
-    ]
-    [finding] = judge(study_with(test), table)
-    assert finding.verdict == "undecided"
-    assert said in finding.note
-
-
-def test_missing_runs_of_other_cells_do_not_count() -> None:
-    test = {"difference": {"role": ["twin", "serial"]}, "where": {"network.depth": 4},
-            "expect": {"above": 0}}  # fmt: skip
-    table = [
-        row | {"status": "failed", "eval/serial_reach": None} if row["network.depth"] == 1 else row
-        for row in TABLE
-    ]
-    [finding] = judge(study_with(test), table)
-    assert finding.verdict == "supported"
-
-
-def test_labels_with_slashes_are_groups_of_their_own() -> None:
-    """Slope 1 in each group; the first lies 10 higher, at low depths: joined they would fall."""
-    groups = [({"u": "a/b", "v": "c"}, (1, 2), 10), ({"u": "a", "v": "b/c"}, (3, 4), 0)]
-    data = {
-        "grid": {
-            "pair": [
-                {"label": label | {"x": x}, "network.depth": x}
-                for label, places, _ in groups
-                for x in places
-            ]
-        },
-        "hypotheses": [
-            {"id": "h", "statement": "s", "test": {"slope": "x", "expect": {"above": 0.5}}}
-        ],
-    }
-    table = [
-        record(seed, x + high + 0.01 * seed, x=x, **label)
-        for label, places, high in groups
-        for x in places
-        for seed in range(3)
-    ]
-    study = study_with({"slope": "x", "expect": {"above": 0.5}}, **data)
-    [finding] = judge(study, table)
-    assert finding.interval is not None
-    assert finding.interval.estimate == pytest.approx(1)
-    assert finding.verdict == "supported"

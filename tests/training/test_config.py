@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,7 @@ def test_resolved_configuration_round_trips() -> None:
         ("network.depth=eight", r"network\.depth: .*valid integer.*'eight'"),
         ("network.depth=0", r"network\.depth: .*greater than 0, not 0"),
         ("network.kind=mlp", r"network\.kind: .*'residual'.*'recurrent'.*not 'mlp'"),
-        ("agent.kind=sarsa", r"agent: .*'sarsa'.*'value'|agent: .*'value'.*'sarsa'"),
+        ("agent.kind=sarsa", r"agent\.kind: must be 'value', .* or 'mppi', not 'sarsa'$"),
         ("agent.learning_rate=-1", r"agent\.learning_rate: .*greater than 0"),
         ("env.id=rl_serial/Nothing-v0", r"env\.id: rl_serial/Nothing-v0: no such environment"),
         (
@@ -93,6 +94,67 @@ def test_resolved_configuration_round_trips() -> None:
         ("evaluation.instances=none", r"evaluation\.instances: .*integer"),
         ("name=a/b", r"name: .*pattern"),
         ("seed=-1", r"seed: .*greater than or equal to 0"),
+        ("name=..", r"name: must be the name of a folder, not '\.\.'"),
+        ("name=.", r"name: must be the name of a folder, not '\.'"),
+        ("name=" + "é" * 101, r"name: must be 200 bytes long at most, not 'éé"),
+        ("env.env=1", r"env\.env: PermutationAutomatonBet has no such option; there are group"),
+        ("env.task=Bet", r"env\.task: PermutationAutomatonBet has no such option"),
+        ("env.family=Circuit", r"env\.family: PermutationAutomatonBet has no such option"),
+        (
+            "env.serial_depth=100000000",
+            r"env\.serial_depth=100000000: must be 1024 at most",
+        ),
+        ("env.serial_depth=1025", r"env\.serial_depth=1025: must be 1024 at most"),
+        ("env.think_budget=1025", r"env\.think_budget=1025: must be 1024 at most"),
+        ("env.think_cost=.inf", r"env\.think_cost=inf: must be 1048576 at most"),
+        ("network.depth=100000", r"network\.depth: must be 1024 at most, not 100000"),
+        ("network.loops=1000000000", r"network\.loops: must be 1024 at most"),
+        ("network={width: 8, depth: 8, loops: 513}", r"network: depth=8 with .*; loops can be 512"),
+        ("network.width=1000000", r"network\.width: must be 32768 at most"),
+        (
+            "network.width=9223372036854775808",
+            r"network\.width: '9.*8' is not a YAML value: .*2\*\*63",
+        ),
+        (
+            "network.budget.parameters=1000000000000",
+            r"network\.budget\.parameters: must be 1073741824",
+        ),
+        ("agent.updates=1000000000001", r"agent\.updates: must be 1000000000000 at most"),
+        # 86 numbers of an observation, 5126 at serial depth 1024; 2**31 numbers at once.
+        ("agent={kind: search, buffer_size: 25000000}", r"agent\.buffer_size: .*: 24970740 rows"),
+        (
+            "env={id: rl_serial/PermutationAutomatonBet-v0, serial_depth: 1024}",
+            r"evaluation\.per_remaining: 512 times 5249024 numbers .*: 409 rows",
+        ),
+        ("evaluation.instances=1048577", r"evaluation\.instances: must be 1048576 at most"),
+        ("evaluation.simulations=[0, 1000000]", r"evaluation\.simulations: must be 131072 at most"),
+        ("agent={kind: search, max_depth: 10000000}", r"agent\.max_depth: must be 1048576 at most"),
+        (
+            "agent={kind: dqn, arguments: {policy_kwargs: {x: [1, 1000000000001]}}}",
+            r"agent\.arguments: policy_kwargs\.x: must be 1000000000000 at most",
+        ),
+        ("network.depth=true", r"network\.depth: must be a number, not true"),
+        ("agent.learning_rate=true", r"agent\.learning_rate: must be a number, not true"),
+        ("agent.learning_rate=.inf", r"agent\.learning_rate: must be finite, not inf"),
+        ("agent.learning_rate=.nan", r"agent\.learning_rate: must be .*, not nan"),
+        ("seed=2026-13-45", r"seed: must be a valid integer, not '2026-13-45'"),
+        ("seed=1.5", r"seed: must be a whole number, not 1\.5"),
+        ("seed=!!int abc", r"seed: '!!int abc' is not a YAML value: line 1: the tag"),
+        (
+            "agent.arguments=" + "[" * 3000,
+            r"agent\.arguments: '\[+…\[+ is not a YAML|agent\.argu.*: nested",
+        ),
+        ("agent=3", r"agent: must be keys with values, not 3"),
+        ("agent={updates: 3}", r"agent\.kind: missing"),
+        ("network.depht=3", r"network\.depht: unknown key; .*; did you mean depth\?$"),
+        ("network.kind=residul", r"not 'residul'; did you mean residual\?$"),
+        ("agent.kind=valu", r"not 'valu'; did you mean value\?$"),
+        ("env.gruop=z5", r"; did you mean group\?$"),
+        (
+            "env.id=rl_serial/PermutationAutomatBet-v0",
+            r"; did you mean rl_serial/PermutationAutomatonBet-v0\?$",
+        ),
+        (".".join("a" * 3000) + "=1", r"nested more than 24 deep"),
         ("network={depth: 2}", r"network: give either width or budget"),
         ("network={depth: 2, budget: {}}", r"network\.budget: give either parameters or flops"),
         ("network={kind: conv, width: 8, recall: true}", r"network: recall: only kind residual"),
@@ -123,6 +185,78 @@ def test_wrong_key_is_named_in_a_line(override: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         parse(override, data=data)
     assert len(str(caught.value).splitlines()) <= 2
+    assert len(str(caught.value)) <= 1600
+
+
+@pytest.mark.parametrize(
+    "override", ["seed=", "name=", "agent.kind=", "env.id=", "env.group=", "x"]
+)
+@pytest.mark.parametrize("text", ["y" * 5000, "y " * 2500, "[" + "y, " * 2000])
+def test_what_is_long_is_not_repeated(override: str, text: str) -> None:
+    with pytest.raises(UserError) as caught:
+        parse(override + text)
+    assert len(str(caught.value)) <= 1600
+    assert text[:20] in str(caught.value)
+
+
+def test_many_wrong_keys_are_counted() -> None:
+    with pytest.raises(UserError) as caught:
+        parse(data=VALUE | {f"x{i}": i for i in range(50)})
+    assert len(str(caught.value).splitlines()) == 20
+    assert str(caught.value).endswith("… and 31 more")
+
+
+def test_numbers_and_truth_values_are_those_of_the_core_schema() -> None:
+    config = parse(
+        "agent.updates=1e3", "agent.learning_rate=1e-4", "agent.one_ply=true", "seed=010"
+    )
+    assert (config.agent.updates, config.seed) == (1000, 10)  # type: ignore[union-attr]
+    assert config.agent.learning_rate == 0.0001  # type: ignore[union-attr]
+    assert config.agent.one_ply is True  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("PointerChaseBet", {"nodes": 1024}),  # 1024 tokens of 1025 numbers
+        ("CellularAutomatonBet", {"cells": 150_000}),  # times 7
+        ("CircuitBet", {"wires": 64, "serial_depth": 129}),  # times 8192
+    ],
+)
+def test_an_observation_of_millions_of_numbers_is_refused(
+    name: str, options: dict[str, int]
+) -> None:
+    env = {"id": f"rl_serial/{name}-v0", **options}
+    with pytest.raises(UserError, match=r"an observation would have \d{7} numbers; 1048576 are"):
+        parse(data=VALUE | {"env": env})
+
+
+def test_what_is_large_is_not_built_to_be_refused() -> None:
+    """8 * 32768**2 weights in the layers between, and some: 32 GiB that nobody allocates."""
+    big = parse("network={width: 32768, depth: 8}", "agent.batch_size=16")
+    with pytest.raises(UserError, match=r"network: depth 8 and width 32768 make \d{10} param.*107"):
+        subject_of(big).check(["network"])
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(UserError, match=r"pipe\.yaml: not a file"):
+        load_config(tmp_path / "pipe.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"seed: 1\nname: \xff", r"bad\.yaml, line 2: not YAML: not UTF-8"),
+        (b"seed: 1\nseed: 2", r"bad\.yaml, line 2: seed: there twice, first in line 1"),
+        (b"x" * 2_000_000, r"bad\.yaml: has \d+ characters; 262144 are the most"),
+        (b"env: {id: x}\nagent: {<<: &a {kind: value}, y: *b}", r"line 2: agent\.y: \*b names"),
+    ],
+)
+def test_file_line_and_key_are_named(content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        load_config(tmp_path / "bad.yaml")
 
 
 @pytest.mark.parametrize(

@@ -47,11 +47,12 @@ def test_layers_of_a_file_can_be_overridden_and_come_back(tmp_path: Path) -> Non
             {"kind": "transformer", "layers": 2, "depth": 6},
             "layers=2 of 6 sequential matrix products are depth 12, not 6: give one of them",
         ),
-        ({"kind": "transformer", "layers": 0}, "network.layers: input should be greater than 0"),
-        ({"kind": "transformer", "layers": "3"}, "network.layers: input should be a valid integer"),
+        ({"kind": "transformer", "layers": 10**6}, "network.layers: must be 512 at most"),
+        ({"kind": "transformer", "layers": 0}, "network.layers: must be greater than 0"),
+        ({"kind": "transformer", "layers": "3"}, "network.layers: must be a valid integer"),
         (
             {"kind": "transformer", "layers": True},
-            "network.layers: input should be a valid integer",
+            "network.layers: must be a valid integer",
         ),
     ],
 )

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rl_serial.envs.chain import require
+from rl_serial.envs.episodes import refuse_reset_options
 from rl_serial.envs.goals.table import GoalObservation
 from rl_serial.envs.simulation import load_mujoco
 
@@ -91,9 +92,14 @@ class ArmGoalEnv(gymnasium.Env[GoalObservation, NDArray[np.float32]]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[GoalObservation, dict[str, Any]]:
-        """The original's start under ``seed``."""
+        """The original's start under ``seed``.
+
+        Raises:
+            ValueError: ``options`` hold anything.
+        """
+        refuse_reset_options(options)
         super().reset(seed=seed)
-        original, info = self.original.reset(seed=seed, options=options)
+        original, info = self.original.reset(seed=seed)
         observation = self._observation(original)
         return observation, {**info, "is_success": self._success(observation)}
 

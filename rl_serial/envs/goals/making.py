@@ -9,14 +9,21 @@ import warnings
 from collections.abc import Callable
 from contextlib import redirect_stderr
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import gymnasium
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 
+from rl_serial.envs.chain import UnknownOption
+
 T = TypeVar("T")
+
+if TYPE_CHECKING:
+    _Wrapper = VectorWrapper[Any, Any, Any, Any, Any]
+else:
+    _Wrapper = VectorWrapper  # generic since Gymnasium 1.4
 
 GOAL_KEYS = ("observation", "achieved_goal", "desired_goal")
 
@@ -75,7 +82,7 @@ def goal_environments() -> list[str]:
 
 
 def make_goal_vec(
-    env_id: str, num_envs: int, *, processes: int = 1, **options: Any
+    env_id: str, num_envs: int, /, *, processes: int = 1, **options: Any
 ) -> VectorEnv[Any, Any, Any]:
     """``num_envs`` of a goal environment with SAME_STEP autoreset.
 
@@ -158,7 +165,7 @@ def success_of(info: dict[str, Any]) -> NDArray[np.bool_]:
     )
 
 
-class _GoalVec(VectorWrapper[Any, Any, Any, Any, Any]):
+class _GoalVec(_Wrapper):
     """Adds batched rewards, and makes arrays of the last observations of episodes."""
 
     def __init__(self, env: VectorEnv[Any, Any, Any], probe: gymnasium.Env[Any, Any]) -> None:
@@ -215,6 +222,8 @@ def _single(env_id: str, options: dict[str, Any]) -> gymnasium.Env[Any, Any]:
 def _made(env_id: str, make: Callable[[], T]) -> T:
     try:
         return make()
+    except UnknownOption:
+        raise  # names the option, and those that there are
     except (TypeError, AssertionError, ArithmeticError, LookupError) as error:
         # An option that it does not take, or a value of one that it does not expect.
         raise ValueError(f"{env_id}: {type(error).__name__}: {error}") from error

@@ -19,12 +19,14 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from rl_serial.envs.chain import map_state, require
+from rl_serial.envs.chain import map_state, refuse_unknown, require
 from rl_serial.envs.episodes import (
     InstanceSeeds,
     autoreset_mode_of,
     put,
+    refuse_reset_options,
     refuse_step_of_ended,
+    reset_needed,
     rows_to_reset,
 )
 from rl_serial.envs.random import random_words
@@ -277,11 +279,17 @@ class GoalEnv(gymnasium.Env[GoalObservation, NDArray[np.float32]]):
         self.action_space = self.rules.action_space
         self.render_mode = render_mode
         self.instances = InstanceSeeds(1)
+        self.state: Any = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[GoalObservation, dict[str, Any]]:
-        """The first observation (see :meth:`Table.observe`, without its B) of the next episode."""
+        """The first observation (see :meth:`Table.observe`, without its B) of the next episode.
+
+        Raises:
+            ValueError: ``options`` hold anything.
+        """
+        refuse_reset_options(options)
         super().reset(seed=seed)
         row = np.zeros(1, dtype=np.int64)
         self.instances.reseed(seed, row, lambda: self.np_random)
@@ -296,7 +304,10 @@ class GoalEnv(gymnasium.Env[GoalObservation, NDArray[np.float32]]):
 
         Raises:
             ValueError: an action of another shape, or that is not finite.
+            gymnasium.error.ResetNeeded: there was no ``reset`` yet.
         """
+        if self.state is None:
+            raise reset_needed("step")
         self.state = self.rules.step(self.state, _clipped(np.asarray(action)[None], 1))
         observation = self._observation()
         success = self._success(observation)
@@ -317,6 +328,8 @@ class GoalEnv(gymnasium.Env[GoalObservation, NDArray[np.float32]]):
         if self.render_mode is None:
             gymnasium.logger.warn("render() needs a render_mode: gym.make(id, render_mode=...)")
             return None
+        if self.state is None:
+            raise reset_needed("render")
         return drawing(self.rules, self.state, 0)
 
     def _observation(self) -> GoalObservation:
@@ -383,11 +396,14 @@ class GoalVectorEnv(VectorEnv[GoalObservation, NDArray[np.float32], Any]):
         """The first observations (see :meth:`Table.observe`).
 
         Args:
-            seed: environment i plays the instances of seed + i, or of the i-th seed of a list.
+            seed: environment i plays the instances of seed + i, so the next seed plays most of
+                the same ones; or of the i-th seed of a list, as of
+                :func:`rl_serial.envs.seeds_for`, whose lists share none.
             options: {"reset_mask": [num_envs] bool} resets only those environments.
 
         Raises:
-            ValueError: a mask that is not of this shape, or given before the first reset.
+            ValueError: a mask that is not of this shape, has no True or comes before the first
+                reset; any other option; a list of seeds that are not whole numbers >= 0.
         """
         rows = rows_to_reset(options, self.num_envs, self.instances.drawn)
         if isinstance(seed, int | np.integer):
@@ -407,7 +423,10 @@ class GoalVectorEnv(VectorEnv[GoalObservation, NDArray[np.float32], Any]):
         Raises:
             ValueError: actions of another shape, or that are not finite; in DISABLED mode an
                 environment that has ended.
+            gymnasium.error.ResetNeeded: there was no ``reset`` yet.
         """
+        if self.state is None:
+            raise reset_needed("step")
         clipped = _clipped(np.asarray(actions), self.num_envs)
         begins = np.flatnonzero(self._ended)  # empty except under NEXT_STEP
         if self.autoreset_mode is AutoresetMode.DISABLED:
@@ -449,6 +468,8 @@ class GoalVectorEnv(VectorEnv[GoalObservation, NDArray[np.float32], Any]):
         """A picture [height, width, 3] uint8 for each environment."""
         if self.render_mode is None:
             return None
+        if self.state is None:
+            raise reset_needed("render")
         return tuple(drawing(self.rules, self.state, row) for row in range(self.num_envs))
 
     def _start_episodes(self, rows: NDArray[np.int64]) -> None:
@@ -479,9 +500,7 @@ def _rules(task: str, render_mode: str | None, options: dict[str, Any]) -> Table
     if render_mode is not None and render_mode not in RENDER_MODES:
         raise ValueError(f"render_mode={render_mode!r}: must be one of {', '.join(RENDER_MODES)}")
     known = [name for name in Table.__dataclass_fields__ if name != "task"]
-    for name in options:
-        if name not in known:
-            raise ValueError(f"{name}: {task} has no such option; there are {', '.join(known)}")
+    refuse_unknown(options, known, task)
     rules = Table(task, **options)
     rules.model()
     return rules
