@@ -167,11 +167,11 @@ class NetworkConfig(_Model):
     """
 
     kind: Literal["residual", "transformer", "conv", "recurrent", "stepwise"] = "residual"
-    layers: Annotated[int, Field(gt=0, strict=True)] | None = None
     depth: PositiveInt = 4
     loops: PositiveInt = 1
     width: PositiveInt | None = None
     budget: BudgetConfig | None = None
+    layers: Annotated[int, Field(gt=0, strict=True)] | None = None  # in place of depth
     block: Literal["wang", "pre_norm"] = "wang"  # of the residual trunk, as the next two
     scaled: bool = True
     recall: bool = False
