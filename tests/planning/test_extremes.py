@@ -22,6 +22,8 @@ from rl_serial.planning import (
     gumbel_muzero_policy,
     muzero_policy,
 )
+from rl_serial.planning.qtransforms import mixed_value
+from rl_serial.planning.types import NodeStatistics
 
 from .conftest import make_random_model
 
@@ -192,21 +194,18 @@ def test_the_hottest_temperature_is_uniform_over_what_was_visited() -> None:
     assert abs(counts[0] - 2000) < 5 * np.sqrt(1000)
 
 
-@pytest.mark.parametrize("backend", ["plain", "compiled"])
 @pytest.mark.parametrize("scale", [1e-30, 1e-20, 1e20])
-def test_values_of_an_unlikely_action_count_in_full(backend: str, scale: float) -> None:
-    """By hand: the only legal action visited has the prior e^-80; v_mix is the mean of 0 and Q."""
-
-    def recurrent_fn(action: Any, embedding: Any) -> Any:
-        reward = np.float32([scale])
-        return RecurrentOutput(reward, np.zeros(1), np.zeros((1, 2)), np.zeros(1)), embedding
-
-    root = Root(np.array([[-80.0, 0.0]]), np.zeros(1), np.zeros(1), np.array([[True, True]]))
-    output = gumbel_muzero_policy(
-        Root(root.prior_logits, root.value, root.embedding, np.array([[True, False]])),
-        recurrent_fn, 1, backend=backend,
-    )  # fmt: skip
-    assert output.qvalues[0] == pytest.approx([scale, scale / 2], rel=1e-5)
+def test_values_of_an_unlikely_action_count_in_full(scale: float) -> None:
+    """By hand: only the action of prior e^-80 was visited; v_mix is the mean of 0 and its Q."""
+    node = NodeStatistics(
+        visits=np.int32([2]),
+        value=np.float32([scale / 2]),
+        raw_value=np.float32([0]),
+        prior_logits=np.float32([[-80, 0]]),
+        child_visits=np.int32([[1, 0]]),
+        qvalues=np.float32([[scale, 0]]),
+    )
+    np.testing.assert_allclose(mixed_value(node), scale / 2, rtol=1e-5)
 
 
 @pytest.mark.parametrize("backend", ["plain", "compiled"])
