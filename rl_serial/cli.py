@@ -398,6 +398,8 @@ def _watch(options: argparse.Namespace) -> None:
     for moment in moments:
         print(moment.text(), end="\n\n")
     file = options.gif or options.run / f"episode_{options.instance}.gif"
+    if file.is_dir():
+        raise UserError(f"--gif {file}: is a folder; it must name a file")
     gif, _ = animated_gif(moments)
     try:
         write_atomically(file, lambda stream: stream.write(gif))

@@ -343,3 +343,88 @@ def test_ctrl_c_says_what_to_type(
     assert main(["train", file, "agent.updates=5", "--runs", str(tmp_path), "--quiet"]) == 1
     said = capsys.readouterr().err
     assert f"rl-serial train {file} agent.updates=5 --runs {tmp_path} --resume continues" in said
+
+
+@pytest.mark.parametrize("value", ["x", {"a": 1}, None, 10**400, [[1]], True])
+def test_a_summary_whose_numbers_are_none_is_no_finished_run(
+    value: object, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = tmp_path / "study"
+    shutil.copytree(whole / "study", study)
+    summary = sorted(study.glob("runs/*/summary.json"))[0]
+    data = json.loads(summary.read_text())
+    for changed in (
+        data | {"final": data["final"] | {"eval/serial_reach": value}},
+        data | {"seconds": value} if value is not None else data | {"final": None},
+    ):
+        summary.write_text(json.dumps(changed))
+        for command in ("status", "report"):
+            assert main(["study", command, str(study)]) == 0
+            assert "1 done, 0 failed, 0 running, 1 missing" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "columns", [{"seed": "x"}, {"network.width": 10**400}, {"network.width": float("nan")}]
+)
+def test_a_plan_whose_cells_are_none_is_named(
+    columns: Any, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = tmp_path / "study"
+    shutil.copytree(whole / "study", study)
+    plan = study / "plan.jsonl"
+    rows = [json.loads(line) for line in plan.read_text().splitlines()]
+    lines = [json.dumps(row | {"columns": row["columns"] | columns}) for row in rows]
+    plan.write_text("\n".join(lines) + "\n")
+    for command in ("status", "report"):
+        assert main(["study", command, str(study)]) == 2
+        assert "plan.jsonl, line 1: damaged" in capsys.readouterr().err
+
+
+def test_nothing_is_written_or_read_through_links(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, outside = tmp_path / "study", tmp_path / "outside"
+    shutil.copytree(whole / "study", study)
+    outside.mkdir()
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"SECRET" * 50)
+    [*gifs] = study.glob("episodes/*.gif")
+    gifs[0].unlink()
+    gifs[0].symlink_to(secret)
+    assert main(["study", "report", str(study)]) == 0
+    assert "U0VDUkVU" not in (study / "report.html").read_text()  # SECRET in base64
+    shutil.rmtree(study / "figures")
+    (study / "figures").symlink_to(outside)
+    assert main(["study", "report", str(study)]) == 2
+    assert "figures: is a link" in capsys.readouterr().err
+    assert not list(outside.iterdir())
+
+
+def test_two_fresh_starts_at_once_make_one_run(whole: Path, tmp_path: Path) -> None:
+    import subprocess
+
+    command = [sys.executable, "-m", "rl_serial.cli", "train", str(whole / "run.yaml")]
+    command += ["--runs", str(tmp_path), "--quiet", "agent.updates=300"]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=120)[1] for process in both]
+    assert sorted(process.returncode for process in both) == [0, 2], said
+    # events.out.tfevents.<time>.<host>.<process>.<number>
+    files = (tmp_path / "run").glob("events.*")
+    assert len({file.name.split(".")[-2] for file in files}) == 1
+
+
+def test_what_is_not_ours_is_not_cleared(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "summary.json").write_text('{"status": "failed"}')
+    (folder / "metrics.csv").write_text("mine")
+    assert main(["train", str(whole / "run.yaml"), "--runs", str(tmp_path), "--quiet"]) == 2
+    assert "this folder exists" in capsys.readouterr().err
+    assert (folder / "metrics.csv").read_text() == "mine"
+
+
+def test_the_gif_must_be_a_file(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["watch", str(whole / "runs/run"), "--gif", "."]) == 2
+    assert "--gif .: is a folder" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -160,19 +161,19 @@ class Lack:
 WITHOUT = "done without the metric"
 
 
-def lacking(records: Sequence[Record], columns: Sequence[str], metric: str) -> list[Lack]:
+def lacking(records: Sequence[Record], columns: Sequence[str], metric: str | None) -> list[Lack]:
     """The cells in which runs failed, are unfinished or have not got the metric.
 
     Args:
         records: a row per planned run, or per run and number of simulations.
         columns: that tell cells apart.
-        metric: that they should have.
+        metric: that they should have; None asks for finished runs alone.
     """
     own = [column for column in columns if column != SIMULATIONS]
     troubles: dict[Cell, dict[int, str]] = {}  # by cell and seed; empty for none
     for record in records:
         trouble = "" if record["status"] == "done" else record["status"]
-        if not trouble and record.get(metric) is None:
+        if not trouble and metric is not None and measured_value(record, metric) is None:
             trouble = WITHOUT
         runs = troubles.setdefault(tuple(record[column] for column in own), {})
         runs[record[SEED]] = runs.get(record[SEED], "") or trouble
@@ -181,6 +182,14 @@ def lacking(records: Sequence[Record], columns: Sequence[str], metric: str) -> l
         for place, runs in troubles.items()
         if any(runs.values())
     ]
+
+
+def measured_value(record: Record, metric: str) -> float | None:
+    """A run's value of a metric; None where there is none, or what is there is no finite number."""
+    value = record.get(metric)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if abs(value) <= sys.float_info.max else None  # which NaN is not
 
 
 def named(lacks: Sequence[Lack]) -> str:
@@ -196,9 +205,10 @@ def cells(
     """The metric of each cell by seed; a seed with several runs there counts with their mean."""
     found: dict[Cell, dict[int, list[float]]] = {}
     for record in records:
-        if record["status"] == "done" and record.get(metric) is not None:
+        value = measured_value(record, metric)
+        if record["status"] == "done" and value is not None:
             cell = tuple(record[column] for column in columns)
-            found.setdefault(cell, {}).setdefault(record[SEED], []).append(record[metric])
+            found.setdefault(cell, {}).setdefault(record[SEED], []).append(value)
     return {
         cell: {seed: float(np.mean(values)) for seed, values in sorted(seeds.items())}
         for cell, seeds in found.items()
@@ -220,7 +230,8 @@ def tune(
     rows: dict[Cell, int] = {}
     for record in records:
         cell = tuple(record[column] for column in [*fixed, *tuned])
-        rows[cell] = rows.get(cell, 0) + (record["status"] != "done" or record.get(metric) is None)
+        lacks = record["status"] != "done" or measured_value(record, metric) is None
+        rows[cell] = rows.get(cell, 0) + lacks
     best: dict[Cell, tuple[tuple[bool, float], Cell]] = {}
     for cell, scores in cells(records, [*fixed, *tuned], metric).items():
         place, levels = cell[: len(fixed)], cell[len(fixed) :]
@@ -452,7 +463,9 @@ def _strata(
         for column in columns:
             places.setdefault(column, {}).setdefault(record[column], set()).add(record[axis])
     # A column that tells the place by itself (a label of the same axis) makes no groups.
-    groups = [c for c in columns if c != axis and any(len(x) > 1 for x in places[c].values())]
+    groups = [
+        c for c in columns if c != axis and any(len(x) > 1 for x in places.get(c, {}).values())
+    ]
     found = cells(records, [axis, *groups], metric)
     strata = []
     for cell, seeds in found.items():

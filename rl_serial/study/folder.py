@@ -20,6 +20,7 @@ import json
 import re
 import shlex
 import shutil
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ from pydantic import ValidationError
 
 from rl_serial.config import RunConfig, read_yaml
 from rl_serial.errors import UserError
-from rl_serial.study.design import SEED, PlannedRun, Scalar, Study, StudyConfig, write_study
+from rl_serial.study.design import SEED, PlannedRun, Study, StudyConfig, write_study
 from rl_serial.study.table import Record, read_table, table_text
 from rl_serial.training.files import locked, read_summary, read_text, write_json, write_text
 
@@ -270,7 +271,9 @@ def _planned_run(line: str, where: str) -> PlannedRun:
             re.fullmatch(r"[0-9a-f]{12}", run.id) is not None
             and isinstance(run.config, dict)
             and SEED in run.columns
-            and all(isinstance(cell, Scalar) for cell in run.columns.values())
+            and isinstance(run.columns[SEED], int)
+            and all(_is_cell(cell) for cell in run.columns.values())
+            and line.isascii()
         )
         RunConfig.model_validate(run.config)
     except (ValueError, TypeError, RecursionError):
@@ -278,6 +281,13 @@ def _planned_run(line: str, where: str) -> PlannedRun:
     if not whole:
         raise UserError(f"{where}: damaged: not a run that was planned")
     return run
+
+
+def _is_cell(cell: object) -> bool:
+    """Whether a table can hold it: a text, a truth value or a finite number."""
+    if isinstance(cell, int | float):
+        return abs(cell) <= sys.float_info.max
+    return isinstance(cell, str)
 
 
 def result_of(row: Row) -> Record:

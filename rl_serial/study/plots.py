@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from rl_serial.study.design import ACCURACY, SEED, SIMULATIONS, Scalar, Study, by_simulations
-from rl_serial.study.findings import SMALLER_IS_BETTER, Lack, cells, lacking, named, tune
+from rl_serial.study.findings import SMALLER_IS_BETTER, Lack, cells, lacking,
+    measured_value, named, tune
 from rl_serial.study.statistics import aggregate, performance_profile
 from rl_serial.study.table import Record
 
@@ -98,7 +100,7 @@ def draw(study: Study, records: Sequence[Record], curves: Sequence[Record]) -> l
     others = _accuracy(study, chosen, first)
     others += _learning_curves(study, chosen, curves, first)
     others += _profile(study, planned, first)
-    undone = _lacks(lacking(records, study.columns, "status"))  # which every run that is done has
+    undone = _lacks(lacking(records, study.columns, None))
     drawings += [replace(d, caption=d.caption + undone) for d in others]
     return [
         replace(d, name=f"{i:02}_{d.name}", caption=d.caption + tuned)
@@ -321,9 +323,10 @@ def _profile(study: Study, records: Sequence[Record], layout: Layout) -> list[Dr
     values = [score for seeds in done.values() for score in seeds.values()]
     if len(set(values)) < 2:
         return []
-    worst = math.inf if metric in SMALLER_IS_BETTER else -math.inf
+    worst = sys.float_info.max * (1 if metric in SMALLER_IS_BETTER else -1)
     counted = [
-        r | {"status": "done", metric: worst} if r.get(metric) is None else r for r in records
+        r | {"status": "done", metric: worst} if measured_value(r, metric) is None else r
+        for r in records
     ]
     found = cells(counted, columns, metric)
     thresholds = np.linspace(min(values), max(values), 60)

@@ -46,6 +46,9 @@ def write_report(folder: StudyFolder, episodes: int = 4) -> Any:
     """
     study = folder.read_study()
     rows = [folder.row(run) for run in study.runs]
+    for path in (folder.figures, folder.episodes):
+        if path.is_symlink():
+            raise UserError(f"{path}: is a link, through which nothing is written")
     try:
         folder.write_tables(rows)
         folder.write_curves(rows)
@@ -92,7 +95,7 @@ def _renderings(
 def _episode(folder: StudyFolder, row: Row) -> bytes | None:
     """The animated GIF of a run's first evaluation episode; None where no model is left."""
     file = folder.episodes / f"{row.run.id}.gif"
-    if file.is_file():
+    if file.is_file() and not file.is_symlink():
         return file.read_bytes()
     from rl_serial.training.run import load_run, subject_of
     from rl_serial.training.watching import animated_gif

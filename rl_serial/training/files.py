@@ -9,6 +9,7 @@ import io
 import json
 import os
 import pickle
+import sys
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
@@ -79,9 +80,24 @@ def read_summary(folder: Path) -> dict[str, Any]:
         isinstance(summary.get(key, {}), dict)
         for key in ("final", "accounts", "config", "versions")
     )
-    if summary.get("status") == "done" and not (whole and "final" in summary):
+    if summary.get("status") == "done" and not (whole and _is_final(summary)):
         return {}
     return summary
+
+
+def _is_final(summary: dict[str, Any]) -> bool:
+    """Whether a finished run's summary holds numbers where numbers belong."""
+
+    def is_number(value: object) -> bool:
+        is_one = isinstance(value, int | float) and not isinstance(value, bool)
+        return is_one and not (isinstance(value, int) and abs(value) > sys.float_info.max)
+
+    final = summary.get("final")
+    clocks = [summary[key] for key in ("seconds", "cpu_seconds") if summary.get(key) is not None]
+    return isinstance(final, dict) and all(
+        is_number(value) or (isinstance(value, list) and all(map(is_number, value)))
+        for value in (*final.values(), *clocks)
+    )
 
 
 @contextmanager

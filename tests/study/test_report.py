@@ -661,3 +661,13 @@ def test_statistics_and_plots_read_tables_only() -> None:
         for node in ast.walk(ast.parse((folder / f"{name}.py").read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rl_serial"):
                 assert node.module.split(".")[1] in ("study", "errors"), f"{name}: {node.module}"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "x"])
+def test_what_is_no_finite_number_is_missing(value: object) -> None:
+    test = {"where": {"group": "z5"}, "aggregate": "mean", "expect": {"above": 0}}
+    table = [row | {"eval/serial_reach": value} if i == 5 else row for i, row in enumerate(TABLE)]
+    assert table[5]["group"] == "z5"
+    [finding] = judge(study_with(test), table)
+    assert finding.verdict == "undecided"
+    assert finding.reason == "runs missing"
