@@ -7,7 +7,6 @@ Where a line stands for several seeds the seeds are shown too.
 from __future__ import annotations
 
 import itertools
-import math
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -21,8 +20,15 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from rl_serial.study.design import ACCURACY, SEED, SIMULATIONS, Scalar, Study, by_simulations
-from rl_serial.study.findings import SMALLER_IS_BETTER, Lack, cells, lacking,
-    measured_value, named, tune
+from rl_serial.study.findings import (
+    SMALLER_IS_BETTER,
+    Lack,
+    cells,
+    lacking,
+    measured_value,
+    named,
+    tune,
+)
 from rl_serial.study.statistics import aggregate, performance_profile
 from rl_serial.study.table import Record
 
