@@ -89,14 +89,15 @@ class StudyFolder:
                 )
         elif self.path.exists() and any(p.name != "study.lock" for p in self.path.iterdir()):
             raise UserError(f"{self.path}: is no study's folder and not empty; --out takes another")
-        self.logs.mkdir(exist_ok=True)
-        self.run("").mkdir(exist_ok=True)
-        write_text(self.design, write_study(study.config))
         lines = [
             json.dumps({"id": run.id, "columns": run.columns, "config": run.config})
             for run in study.runs
         ]
+        # The plan first: a folder without one is somebody else's.
         write_text(self.plan, "\n".join(lines) + "\n")
+        self.logs.mkdir(exist_ok=True)
+        self.run("").mkdir(exist_ok=True)
+        write_text(self.design, write_study(study.config))
         line = shlex.join(command)
         before = read_text(self.commands).splitlines() if self.commands.exists() else []
         if line and line not in before:

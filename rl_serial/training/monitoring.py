@@ -6,8 +6,9 @@ import csv
 import io
 import logging
 import os
-from collections.abc import Sequence
-from contextlib import ExitStack
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -30,6 +32,22 @@ SHOWN = {
     "eval/time_at_goal": "time_at_goal",
 }
 """What the progress bar shows of an evaluation, and what it calls it; else the return."""
+
+
+@contextmanager
+def _silent_writers() -> Iterator[None]:
+    """Keep TensorBoard's writing thread from printing what it raises in ours as well."""
+    before = threading.excepthook
+
+    def hook(failure: threading.ExceptHookArgs) -> None:
+        if not isinstance(failure.thread, _AsyncWriterThread):
+            before(failure)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 class MetricsFile:
@@ -129,6 +147,7 @@ class Monitor:
         self.metrics = MetricsFile(folder / "metrics.csv", late)
         self.progress: tqdm[Any] | None = None
         self.above_the_bar = ExitStack()
+        self.above_the_bar.enter_context(_silent_writers())
         if resumed_at is None:
             self.writer.add_custom_scalars(charts)
 
@@ -183,7 +202,9 @@ class Monitor:
 
     def close(self) -> None:
         """Close files and bar."""
-        self.writer.close()
-        self.above_the_bar.close()
-        if self.progress is not None:
-            self.progress.close()
+        try:
+            self.writer.close()
+        finally:
+            self.above_the_bar.close()
+            if self.progress is not None:
+                self.progress.close()
