@@ -44,7 +44,7 @@ STUDY: dict[str, Any] = {
 
 
 class FullAt:
-    """A disk that is full at the ``turn``-th write that is forced to it, and has room again then."""
+    """A disk that is full at the ``turn``-th write forced to it, and has room again then."""
 
     def __init__(self, turn: int) -> None:
         self.turn, self.count, self.fsync = turn, 0, os.fsync
