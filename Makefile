@@ -84,7 +84,7 @@ $(LIBRARIES:%=.venv-%/installed): .venv-%/installed: pyproject.toml constraints.
 
 $(PEERS): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-peers
-	.venv-peers/bin/pip install --quiet --constraint constraints.txt --editable '.[peers]' pytest
+	.venv-peers/bin/pip install --quiet --constraint constraints.txt --editable '.[peers]' pytest hypothesis
 	touch $@
 
 bench: setup $(PEERS)
