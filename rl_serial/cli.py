@@ -344,6 +344,8 @@ def _train(options: argparse.Namespace) -> None:
     except KeyboardInterrupt:
         command = ["rl-serial", "train", str(options.file), *options.overrides]
         command += ["--runs", str(options.runs)] if options.runs != Path("runs") else []
+        command += ["--device", options.device] if options.device != "auto" else []
+        command += ["--threads", str(options.threads)] if options.threads != 1 else []
         raise KeyboardInterrupt(f"{shlex.join([*command, '--resume'])} continues") from None
     print(f"{folder}: {found.headline()}")
 

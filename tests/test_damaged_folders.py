@@ -340,9 +340,21 @@ def test_ctrl_c_says_what_to_type(
 
     monkeypatch.setattr(ValueTrainer, "_update", stop)
     file = str(whole / "run.yaml")
-    assert main(["train", file, "agent.updates=5", "--runs", str(tmp_path), "--quiet"]) == 1
+    options = ["--runs", str(tmp_path), "--device", "cpu"]
+    assert main(["train", file, "agent.updates=5", *options, "--quiet"]) == 1
     said = capsys.readouterr().err
-    assert f"rl-serial train {file} agent.updates=5 --runs {tmp_path} --resume continues" in said
+    told = f"rl-serial train {file} agent.updates=5 {' '.join(options)} --resume continues"
+    assert told in said
+
+
+def test_a_foreign_folder_is_left_as_it_is(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    command = ["study", "run", str(whole / "study.yaml"), "--out", str(tmp_path), "--quiet"]
+    assert main(command) == 2
+    assert "is no study's folder and not empty" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
 @pytest.mark.parametrize("value", ["x", {"a": 1}, None, 10**400, [[1]], True])

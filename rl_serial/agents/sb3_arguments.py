@@ -36,7 +36,7 @@ _LIMITS: dict[str, Limit] = {
     "clip_range": _POSITIVE,
     "clip_range_vf": _POSITIVE,
     "ent_coef": _FROM_0,
-    "eps": _FROM_0,
+    "eps": _POSITIVE,
     "exploration_final_eps": _SHARE,
     "exploration_fraction": _SHARE,
     "exploration_initial_eps": _SHARE,
@@ -69,6 +69,8 @@ _TEXTS = {
 """What an argument that may be a text may be."""
 
 _LARGEST = 2**31 - 1  # of an integer; what NumPy and torch count with ends not far behind it
+_LARGEST_FLOAT = 3.4e38  # of the single precision in which networks train
+_PARTS_OF_NET_ARCH = ("pi", "vf", "qf")
 _STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
 # What the run or the algorithm sets of a policy; of an optimiser, also what fails in training.
 _OF_THE_POLICY = {
@@ -133,6 +135,14 @@ def _hold(
             raise UserError(f"{key}: must be {_words(kinds, name)}{usual}, not {short(value)}")
         if any(isinstance(number, int) and number > _LARGEST for number in _leaves(value)):
             raise UserError(f"{key}: must be at most {_LARGEST}, not {short(value)}")
+        starts = (linear_start(number) or number for number in _leaves(value))
+        if any(isinstance(start, float) and start > _LARGEST_FLOAT for start in starts):
+            raise UserError(f"{key}: must be at most {_LARGEST_FLOAT:g}, not {short(value)}")
+        if name == "net_arch" and isinstance(value, dict):
+            for part in value:
+                if part not in _PARTS_OF_NET_ARCH:
+                    there = ", ".join(_PARTS_OF_NET_ARCH)
+                    raise UserError(f"{key}.{part}: no such key; there are {there}")
 
 
 def _kinds(hint: Any) -> list[Any]:

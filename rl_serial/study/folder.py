@@ -33,7 +33,14 @@ from rl_serial.config import RunConfig, read_yaml
 from rl_serial.errors import UserError
 from rl_serial.study.design import SEED, PlannedRun, Study, StudyConfig, write_study
 from rl_serial.study.table import Record, read_table, table_text
-from rl_serial.training.files import locked, read_summary, read_text, write_json, write_text
+from rl_serial.training.files import (
+    is_partial,
+    locked,
+    read_summary,
+    read_text,
+    write_json,
+    write_text,
+)
 
 Status = Literal["done", "failed", "running", "missing"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -73,6 +80,23 @@ class StudyFolder:
         """The log of a run."""
         return self.logs / f"{id_}.log"
 
+    def refuse_foreign(self) -> None:
+        """Refuse a folder that holds something and no plan of a study.
+
+        Raises:
+            UserError: it does, or it cannot be read.
+        """
+        try:
+            foreign = not self.plan.exists() and any(
+                path.name != "study.lock" and not is_partial(path) for path in self.path.iterdir()
+            )
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise UserError(f"{self.path}: {error.strerror or error}") from None
+        if foreign:
+            raise UserError(f"{self.path}: is no study's folder and not empty; --out takes another")
+
     def write_plan(self, study: Study, command: Sequence[str]) -> None:
         """Write what is planned; a plan that is there may only grow.
 
@@ -87,8 +111,7 @@ class StudyFolder:
                     f"{self.path}: holds another study: {len(gone)} of its {len(there)} rows are "
                     "not in this one, whose grid may only grow; --out takes another folder"
                 )
-        elif self.path.exists() and any(p.name != "study.lock" for p in self.path.iterdir()):
-            raise UserError(f"{self.path}: is no study's folder and not empty; --out takes another")
+        self.refuse_foreign()
         lines = [
             json.dumps({"id": run.id, "columns": run.columns, "config": run.config})
             for run in study.runs

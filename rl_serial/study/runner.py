@@ -94,6 +94,7 @@ def run_study(
     """
     known = {run.id for run in folder.read_plan()} if folder.plan.exists() else set()
     check_networks(study, source, known)
+    folder.refuse_foreign()  # before a lock is left in it
     with folder.locked():
         try:
             folder.write_plan(study, command)

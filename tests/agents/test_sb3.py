@@ -162,6 +162,13 @@ def test_metrics_are_what_an_update_records(kind: str) -> None:
         ("ppo", {"target_kl": "1e-2"}, "target_kl: must be a number above 0, or null, not '1e-2'"),
         ("ppo", {"n_steps": 1.5}, "n_steps: must be an integer of 1 or more (default 2048), not"),
         ("ppo", {"n_steps": True}, "n_steps: must be an integer of 1 or more"),
+        ("ppo", {"learning_rate": 1e300}, "learning_rate: must be at most 3.4e+38, not 1e"),
+        ("ppo", {"learning_rate": "lin_1e300"}, "learning_rate: must be at most 3.4e+38"),
+        (
+            "ppo",
+            {"policy_kwargs": {"net_arch": {"foo": [4]}}},
+            "policy_kwargs.net_arch.foo: no such key; there are pi, vf, qf",
+        ),
         ("ppo", {"n_epochs": 2**35}, "n_epochs: must be at most 2147483647, not 3435"),
         (
             "maskable_ppo",
@@ -200,7 +207,7 @@ def test_metrics_are_what_an_update_records(kind: str) -> None:
         (
             "ppo",
             {"policy_kwargs": {"optimizer_kwargs": {"eps": "small"}}},
-            "policy_kwargs.optimizer_kwargs.eps: must be a number of 0 or more (default 1e-08)",
+            "policy_kwargs.optimizer_kwargs.eps: must be a number above 0 (default 1e-08)",
         ),
         (
             "ppo",
