@@ -26,7 +26,7 @@ from pydantic import (
     model_validator,
 )
 
-from rl_serial.envs.chain import MOST_NUMBERS, has_binary_observations
+from rl_serial.envs.chain import MOST_NUMBERS, ChainWithStarts, has_binary_observations
 from rl_serial.envs.control import CONTROL_TASKS
 from rl_serial.envs.goals import is_goal_environment
 from rl_serial.envs.registry import ENV_IDS, plain_id, task_of
@@ -43,6 +43,7 @@ from rl_serial.yaml_core import (
 
 MOST = {
     "depth": 1024,  # Wang et al. 2025 train to this depth
+    "layers": 512,
     "loops": 1024,
     "width": 2**15,
     "parameters": 2**30,  # 16 GiB with gradient and Adam's two moments
@@ -152,18 +153,25 @@ class BudgetConfig(_Model):
         return self
 
 
+PRODUCTS_PER_LAYER = {"transformer": 6, "stepwise": 2}
+"""Sequential matrix products of a layer, for the trunks whose depth may be given in layers."""
 RESIDUAL_OPTIONS = ("block", "scaled", "recall")
 """The keys of a network that :class:`rl_serial.networks.ResidualTrunk` alone has."""
 
 
 class NetworkConfig(_Model):
-    """A trunk; its width is given or solved from a budget."""
+    """A trunk; its width is given or solved from a budget.
 
-    kind: Literal["residual", "transformer", "conv", "recurrent"] = "residual"
+    ``depth`` counts sequential matrix products; of a transformer and a stepwise trunk ``layers``
+    may be given instead (six and two products each), and depth follows.
+    """
+
+    kind: Literal["residual", "transformer", "conv", "recurrent", "stepwise"] = "residual"
     depth: PositiveInt = 4
     loops: PositiveInt = 1
     width: PositiveInt | None = None
     budget: BudgetConfig | None = None
+    layers: Annotated[int, Field(gt=0, strict=True)] | None = None  # in place of depth
     block: Literal["wang", "pre_norm"] = "wang"  # of the residual trunk, as the next two
     scaled: bool = True
     recall: bool = False
@@ -181,6 +189,26 @@ class NetworkConfig(_Model):
                 raise ValueError(f"{key}: only kind residual has it, not {self.kind}")
         return self
 
+    @model_validator(mode="before")
+    @classmethod
+    def _depth_of_layers(cls, data: Any) -> Any:
+        """The depth of so many layers."""
+        if not isinstance(data, dict):
+            return data
+        products = PRODUCTS_PER_LAYER.get(data.get("kind", ""))
+        layers, depth = data.get("layers"), data.get("depth")
+        if layers is not None and products is None:
+            kinds = " and ".join(PRODUCTS_PER_LAYER)
+            raise ValueError(f"layers: only kinds {kinds} have them; give depth")
+        if products is None or type(layers) is not int or not 1 <= layers <= MOST["layers"]:
+            return data
+        if depth not in (None, products * layers):
+            raise ValueError(
+                f"layers={layers} of {products} sequential matrix products are depth "
+                f"{products * layers}, not {depth}: give one of them"
+            )
+        return data | {"depth": products * layers}
+
     @model_validator(mode="after")
     def _width_or_budget(self) -> NetworkConfig:
         if (self.width is None) == (self.budget is None):
@@ -192,7 +220,10 @@ class ValueAgentConfig(_Model):
     """Fitted action values of a policy (see :mod:`rl_serial.agents.value`)."""
 
     kind: Literal["value"]
-    targets: Literal["monte_carlo", "td0"] = "monte_carlo"
+    targets: Literal["monte_carlo", "td0", "fixed_horizon"] = "monte_carlo"
+    estimator: Literal["monte_carlo", "td0"] = "monte_carlo"  # of fixed_horizon, as the next two
+    head: Literal["pooled", "per_token"] = "pooled"
+    readout: Literal["last", "layerwise"] = "last"
     policy: Literal["optimal", "random", "greedy"] = "optimal"
     updates: PositiveInt = 4000
     batch_size: PositiveInt = 512
@@ -201,6 +232,17 @@ class ValueAgentConfig(_Model):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     target_interval: PositiveInt = 100
     one_ply: bool = False  # acts on its values one step ahead, in the true model
+
+    @model_validator(mode="after")
+    def _options_of_its_targets(self) -> ValueAgentConfig:
+        fixed = self.targets == "fixed_horizon"
+        for key in ("policy",) if fixed else ("estimator", "head", "readout"):
+            if getattr(self, key) != type(self).model_fields[key].default:
+                having = (
+                    "targets monte_carlo and td0 have" if fixed else "targets fixed_horizon has"
+                )
+                raise ValueError(f"{key}: only {having} it, not {self.targets}")
+        return self
 
 
 class SB3AgentConfig(_Model):
@@ -626,8 +668,25 @@ def _check_chain_agent(config: RunConfig, task: Task[Any], source: str) -> None:
         _check_search(config.agent, task, source)
     if config.evaluation.simulations and config.agent.kind == "random":
         raise UserError(f"{source}: evaluation.simulations: the agent random has no values")
-    if isinstance(config.agent, ValueAgentConfig) and config.agent.policy == "optimal":
-        _check_exact_values(task, source)
+    if isinstance(config.agent, ValueAgentConfig):
+        if config.agent.targets == "fixed_horizon":
+            _check_starts(config.agent, task, source)
+        elif config.agent.policy == "optimal":
+            _check_exact_values(task, source)
+
+
+def _check_starts(agent: ValueAgentConfig, task: Task[Any], source: str) -> None:
+    chain = task.chain
+    if not isinstance(chain, ChainWithStarts):
+        raise UserError(
+            f"{source}: agent.targets: fixed_horizon needs a chain that says which starts its "
+            f"instances hold, which {type(chain).__name__} does not"
+        )
+    if agent.head == "per_token" and not chain.starts_are_tokens:
+        raise UserError(
+            f"{source}: agent.head: per_token needs starts that are tokens; in "
+            f"{type(chain).__name__} they are not: pooled"
+        )
 
 
 def _check_search(agent: SearchAgentConfig, task: Task[Any], source: str) -> None:

@@ -19,6 +19,12 @@ import torch
 from torch import nn
 
 from rl_serial.agents.agent import Agent, Judgement
+from rl_serial.agents.targets import (
+    held_horizons,
+    horizon_bootstraps,
+    horizon_returns,
+    starts_of,
+)
 from rl_serial.config import ValueAgentConfig
 from rl_serial.envs.chain import Array, array_namespace, is_numpy_only, map_state, select
 from rl_serial.envs.random import fold_in, random_words
@@ -48,6 +54,37 @@ class ValueNetworkAgent:
     def assess(self, observations: Array, legal: Array) -> Judgement:
         """The same from observations."""
         action_values = apply_network(self.network, observations, self.device)
+        xp = array_namespace(action_values)
+        return Judgement(action_values, xp.max(xp.where(legal, action_values, -xp.inf), axis=1))
+
+
+class HorizonAgent:
+    """Acts on V_remaining of the state's own start; of a kick, on that of the state after it.
+
+    The push of a kick is that of the rules; how the chain runs on from there is read from the
+    network. Raises ValueError for a task whose chain has no starts.
+    """
+
+    preference = "action value"
+
+    def __init__(self, task: Task[Any], network: nn.Module, device: torch.device) -> None:
+        self.task, self.network, self.device = task, network, device
+        self.chain = starts_of(task)
+
+    def judge(self, state: Any) -> Judgement:
+        """Action values, and the largest legal one as the state's value."""
+
+        def payoffs(chain_state: Any) -> Array:
+            observations = self.task.observe(self.task.with_chain(state, chain_state))
+            values = apply_network(self.network, observations, self.device)
+            xp = array_namespace(values)
+            horizon = xp.clip(chain_state.remaining - 1, 0, None)
+            index = self.chain.own_start(chain_state) * self.chain.serial_depth + horizon
+            flat = xp.reshape(values, (values.shape[0], -1))
+            return xp.take_along_axis(flat, index[:, None], axis=1)[:, 0]
+
+        action_values = self.task.estimated_values(state, payoffs)
+        legal = self.task.legal_actions(state)
         xp = array_namespace(action_values)
         return Judgement(action_values, xp.max(xp.where(legal, action_values, -xp.inf), axis=1))
 
@@ -176,7 +213,8 @@ class ValueTrainer:
     Args:
         task: the rules.
         config: targets, policy, optimiser.
-        network: observations [B, layout.size] to action values [B, num_actions], on ``device``.
+        network: observations [B, layout.size] to action values [B, num_actions], or for targets
+            fixed_horizon to values [B, starts, serial_depth]; on ``device``.
         seed: chooses the training instances.
         device: where the network is; on a GPU the rules run there too, unless they are NumPy's.
 
@@ -199,7 +237,7 @@ class ValueTrainer:
             "train/loss": float("nan"),
             "train/learning_rate": config.learning_rate,
         }
-        bootstraps = config.targets == "td0" or config.policy == "greedy"
+        bootstraps = "td0" in (config.targets, config.estimator) or config.policy == "greedy"
         self.target = deepcopy(network) if bootstraps else None
         self.optimizer = torch.optim.AdamW(
             network.parameters(),
@@ -215,7 +253,9 @@ class ValueTrainer:
             )
         else:
             self.schedule = torch.optim.lr_scheduler.ConstantLR(self.optimizer, 1.0)
-        self.raw_agent = ValueNetworkAgent(task, network, device)
+        self.raw_agent: Agent = ValueNetworkAgent(task, network, device)
+        if config.targets == "fixed_horizon":
+            self.raw_agent = HorizonAgent(task, network, device)
         self.agent: Agent = self.raw_agent
 
     @property
@@ -225,8 +265,14 @@ class ValueTrainer:
 
     @property
     def instances(self) -> int:
-        """States of training instances that the whole training consumes."""
-        return self.total * self.config.batch_size
+        """States of training instances that the whole training consumes.
+
+        With fixed-horizon targets every start of an instance is one.
+        """
+        states = self.total * self.config.batch_size
+        if self.config.targets == "fixed_horizon":
+            states *= starts_of(self.task).num_starts
+        return states
 
     def train(self, pause: Callable[[], None]) -> None:
         """Make the updates that are left; ``pause`` is called before each.
@@ -277,17 +323,12 @@ class ValueTrainer:
         state = visited_states(self.task, seeds)
         if self.target is not None and self.step % self.config.target_interval == 0:
             self.target.load_state_dict(self.network.state_dict())
-        policy, values = self.config.policy, self._target_values
-        if self.config.targets == "td0":
-            targets = td0_targets(self.task, state, policy, values)
-        else:
-            targets = monte_carlo_targets(self.task, state, policy, seeds, values)
-        observations, legal, wanted = (
+        observations, known, wanted = (
             torch.as_tensor(array).to(self.device)
-            for array in (self.task.observe(state), self.task.legal_actions(state), targets)
+            for array in (self.task.observe(state), *self._targets(state, seeds))
         )
         errors = nn.functional.mse_loss(self.network(observations), wanted, reduction="none")
-        loss = errors[legal].mean()
+        loss = errors[known.expand_as(errors)].mean()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
@@ -303,6 +344,20 @@ class ValueTrainer:
                     f"train/loss is {self.metrics['train/loss']} at update {self.step}: "
                     "a smaller agent.learning_rate may help"
                 )
+
+    def _targets(self, state: Any, seeds: Array) -> tuple[Array, Array]:
+        """Which outputs of the network have a target (it broadcasts to them), and the targets."""
+        config, values = self.config, self._target_values
+        if config.targets == "fixed_horizon":
+            chain, here = starts_of(self.task), self.task.chain_state(state)
+            known = held_horizons(chain, here)
+            if config.estimator == "td0":
+                return known, horizon_bootstraps(self.task, state, values)
+            return known, horizon_returns(chain, here)
+        legal = self.task.legal_actions(state)
+        if config.targets == "td0":
+            return legal, td0_targets(self.task, state, config.policy, values)
+        return legal, monte_carlo_targets(self.task, state, config.policy, seeds, values)
 
     def _target_values(self, observations: Array) -> Array:
         assert self.target is not None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, is_dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import array_api_compat
 
@@ -110,6 +110,43 @@ class Chain(Protocol[S]):
         """
 
 
+@runtime_checkable
+class ChainWithStarts(Chain[S], Protocol[S]):
+    """A chain whose instance holds many starts: an optional power of a chain.
+
+    A start is a place from which the same rules run in the same instance: any node for the pointer,
+    any point for the automaton, or any part of the working state whose fate could have been asked
+    for (any cell, any disc). The state's own start is the one that it pays for. Fixed-horizon
+    values are learned for all starts at once, which makes their targets dense.
+    """
+
+    @property
+    def num_starts(self) -> int:
+        """Starts of an instance."""
+
+    @property
+    def starts_are_tokens(self) -> bool:
+        """Whether start i is token i of the observation, so that a token can carry its values."""
+
+    def own_start(self, state: S) -> Array:
+        """[B] int64 in [0, num_starts): the start that the state itself is at."""
+
+    def start_payoffs(self, state: S) -> Array:
+        """[B, num_starts] float32: what each start would pay if the chain ended here."""
+
+    def start_successors(self, state: S) -> Array:
+        """[B, num_starts] int64: the start of the state after :meth:`advance` that each leads to.
+
+        Only for states that are not at their end.
+        """
+
+    def rewind(self, state: S) -> S:
+        """The same states with as many steps remaining as what they still hold allows.
+
+        Steps that consume nothing can be taken again: then that is ``serial_depth``.
+        """
+
+
 def is_numpy_only(chain: Chain[Any]) -> bool:
     """Whether the rules run on NumPy arrays alone, as a chain's ``numpy_only = True`` says."""
     return bool(getattr(chain, "numpy_only", False))
@@ -141,6 +178,13 @@ def one_hot(index: Array, size: int, xp: Any, dtype: Any = None) -> Array:
     """
     places = xp.arange(size, dtype=index.dtype, device=index.device)
     return xp.astype(index[..., None] == places, dtype or xp.float32)
+
+
+def each_place(batch: Array, places: int) -> Array:
+    """[B, places] int64: 0, 1, … in each row, of the library and device of ``batch`` [B]."""
+    xp = array_namespace(batch)
+    row = xp.arange(places, dtype=xp.int64, device=batch.device)
+    return xp.tile(row[None], (batch.shape[0], 1))
 
 
 def count_down(remaining: Array) -> Array:

@@ -6,7 +6,8 @@ and tests all use these; no rule is written twice.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -88,6 +89,18 @@ class Task(Protocol[S]):
 
     def chain_state(self, state: S) -> Any:
         """The state of the chain itself."""
+
+    def with_chain(self, state: S, chain: Any) -> S:
+        """The same moment of the episode with the chain in another state, to be observed."""
+
+    def estimated_values(self, state: S, payoffs: Callable[[Any], Array]) -> Array:
+        """[B, num_actions] float32: action values by an estimate of what the chain will pay.
+
+        Args:
+            state: B rows.
+            payoffs: states of the chain [N] to the payoffs [N] float32 that they are taken to lead
+                to if nobody touches them.
+        """
 
 
 def num_actions(task: Task[Any]) -> int:
@@ -246,6 +259,14 @@ class Bet(Generic[C]):
         """The state of the chain."""
         return state.chain
 
+    def with_chain(self, state: BetState[C], chain: C) -> BetState[C]:
+        """The budget that is left, and that chain; the outcome stays what it was."""
+        return replace(state, chain=chain)
+
+    def estimated_values(self, state: BetState[C], payoffs: Callable[[C], Array]) -> Array:
+        """The exact values if the outcome were the estimate; by it nothing is gained by a THINK."""
+        return self.action_values(replace(state, outcome=payoffs(state.chain)))
+
 
 @dataclass(frozen=True)
 class Steer(Generic[C]):
@@ -384,6 +405,26 @@ class Steer(Generic[C]):
     def chain_state(self, state: C) -> C:
         """The state is the chain's."""
         return state
+
+    def with_chain(self, state: C, chain: C) -> C:
+        """The state is the chain's."""
+        return chain
+
+    def estimated_values(self, state: C, payoffs: Callable[[C], Array]) -> Array:
+        """What the chain is taken to pay after each kick, with no further kick: the true push.
+
+        An action that is not legal counts as no kick; zero after the end.
+        """
+        xp = array_namespace(self.remaining(state))
+        untouched = payoffs(state)
+        allowed = self._decisions_left(state) > 0
+        values = [untouched]
+        for kick in range(self.chain.num_kicks):
+            kicked = self.chain.kick(state, xp.full_like(self.remaining(state), kick))
+            values.append(xp.where(allowed, payoffs(kicked), untouched))
+        ended = self.remaining(state) == 0
+        stacked = xp.stack(values, axis=1)
+        return xp.where(ended[:, None], xp.zeros_like(stacked), stacked)
 
     def _decisions_left(self, state: C) -> Array:
         """[B] int64: steps at which a kick is still possible; zero or less behind them."""

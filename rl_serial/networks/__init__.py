@@ -2,12 +2,14 @@
 
 from rl_serial.networks.accounting import Account, account
 from rl_serial.networks.budget import BudgetError, solve_width
+from rl_serial.networks.heads import HorizonHead, HorizonNetwork, build_network
 from rl_serial.networks.trunks import (
     TRUNKS,
     ConvTrunk,
     Network,
     RecurrentTrunk,
     ResidualTrunk,
+    StepwiseTrunk,
     TransformerTrunk,
     Trunk,
     build_trunk,
@@ -18,12 +20,16 @@ __all__ = [
     "Account",
     "BudgetError",
     "ConvTrunk",
+    "HorizonHead",
+    "HorizonNetwork",
     "Network",
     "RecurrentTrunk",
     "ResidualTrunk",
+    "StepwiseTrunk",
     "TransformerTrunk",
     "Trunk",
     "account",
+    "build_network",
     "build_trunk",
     "solve_width",
 ]

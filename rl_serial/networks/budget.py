@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from rl_serial.envs.chain import TokenLayout
-from rl_serial.networks.trunks import Network, build_trunk
+from rl_serial.networks.heads import HorizonHead, build_network
+from rl_serial.networks.trunks import build_trunk
 
 
 class BudgetError(ValueError):
@@ -19,7 +20,7 @@ class BudgetError(ValueError):
 def solve_width(
     kind: str,
     layout: TokenLayout,
-    num_outputs: int,
+    num_outputs: int | HorizonHead,
     *,
     depth: int,
     loops: int = 1,
@@ -30,7 +31,8 @@ def solve_width(
 ) -> int:
     """The width whose network, trunk and head, comes nearest to the budget.
 
-    The budget is either ``parameters`` or ``flops`` (forward, per sample); of two widths equally
+    ``num_outputs`` is the size of a linear head, or says which fixed-horizon heads there are. The
+    budget is either ``parameters`` or ``flops`` (forward, per sample); of two widths equally
     near the smaller is taken. ``options`` are the trunk's own. ``tolerance`` is relative to the
     budget.
 
@@ -49,7 +51,7 @@ def solve_width(
     def cost(width: int) -> int:
         with torch.device("meta"):  # shapes only: no memory, no random numbers
             trunk = build_trunk(kind, layout, depth=depth, width=width, loops=loops, **options)
-            network = Network(trunk, num_outputs)
+            network = build_network(trunk, num_outputs)
         if unit == "flops":
             return network.forward_flops()
         return sum(p.numel() for p in network.parameters())

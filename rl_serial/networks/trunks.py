@@ -9,8 +9,10 @@ The recurrent trunk is the exception: see :class:`RecurrentTrunk`.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -21,6 +23,7 @@ from rl_serial.envs.chain import TokenLayout, require
 
 HEADS = 4
 PRODUCTS_IN_ATTENTION_LAYER = 6  # qkv, scores, mix, out, up, down
+PRODUCTS_IN_STEPWISE_BLOCK = 2
 KERNEL = 3
 
 
@@ -34,6 +37,12 @@ def dense(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
     if bias:
         nn.init.zeros_(layer.bias)
     return layer
+
+
+def even_shares(number: int, parts: int) -> list[int]:
+    """``number`` things in ``parts`` shares that differ by one at most and sum to all of them."""
+    bounds = [part * number // parts for part in range(parts + 1)]
+    return [end - start for start, end in itertools.pairwise(bounds)]
 
 
 def fold(observation: Tensor, layout: TokenLayout) -> tuple[Tensor, Tensor]:
@@ -51,6 +60,8 @@ class Trunk(nn.Module):
     """
 
     features_dim: int
+    reads_layers: ClassVar[bool] = True  # whether :meth:`streams` tells the layers apart
+    reads_tokens: ClassVar[bool] = False  # whether :meth:`tokens` is there
 
     def __init__(self, layout: TokenLayout, *, depth: int, width: int, loops: int = 1) -> None:
         super().__init__()
@@ -71,6 +82,26 @@ class Trunk(nn.Module):
         """The features [B, features_dim] of ``observation`` [B, layout.size]."""
         raise NotImplementedError
 
+    @property
+    def num_streams(self) -> int:
+        """How many :meth:`streams` there are: one per layer or block, in every loop."""
+        return self.loops * len(self.stack)  # type: ignore[arg-type]
+
+    def streams(self, observation: Tensor) -> list[Tensor]:
+        """What stands in the trunk after each layer or block of each loop, before its last norm.
+
+        A head may read any of them, through :meth:`pool` or :meth:`tokens`.
+        """
+        raise NotImplementedError
+
+    def pool(self, stream: Tensor) -> Tensor:
+        """The features [B, features_dim] of a stream; of the last one they are the trunk's."""
+        raise NotImplementedError
+
+    def tokens(self, stream: Tensor) -> Tensor:
+        """The features [B, tokens, width] of each token of a stream."""
+        raise NotImplementedError
+
     def forward_flops(self) -> int:
         """FLOPs of one sample's forward pass, 2 M N K for each matrix product.
 
@@ -85,6 +116,21 @@ class Trunk(nn.Module):
         for _ in range(self.loops - 1):
             h = stack(h + embedding)
         return h
+
+    def run_recorded(
+        self, stack: Iterable[Callable[[Tensor], Tensor]], embedding: Tensor
+    ) -> list[Tensor]:
+        """What :meth:`run_loops` passes through: the output of every part of ``stack``."""
+        seen: list[Tensor] = []
+
+        def recording(h: Tensor) -> Tensor:
+            for part in stack:
+                h = part(h)
+                seen.append(h)
+            return h
+
+        self.run_loops(recording, embedding)
+        return seen
 
 
 class ResidualBlock(nn.Module):
@@ -155,17 +201,22 @@ class ResidualTrunk(Trunk):
         self.norm = nn.LayerNorm(width) if block == "pre_norm" else nn.Identity()
 
     def forward(self, observation: Tensor) -> Tensor:
-        recalled = [layer(observation) for layer in self.recall]
+        if len(self.recall):
+            return self.pool(self.streams(observation)[-1])
+        return self.pool(self.run_loops(self.stack, self.input(observation)))
 
-        def stack_with_recall(h: Tensor) -> Tensor:
-            first, *others = self.stack
-            h = first(h)
-            for block, seen_again in zip(others, recalled, strict=True):
-                h = block(h + seen_again)
-            return h
+    def streams(self, observation: Tensor) -> list[Tensor]:
+        recalled: list[Tensor | float] = [0.0, *(layer(observation) for layer in self.recall)]
+        if len(recalled) < len(self.stack):
+            recalled = [0.0] * len(self.stack)
+        stack = [
+            lambda h, block=block, seen_again=seen_again: block(h + seen_again)
+            for block, seen_again in zip(self.stack, recalled, strict=True)
+        ]
+        return self.run_recorded(stack, self.input(observation))
 
-        stack = stack_with_recall if recalled else self.stack
-        return self.norm(self.run_loops(stack, self.input(observation)))  # type: ignore[no-any-return]
+    def pool(self, stream: Tensor) -> Tensor:
+        return self.norm(stream)  # type: ignore[no-any-return]
 
     def forward_flops(self) -> int:
         inputs = (1 + len(self.recall)) * self.layout.size
@@ -204,6 +255,8 @@ class TransformerTrunk(Trunk):
     ``depth`` is not a multiple of six, the sequential matrix products of one layer.
     """
 
+    reads_tokens = True
+
     def __init__(self, layout: TokenLayout, *, depth: int, width: int, loops: int = 1) -> None:
         super().__init__(layout, depth=depth, width=width, loops=loops)
         layers, rest = divmod(depth, PRODUCTS_IN_ATTENTION_LAYER)
@@ -224,11 +277,22 @@ class TransformerTrunk(Trunk):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, observation: Tensor) -> Tensor:
+        return self.pool(self.run_loops(self.stack, self._embedding(observation)))
+
+    def streams(self, observation: Tensor) -> list[Tensor]:
+        return self.run_recorded(self.stack, self._embedding(observation))
+
+    def pool(self, stream: Tensor) -> Tensor:
+        return self.norm(stream[:, 0])  # type: ignore[no-any-return]
+
+    def tokens(self, stream: Tensor) -> Tensor:
+        return self.norm(stream[:, 1:])  # type: ignore[no-any-return]
+
+    def _embedding(self, observation: Tensor) -> Tensor:
         tokens, rest = fold(observation, self.layout)
-        embedding = torch.cat(
+        return torch.cat(
             [self.global_input(rest)[:, None], self.token_input(tokens) + self.positions], dim=1
         )
-        return self.norm(self.run_loops(self.stack, embedding)[:, 0])  # type: ignore[no-any-return]
 
     def forward_flops(self) -> int:
         layout, width = self.layout, self.width
@@ -272,6 +336,8 @@ class ConvTrunk(Trunk):
     so that deep stacks neither explode nor forget their input; a layer norm ends the trunk.
     """
 
+    reads_tokens = True
+
     def __init__(self, layout: TokenLayout, *, depth: int, width: int, loops: int = 1) -> None:
         super().__init__(layout, depth=depth, width=width, loops=loops)
         self.features_dim = layout.tokens * width
@@ -284,10 +350,20 @@ class ConvTrunk(Trunk):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, observation: Tensor) -> Tensor:
+        return self.pool(self.run_loops(self.stack, self._embedding(observation)))
+
+    def streams(self, observation: Tensor) -> list[Tensor]:
+        return self.run_recorded(self.stack, self._embedding(observation))
+
+    def pool(self, stream: Tensor) -> Tensor:
+        return self.tokens(stream).flatten(1)
+
+    def tokens(self, stream: Tensor) -> Tensor:
+        return self.norm(stream)  # type: ignore[no-any-return]
+
+    def _embedding(self, observation: Tensor) -> Tensor:
         tokens, rest = fold(observation, self.layout)
-        embedding = self.token_input(tokens) + self.global_input(rest)[:, None]
-        h: Tensor = self.norm(self.run_loops(self.stack, embedding))
-        return h.flatten(1)
+        return self.token_input(tokens) + self.global_input(rest)[:, None]  # type: ignore[no-any-return]
 
     def forward_flops(self) -> int:
         layout, width = self.layout, self.width
@@ -306,6 +382,8 @@ class RecurrentTrunk(Trunk):
     give the hidden states to start from. A loop is a further pass over the same tokens with the
     hidden states carried on. Tokens behind the end of a chain are zero vectors, and are read too.
     """
+
+    reads_layers = False
 
     def __init__(self, layout: TokenLayout, *, depth: int, width: int, loops: int = 1) -> None:
         super().__init__(layout, depth=depth, width=width, loops=loops)
@@ -333,11 +411,76 @@ class RecurrentTrunk(Trunk):
         return 2 * (layout.globals * self.depth * width + self.loops * layout.tokens * token)
 
 
+class StepwiseBlock(nn.Module):
+    """Reads its own tokens and adds to the stream: two dense layers, two sequential products.
+
+    Layer norm of the stream, the tokens put beside it, dense, layer norm, swish, dense; the sum is
+    left out in rows whose tokens are all zero, as they are behind the end of a chain.
+    """
+
+    def __init__(self, width: int, inputs: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.up = dense(width + inputs, width)
+        self.inner_norm = nn.LayerNorm(width)
+        self.down = dense(width, width)
+
+    def forward(self, stream: Tensor, tokens: Tensor) -> Tensor:
+        """The stream [B, width] after ``tokens`` [B, inputs] have been read."""
+        read = torch.cat([self.norm(stream), tokens], dim=1)
+        change = self.down(F.silu(self.inner_norm(self.up(read))))
+        return stream + change * (tokens != 0).any(1, keepdim=True)  # type: ignore[no-any-return]
+
+
+class StepwiseTrunk(Trunk):
+    """A residual stream that meets the tokens one group after the other, one block per group.
+
+    The globals make the stream, and each block (:class:`StepwiseBlock`) reads the next group of
+    tokens, so that its number of blocks is depth that can meet the task: ``tokens`` blocks read
+    one token each, one block reads them all at once. Groups are as even as can be. A loop is a
+    further pass over the same tokens. A layer norm ends the trunk.
+
+    Raises ValueError where ``depth`` is odd, since a block is two sequential matrix products, or
+    asks for more blocks than there are tokens.
+    """
+
+    def __init__(self, layout: TokenLayout, *, depth: int, width: int, loops: int = 1) -> None:
+        super().__init__(layout, depth=depth, width=width, loops=loops)
+        blocks, rest = divmod(depth, PRODUCTS_IN_STEPWISE_BLOCK)
+        right = f"even and at most {2 * layout.tokens}, two for each block that reads tokens"
+        require(rest == 0 and blocks <= layout.tokens, "depth", depth, right)
+        self.features_dim = width
+        self.input = dense(layout.globals, width)
+        self.groups = even_shares(layout.tokens, blocks)  # how many tokens each block reads
+        self.stack = nn.ModuleList(
+            StepwiseBlock(width, group * layout.features) for group in self.groups
+        )
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        return self.pool(self.streams(observation)[-1])
+
+    def streams(self, observation: Tensor) -> list[Tensor]:
+        tokens, rest = fold(observation, self.layout)
+        groups = [group.flatten(1) for group in torch.split(tokens, self.groups, dim=1)]
+        stack = [partial(block, tokens=g) for block, g in zip(self.stack, groups, strict=True)]
+        return self.run_recorded(stack, self.input(rest))
+
+    def pool(self, stream: Tensor) -> Tensor:
+        return self.norm(stream)  # type: ignore[no-any-return]
+
+    def forward_flops(self) -> int:
+        layout, width = self.layout, self.width
+        read = layout.tokens * layout.features * width + self.depth * width * width
+        return 2 * (layout.globals * width + self.loops * read)
+
+
 TRUNKS: dict[str, type[Trunk]] = {
     "residual": ResidualTrunk,
     "transformer": TransformerTrunk,
     "conv": ConvTrunk,
     "recurrent": RecurrentTrunk,
+    "stepwise": StepwiseTrunk,
 }
 
 

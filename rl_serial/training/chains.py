@@ -19,6 +19,7 @@ from rl_serial.agents.dynamics import (
     rollout_error,
 )
 from rl_serial.agents.search import OnePlyAgent, SearchAgent, SearchTrainer, tensors_on
+from rl_serial.agents.targets import starts_of
 from rl_serial.agents.value import ValueTrainer
 from rl_serial.config import (
     BaselineConfig,
@@ -31,7 +32,14 @@ from rl_serial.config import (
 from rl_serial.envs.registry import ENV_IDS
 from rl_serial.envs.tasks import Task, num_actions
 from rl_serial.errors import UserError
-from rl_serial.networks import Account, Network, account, build_trunk
+from rl_serial.networks import (
+    Account,
+    HorizonHead,
+    Network,
+    account,
+    build_network,
+    build_trunk,
+)
 from rl_serial.training.evaluation import ABOVE_FLOOR, ACCURACY, Evaluation, Evaluator
 from rl_serial.training.floors import FLOOR_ACCURACY, floor_tags
 from rl_serial.training.simulations import search_scores
@@ -164,10 +172,21 @@ def trunk_settings(config: RunConfig, key: str, task: Task[Any]) -> dict[str, An
         UserError: a depth that the trunk cannot have, or a budget that no width meets.
     """
     network: NetworkConfig = getattr(config, key)
-    layout, outputs = task.layout, num_actions(task)
+    layout = task.layout
+    outputs: int | HorizonHead = num_actions(task)
     if key == "model_network":
-        layout, outputs = DynamicsNetwork.input_layout(layout, outputs), 1
+        layout, outputs = DynamicsNetwork.input_layout(layout, num_actions(task)), 1
+    elif isinstance(config.agent, ValueAgentConfig):
+        outputs = value_outputs(config.agent, task)
     return solved_trunk(network, key, layout, outputs)
+
+
+def value_outputs(agent: ValueAgentConfig, task: Task[Any]) -> int | HorizonHead:
+    """What the value agent's network gives: action values, or values of all starts and horizons."""
+    if agent.targets != "fixed_horizon":
+        return num_actions(task)
+    chain = starts_of(task)
+    return HorizonHead(chain.num_starts, chain.serial_depth, agent.head, agent.readout)
 
 
 def make_trainer(
@@ -185,7 +204,7 @@ def make_trainer(
     if config.policy_network is not None:
         policy_trunk = trunk_settings(config, "policy_network", task)
     if isinstance(config.agent, ValueAgentConfig):
-        network = Network(build_trunk(**value_trunk), actions)
+        network = build_network(build_trunk(**value_trunk), value_outputs(config.agent, task))
         trainer = ValueTrainer(task, config.agent, network.to(device), config.seed, device)
         if config.agent.one_ply:
             trainer.agent = OnePlyAgent(task, trainer.raw_agent, TrueDynamics(task))

@@ -19,7 +19,7 @@ from torch import nn
 from rl_serial.config import MOST, NetworkConfig
 from rl_serial.envs.chain import TokenLayout
 from rl_serial.errors import UserError
-from rl_serial.networks import Account, build_trunk, solve_width
+from rl_serial.networks import Account, HorizonHead, build_network, build_trunk, solve_width
 
 Log = Callable[[str, float, int], None]
 """Receives (TensorBoard tag, value, step)."""
@@ -128,7 +128,7 @@ class Subject(Protocol):
 
 
 def solved_trunk(
-    network: NetworkConfig, key: str, layout: TokenLayout, outputs: int
+    network: NetworkConfig, key: str, layout: TokenLayout, outputs: int | HorizonHead
 ) -> dict[str, Any]:
     """The arguments of :func:`build_trunk`, the width solved where a budget is given.
 
@@ -136,7 +136,7 @@ def solved_trunk(
         network: as configured.
         key: what errors call it.
         layout: of its inputs.
-        outputs: of the head that the budget includes.
+        outputs: of the head that the budget includes, or its fixed-horizon heads.
 
     Raises:
         UserError: a depth that the trunk cannot have, or a budget that no width meets.
@@ -155,8 +155,8 @@ def solved_trunk(
             budget = network.budget.model_dump(exclude_none=True)
             settings["width"] = solve_width(num_outputs=outputs, **settings, **budget)
         with torch.device("meta"):
-            trunk = build_trunk(**settings)
-        size = sum(parameter.numel() for parameter in trunk.parameters())
+            built = build_network(build_trunk(**settings), outputs)
+        size = sum(parameter.numel() for parameter in built.parameters())
         if size > MOST["parameters"]:
             raise ValueError(
                 f"depth {network.depth} and width {settings['width']} make {size} parameters; "

@@ -216,12 +216,10 @@ def test_rules_on_torch_give_the_same_targets() -> None:
             )
 
 
-def test_rules_of_numpy_only_chains_stay_numpy_while_the_network_is_elsewhere(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@torch.fx.experimental._config.patch(meta_nonzero_assume_all_nonzero=True)
+def test_rules_of_numpy_only_chains_stay_numpy_while_the_network_is_elsewhere() -> None:
     """The meta device stands for a GPU: it takes tensors only, and the chain NumPy arrays only."""
     pytest.importorskip("mujoco")
-    monkeypatch.setattr(torch.fx.experimental._config, "meta_nonzero_assume_all_nonzero", True)
     meta = torch.device("meta")
     config = ValueAgentConfig(kind="value", updates=10, batch_size=8)
     task = make_task("ManyBody", "Bet", serial_depth=2)

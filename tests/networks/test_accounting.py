@@ -87,6 +87,15 @@ CASES = [
     # three passes 108, 108, 216; head 4. Update 2 (2·(20+108) + 3·(108+216+4)).
     # The path goes up 2 layers and along 3·3 tokens in 10 steps.
     Case("recurrent", OTHER, 2, 2, 3, Account(102, 912, 2480, 1 + 10 + 1)),
+    # global 4·3+3 = 15; a block of one token: LN 6, up (3+3)·3+3 = 21, LN 6, down 3·3+3 = 12,
+    # together 45, twice; LN 6; head 8
+    # MACs: global 12; a block 18 + 9 = 27, twice 54; head 6. Update 2 (2·12 + 3·60)
+    Case("stepwise", SMALL, 4, 3, 1, Account(119, 144, 408, 1 + 4 + 1)),
+    # global 5·2+2 = 12; blocks of one and of two tokens: LN 4, up (2+2)·2+2 = 10, LN 4, down 6
+    # are 24, and with (2+4)·2+2 = 14 they are 28; LN 4; head 6
+    # MACs: global 10; blocks 8 + 4 and 12 + 4, together 28, two passes 56; head 4.
+    # Update 2 (2·10 + 3·60)
+    Case("stepwise", OTHER, 4, 2, 2, Account(74, 140, 400, 1 + 2 * 4 + 1)),
 ]
 
 
@@ -111,9 +120,10 @@ def test_hand_counted_recall_and_last_norm() -> None:
     assert Network(trunk, 2).forward_flops() == 204
 
 
-@pytest.mark.parametrize("kind", ["residual", "transformer", "conv", "recurrent"])
+@pytest.mark.parametrize("kind", ["residual", "transformer", "conv", "recurrent", "stepwise"])
 def test_accounts_are_per_sample(kind: str) -> None:
-    network = Network(build_trunk(kind, SMALL, depth=6, width=5), 2)
+    depth = 4 if kind == "stepwise" else 6
+    network = Network(build_trunk(kind, SMALL, depth=depth, width=5), 2)
     assert account(network, torch.zeros(7, 10)) == account(network, torch.zeros(1, 10))
 
 

@@ -16,6 +16,7 @@ DEPTHS = {
     "transformer": (6, 18, 60),
     "conv": (1, 6, 64),
     "recurrent": (1, 3, 8),
+    "stepwise": (2, 8, 32),
 }
 
 

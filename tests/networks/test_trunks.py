@@ -1,5 +1,6 @@
 """What each trunk computes, beside plain restatements of it and properties it must have."""
 
+import itertools
 import math
 
 import pytest
@@ -13,6 +14,7 @@ from rl_serial.networks import (
     Network,
     RecurrentTrunk,
     ResidualTrunk,
+    StepwiseTrunk,
     TransformerTrunk,
     build_trunk,
 )
@@ -114,7 +116,7 @@ def test_a_loop_goes_on_from_what_the_last_one_left(kind: str) -> None:
     assert torch.allclose(seen[2], 3 * seen[0])
 
 
-DEEP = {"residual": 64, "transformer": 66, "conv": 64, "recurrent": 64}
+DEEP = {"residual": 64, "transformer": 66, "conv": 64, "recurrent": 64, "stepwise": 10}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -133,6 +135,7 @@ WEIGHT = {
     "transformer": "qkv.weight",
     "conv": "convolutions.0.weight",
     "recurrent": "weight_hh",
+    "stepwise": "down.weight",
 }
 
 
@@ -477,3 +480,94 @@ def test_recurrent_loops_are_the_same_tokens_read_again() -> None:
     tokens, rest = fold(observations(2), LAYOUT)
     repeated = tokens_first(torch.cat([tokens, tokens], dim=1), rest)
     assert torch.allclose(twice(tokens_first(tokens, rest)), long(repeated), atol=1e-6)
+
+
+# --- stepwise
+
+
+@pytest.mark.parametrize("loops", [1, 2])
+def test_stepwise_in_plain_steps(loops: int) -> None:
+    """Two blocks, of two and three of the five tokens, restated line by line."""
+    trunk = StepwiseTrunk(LAYOUT, depth=4, width=8, loops=loops)
+    for parameter in trunk.parameters():
+        nn.init.normal_(parameter)
+    weights = trunk.state_dict()
+
+    def dense_(x: Tensor, name: str) -> Tensor:
+        return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+
+    def norm(x: Tensor, name: str) -> Tensor:
+        x = x - x.mean(-1, keepdim=True)
+        x = x / (x.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+        return x * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+
+    rows = observations(4)
+    embedding = dense_(rows[:, 15:], "input")
+    h = torch.zeros_like(embedding)
+    for _ in range(loops):
+        h = h + embedding
+        for block, letters in enumerate((rows[:, :6], rows[:, 6:15])):
+            x = torch.cat([norm(h, f"stack.{block}.norm"), letters], dim=1)
+            x = norm(dense_(x, f"stack.{block}.up"), f"stack.{block}.inner_norm")
+            h = h + dense_(x / (1 + torch.exp(-x)), f"stack.{block}.down")
+    assert torch.allclose(trunk(rows), norm(h, "norm"), rtol=1e-3, atol=1e-4)
+
+
+def test_a_stepwise_block_reads_its_own_group_and_nothing_earlier_depends_on_it() -> None:
+    trunk = StepwiseTrunk(LAYOUT, depth=10, width=8)
+    tokens, rest = fold(observations(2), LAYOUT)
+    before = trunk.streams(tokens_first(tokens, rest))
+    for group in range(5):
+        changed = tokens.clone()
+        changed[:, group] += 1
+        after = trunk.streams(tokens_first(changed, rest))
+        same = [torch.equal(a, b) for a, b in zip(before, after, strict=True)]
+        assert same == [True] * group + [False] * (5 - group)
+
+
+def test_a_stepwise_block_without_tokens_passes_the_stream_on() -> None:
+    """Rows of one batch whose tapes end after 3, 1 and 0 tokens."""
+    trunk = StepwiseTrunk(LAYOUT, depth=10, width=8)
+    for parameter in trunk.parameters():
+        nn.init.normal_(parameter)  # biases too
+    tokens, rest = fold(observations(3), LAYOUT)
+    ends = [3, 1, 0]
+    for row, end in enumerate(ends):
+        tokens[row, end:] = 0
+    streams = [trunk.input(rest), *trunk.streams(tokens_first(tokens, rest))]
+    for row, end in enumerate(ends):
+        moved = [not torch.equal(a[row], b[row]) for a, b in itertools.pairwise(streams)]
+        assert moved == [block < end for block in range(5)]
+
+
+@pytest.mark.parametrize("depth", [1, 5, 12])
+def test_stepwise_depths_that_are_no_blocks_with_tokens_are_refused(depth: int) -> None:
+    with pytest.raises(ValueError, match=rf"depth={depth}: must be even and at most 10"):
+        build_trunk("stepwise", LAYOUT, depth=depth, width=8)
+
+
+# --- what heads read
+
+
+@pytest.mark.parametrize("loops", [1, 2])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if TRUNKS[kind].reads_layers])
+def test_the_last_stream_is_what_the_trunk_gives(kind: str, loops: int) -> None:
+    trunk = build_trunk(kind, LAYOUT, depth=6, width=8, loops=loops)
+    rows = observations(3)
+    streams = trunk.streams(rows)
+    assert len(streams) == trunk.num_streams
+    assert torch.equal(trunk.pool(streams[-1]), trunk(rows))
+    if trunk.reads_tokens:
+        assert trunk.tokens(streams[0]).shape == (3, LAYOUT.tokens, 8)
+
+
+def test_streams_of_a_shallow_trunk_are_the_first_of_a_deep_one() -> None:
+    for kind, layer in (("residual", 4), ("transformer", 6), ("conv", 2)):
+        deep = build_trunk(kind, LAYOUT, depth=3 * layer, width=8)
+        shallow = build_trunk(kind, LAYOUT, depth=layer, width=8)
+        shallow.load_state_dict(deep.state_dict(), strict=False)
+        if kind != "transformer":  # which alone does not scale its layers
+            for block in deep.stack:
+                block.scale = shallow.stack[0].scale
+        rows = observations(3)
+        assert torch.equal(deep.streams(rows)[0], shallow.streams(rows)[0])

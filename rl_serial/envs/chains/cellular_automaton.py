@@ -11,11 +11,19 @@ they end so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from rl_serial.envs.chain import Array, TokenLayout, array_namespace, count_down, one_hot, require
+from rl_serial.envs.chain import (
+    Array,
+    TokenLayout,
+    array_namespace,
+    count_down,
+    each_place,
+    one_hot,
+    require,
+)
 from rl_serial.envs.random import below, random_words
 
 NUM_SITES = 5
@@ -204,3 +212,31 @@ class CellularAutomaton:
         places = xp.arange(self.num_cells, dtype=xp.int64, device=seeds.device)
         flips = xp.astype(site[:, None] == places, xp.int16)
         return CellularAutomatonState(state.cells ^ flips, state.bit, left)
+
+    @property
+    def num_starts(self) -> int:
+        """The cells: any of them could have been the target."""
+        return self.num_cells
+
+    @property
+    def starts_are_tokens(self) -> bool:
+        """A token is a cell."""
+        return True
+
+    def own_start(self, state: CellularAutomatonState) -> Array:
+        """The target."""
+        return array_namespace(state.remaining).full_like(state.remaining, self.target)
+
+    def start_payoffs(self, state: CellularAutomatonState) -> Array:
+        """+1 for every cell that equals the bit, else -1."""
+        xp = array_namespace(state.cells)
+        return xp.astype(state.cells == state.bit[:, None], xp.float32) * 2 - 1
+
+    def start_successors(self, state: CellularAutomatonState) -> Array:
+        """Every cell stays where it is."""
+        return each_place(state.remaining, self.num_cells)
+
+    def rewind(self, state: CellularAutomatonState) -> CellularAutomatonState:
+        """All steps: the ring and the rule do not wear out."""
+        xp = array_namespace(state.remaining)
+        return replace(state, remaining=xp.full_like(state.remaining, self.serial_depth))

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from rl_serial.envs.chain import TokenLayout, count_down, one_hot, require
+from rl_serial.envs.chain import TokenLayout, count_down, each_place, one_hot, require
 from rl_serial.envs.random import below, random_words
 from rl_serial.envs.simulation import load_mujoco, rollout
 
@@ -248,6 +248,34 @@ class ManyBody:
         turned = np.stack([cos * x - sin * y, sin * x + cos * y], axis=2)
         chosen = (np.arange(self.discs) == disc[:, None])[:, :, None]
         return replace(state, velocity=np.where(chosen, turned, state.velocity))
+
+    @property
+    def num_starts(self) -> int:
+        """The discs: any of them could have been the marked one."""
+        return self.discs
+
+    @property
+    def starts_are_tokens(self) -> bool:
+        """A token is a disc."""
+        return True
+
+    def own_start(self, state: ManyBodyState) -> NDArray[np.int64]:
+        """The marked disc."""
+        return np.zeros_like(state.remaining)
+
+    def start_payoffs(self, state: ManyBodyState) -> NDArray[np.float32]:
+        """+1 for every disc whose centre is in the marked half, else -1."""
+        right = state.position[:, :, 0] >= self.side / 2
+        return np.where(right == (state.half[:, None] == 1), 1, -1).astype(np.float32)
+
+    def start_successors(self, state: ManyBodyState) -> NDArray[np.int64]:
+        """Every disc stays itself."""
+        places: NDArray[np.int64] = each_place(state.remaining, self.discs)
+        return places
+
+    def rewind(self, state: ManyBodyState) -> ManyBodyState:
+        """All steps: the discs keep moving."""
+        return replace(state, remaining=np.full_like(state.remaining, self.serial_depth))
 
     def causal_collisions(self, state: ManyBodyState) -> NDArray[np.int64]:
         """[B]: collisions of discs between now and the end in the marked disc's causal past.

@@ -13,7 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from rl_serial.envs.chain import Array, TokenLayout, array_namespace, count_down, one_hot, require
+from rl_serial.envs.chain import (
+    Array,
+    TokenLayout,
+    array_namespace,
+    count_down,
+    each_place,
+    one_hot,
+    require,
+)
 from rl_serial.envs.random import below, random_words
 
 # Four permutations of (0, 1, 2, 3, 4) for each group; letter i sends point q to row[i][q].
@@ -38,6 +46,13 @@ def _permutations(group: str, xp: Any, device: Any) -> Array:
     """[5, 5] int64: the images under each letter; the last row, letter -1, moves nothing."""
     rows = [*GENERATORS[group], tuple(range(NUM_POINTS))]
     return xp.asarray(np.array(rows, dtype=np.int64), device=device)
+
+
+def _pays(point: Array) -> Array:
+    """float32, in the shape of ``point``: what each point pays."""
+    xp = array_namespace(point)
+    wins = xp.astype(point < 2, xp.float32)
+    return wins - (1 - wins) * (2 / 3)
 
 
 @dataclass(frozen=True)
@@ -111,9 +126,7 @@ class PermutationAutomaton:
 
     def payoff(self, state: PermutationAutomatonState) -> Array:
         """+1 on points 0 and 1, -2/3 on the other three: fair on a uniform point."""
-        xp = array_namespace(state.point)
-        wins = xp.astype(state.point < 2, xp.float32)
-        return wins - (1 - wins) * (2 / 3)
+        return _pays(state.point)
 
     def observe(self, state: PermutationAutomatonState) -> Array:
         """Letters ahead as one-hot tokens, then point and remaining as one-hots."""
@@ -141,6 +154,32 @@ class PermutationAutomaton:
         other = (head + 1 + below(random_words(seeds, 1, stream=1), NUM_LETTERS - 1)) % NUM_LETTERS
         tape = xp.concat([xp.where(head < 0, head, other), state.tape[:, 1:]], axis=1)
         return PermutationAutomatonState(state.point, tape, state.remaining)
+
+    @property
+    def num_starts(self) -> int:
+        """The points: the tape does not depend on where the automaton is."""
+        return NUM_POINTS
+
+    @property
+    def starts_are_tokens(self) -> bool:
+        """A token is a letter."""
+        return False
+
+    def own_start(self, state: PermutationAutomatonState) -> Array:
+        """The automaton's point."""
+        return state.point
+
+    def start_payoffs(self, state: PermutationAutomatonState) -> Array:
+        """What every point pays."""
+        return _pays(each_place(state.point, NUM_POINTS))
+
+    def start_successors(self, state: PermutationAutomatonState) -> Array:
+        """Where the next letter sends every point."""
+        return self._apply(state.tape[:, :1], each_place(state.point, NUM_POINTS))
+
+    def rewind(self, state: PermutationAutomatonState) -> PermutationAutomatonState:
+        """No further step: the letters that were read are gone."""
+        return state
 
     def _apply(self, letter: Array, point: Array) -> Array:
         xp = array_namespace(point)

@@ -7,9 +7,17 @@ A fair coin says which half of the nodes pays, and each node shows whether it do
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from rl_serial.envs.chain import Array, TokenLayout, array_namespace, count_down, one_hot, require
+from rl_serial.envs.chain import (
+    Array,
+    TokenLayout,
+    array_namespace,
+    count_down,
+    each_place,
+    one_hot,
+    require,
+)
 from rl_serial.envs.random import below, random_words
 
 TABLES = ("random", "shift")
@@ -141,6 +149,35 @@ class PointerChase:
         successor = xp.where(places == state.pointer[:, None], there[:, None], state.successor)
         successor = xp.where(places == other[:, None], here[:, None], successor)
         return PointerChaseState(state.pointer, successor, state.bit, state.remaining)
+
+    @property
+    def num_starts(self) -> int:
+        """The nodes: the table is whole, wherever the pointer is."""
+        return self.nodes
+
+    @property
+    def starts_are_tokens(self) -> bool:
+        """A token is a node."""
+        return True
+
+    def own_start(self, state: PointerChaseState) -> Array:
+        """The pointer's node."""
+        return state.pointer
+
+    def start_payoffs(self, state: PointerChaseState) -> Array:
+        """What every node pays."""
+        nodes = each_place(state.pointer, self.nodes)
+        xp = array_namespace(nodes)
+        return xp.astype(self._pays(nodes, state.bit[:, None]), xp.float32) * 2 - 1
+
+    def start_successors(self, state: PointerChaseState) -> Array:
+        """The table."""
+        return state.successor
+
+    def rewind(self, state: PointerChaseState) -> PointerChaseState:
+        """All steps: following the table leaves it as it is."""
+        xp = array_namespace(state.remaining)
+        return replace(state, remaining=xp.full_like(state.remaining, self.serial_depth))
 
     def _pays(self, node: Array, bit: Array) -> Array:
         """Whether ``node`` lies in the half of the nodes that ``bit`` names; they broadcast."""
