@@ -10,8 +10,9 @@ depends on what the network itself can read afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -239,20 +240,8 @@ class ValueTrainer:
         }
         bootstraps = "td0" in (config.targets, config.estimator) or config.policy == "greedy"
         self.target = deepcopy(network) if bootstraps else None
-        self.optimizer = torch.optim.AdamW(
-            network.parameters(),
-            config.learning_rate,
-            weight_decay=config.weight_decay,
-            # One kernel for all tensors, of which a deep network has many small ones.
-            fused=device.type in FUSED_ON,
-        )
-        self.schedule: torch.optim.lr_scheduler.LRScheduler
-        if config.schedule == "one_cycle":
-            self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-                self.optimizer, config.learning_rate, total_steps=config.updates
-            )
-        else:
-            self.schedule = torch.optim.lr_scheduler.ConstantLR(self.optimizer, 1.0)
+        self.optimizer = make_optimizer(network.parameters(), config, device)
+        self.schedule = make_schedule(self.optimizer, config)
         self.raw_agent: Agent = ValueNetworkAgent(task, network, device)
         if config.targets == "fixed_horizon":
             self.raw_agent = HorizonAgent(task, network, device)
@@ -313,30 +302,34 @@ class ValueTrainer:
         """Load what a finished run kept."""
         self.network.load_state_dict(state)
 
-    def _update(self) -> None:
+    def training_seeds(self) -> Array:
+        """[batch_size] int64: the seeds of the next update's instances, where the rules run."""
         on_cpu = self.device.type == "cpu" or is_numpy_only(self.task.chain)
         xp: Any = np if on_cpu else torch
         first, count = self.step * self.config.batch_size, self.config.batch_size
-        device = "cpu" if xp is np else self.device
+        device = "cpu" if on_cpu else self.device
         index = xp.arange(first, first + count, dtype=xp.int64, device=device)
-        seeds = fold_in(xp.full_like(index, self.seed), index)
-        state = visited_states(self.task, seeds)
-        if self.target is not None and self.step % self.config.target_interval == 0:
-            self.target.load_state_dict(self.network.state_dict())
-        observations, known, wanted = (
-            torch.as_tensor(array).to(self.device)
-            for array in (self.task.observe(state), *self._targets(state, seeds))
-        )
-        errors = nn.functional.mse_loss(self.network(observations), wanted, reduction="none")
-        loss = errors[known.expand_as(errors)].mean()
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        self.schedule.step()
-        self.step += 1
-        if self.step % LOG_INTERVAL == 0 or self.step == self.total:
+        return fold_in(xp.full_like(index, self.seed), index)
+
+    def renews_target(self) -> bool:
+        """Whether the next update begins with a copy of the network as it is."""
+        return self.target is not None and self.step % self.config.target_interval == 0
+
+    @property
+    def logs_next(self) -> bool:
+        """Whether the loss of the next update is noted."""
+        return (self.step + 1) % LOG_INTERVAL == 0 or self.step + 1 == self.total
+
+    def updated(self, loss: float | torch.Tensor) -> None:
+        """Count an update, and note its loss where it is time.
+
+        Raises:
+            RunError: the loss is not finite.
+        """
+        logs, self.step = self.logs_next, self.step + 1
+        if logs:
             self.metrics = {
-                "train/loss": loss.item(),
+                "train/loss": float(loss),
                 "train/learning_rate": float(self.schedule.get_last_lr()[0]),
             }
             if not np.isfinite(self.metrics["train/loss"]):
@@ -345,20 +338,97 @@ class ValueTrainer:
                     "a smaller agent.learning_rate may help"
                 )
 
-    def _targets(self, state: Any, seeds: Array) -> tuple[Array, Array]:
-        """Which outputs of the network have a target (it broadcasts to them), and the targets."""
-        config, values = self.config, self._target_values
-        if config.targets == "fixed_horizon":
-            chain, here = starts_of(self.task), self.task.chain_state(state)
-            known = held_horizons(chain, here)
-            if config.estimator == "td0":
-                return known, horizon_bootstraps(self.task, state, values)
-            return known, horizon_returns(chain, here)
-        legal = self.task.legal_actions(state)
-        if config.targets == "td0":
-            return legal, td0_targets(self.task, state, config.policy, values)
-        return legal, monte_carlo_targets(self.task, state, config.policy, seeds, values)
+    def _update(self) -> None:
+        if self.target is not None and self.renews_target():
+            self.target.load_state_dict(self.network.state_dict())
+        seeds = self.training_seeds()
+        state = visited_states(self.task, seeds)
+        lesson = Lesson.of(self.task, self.config, state, seeds, self._target_values)
+        observations, known, wanted = lesson.on(self.device)
+        loss = squared_error(self.network(observations), known, wanted)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.schedule.step()
+        self.updated(loss.detach())
 
     def _target_values(self, observations: Array) -> Array:
         assert self.target is not None
         return apply_network(self.target, observations, self.device)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What an update learns from, B rows."""
+
+    observations: Array  # [B, layout.size]
+    known: Array  # bool, broadcasts to the network's outputs: which of them have a target
+    wanted: Array  # as the network's outputs: the targets
+
+    @classmethod
+    def of(
+        cls,
+        task: Task[Any],
+        config: ValueAgentConfig,
+        state: Any,
+        seeds: Array,
+        values: Callable[[Array], Array],
+    ) -> Lesson:
+        """The lesson of states, B rows; each row depends on its own state and seed alone.
+
+        Args:
+            task: the rules.
+            config: which targets.
+            state: B rows.
+            seeds: [B] int64, of the dice of a random policy.
+            values: observations [N, size] to the outputs of the network that targets lean on; N is
+                a multiple of B, and the rows of a state come together.
+        """
+        observations = task.observe(state)
+        if config.targets == "fixed_horizon":
+            chain, here = starts_of(task), task.chain_state(state)
+            known = held_horizons(chain, here)
+            if config.estimator == "td0":
+                return cls(observations, known, horizon_bootstraps(task, state, values))
+            return cls(observations, known, horizon_returns(chain, here))
+        legal = task.legal_actions(state)
+        if config.targets == "td0":
+            return cls(observations, legal, td0_targets(task, state, config.policy, values))
+        wanted = monte_carlo_targets(task, state, config.policy, seeds, values)
+        return cls(observations, legal, wanted)
+
+    def on(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Its three parts as tensors there."""
+        parts = (self.observations, self.known, self.wanted)
+        observations, known, wanted = (torch.as_tensor(part).to(device) for part in parts)
+        return observations, known, wanted
+
+
+def squared_error(outputs: torch.Tensor, known: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """The mean squared error of the outputs that have a target: a scalar."""
+    counts = known.expand_as(outputs)
+    return ((outputs - wanted).square() * counts).sum() / counts.sum()
+
+
+def make_optimizer(
+    parameters: Iterable[torch.Tensor], config: ValueAgentConfig, device: torch.device
+) -> torch.optim.AdamW:
+    """AdamW as configured."""
+    return torch.optim.AdamW(
+        parameters,
+        config.learning_rate,
+        weight_decay=config.weight_decay,
+        # One kernel for all tensors, of which a deep network has many small ones.
+        fused=device.type in FUSED_ON,
+    )
+
+
+def make_schedule(
+    optimizer: torch.optim.Optimizer, config: ValueAgentConfig
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """The learning rate's course over the updates of a training."""
+    if config.schedule == "one_cycle":
+        return torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, config.learning_rate, total_steps=config.updates
+        )
+    return torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)

@@ -12,6 +12,9 @@ from rl_serial.errors import RunError, UserError
 from rl_serial.tables import markdown_table
 
 MOST_WORKERS, MOST_RETRIES, MOST_GPUS, MOST_DRAWN = 4096, 1000, 64, 1000
+MOST_POPULATION = 1024
+POPULATIONS = {"cpu": 8, "cuda": 32}
+"""Runs of a batch at most, by device."""
 SHOWN_CELLS = 60
 SHOWN_FAILURES = 10
 
@@ -39,8 +42,19 @@ def add_parsers(commands: Any, require: Callable[[str], None]) -> None:
 
     run = actions.add_parser("run", help="carry out the runs of a study that are missing")
     _add_study(run)
-    run.add_argument("--engine", choices=("local", "ray"), default="local", help="default local")
-    run.add_argument("--workers", type=int, metavar="N", help="runs at a time; default one a CPU")
+    run.add_argument(
+        "--engine",
+        choices=("local", "population", "ray"),
+        default="local",
+        help="population: runs of the same shapes are trained as one batch; default local",
+    )
+    run.add_argument("--workers", type=int, metavar="N", help="processes; default one a CPU")
+    run.add_argument(
+        "--population",
+        type=int,
+        metavar="N",
+        help="runs of a batch at most; default 8, or 32 on a GPU",
+    )
     run.add_argument("--address", help="of a Ray cluster, as in ray://host:10001 or auto")
     run.add_argument("--gpus", type=float, default=0.0, help="share of a GPU a run takes (ray)")
     run.add_argument("--out", type=Path, metavar="FOLDER", help="default runs/study/<name>")
@@ -107,16 +121,20 @@ def _run(options: argparse.Namespace) -> None:
         _check("--workers", options.workers, 1, MOST_WORKERS)
     _check("--retries", options.retries, 0, MOST_RETRIES)
     _check("--gpus", options.gpus, 0, MOST_GPUS)
-    if options.engine == "local" and (options.address or options.gpus):
+    if options.engine != "ray" and (options.address or options.gpus):
         raise UserError(
             "--address and --gpus are Ray's: --engine ray; locally --device cuda takes the GPU"
         )
+    if options.population is not None:
+        _check("--population", options.population, 1, MOST_POPULATION)
+        if options.engine != "population":
+            raise UserError("--population: only --engine population trains several runs as one")
     study = load_study(options.file, options.smoke)
     engine: Engine
     if options.engine == "ray":
         engine = RayEngine(options.workers, options.retries, options.address, options.gpus)
     else:
-        engine = LocalEngine(options.workers, options.retries)
+        engine = LocalEngine(options.workers, options.retries, _population(options))
     folder = StudyFolder(options.out or default_folder(options.file, options.smoke))
     try:
         rows = run_study(
@@ -138,6 +156,17 @@ def _run(options: argparse.Namespace) -> None:
             f"{len(failed)} of {len(rows)} runs, the first with: {failed[0].error} "
             f"({folder.log(failed[0].run.id)}); --retry-failed tries again"
         )
+
+
+def _population(options: argparse.Namespace) -> int:
+    """How many runs are trained as one batch at most."""
+    if options.engine != "population":
+        return 1
+    if options.population is not None:
+        return int(options.population)
+    from rl_serial.training.run import choose_device
+
+    return POPULATIONS[choose_device(options.device).type]
 
 
 def _command(options: argparse.Namespace) -> list[str]:

@@ -71,19 +71,19 @@ def usable_cpus() -> int:
 
 
 class _Worker:
-    """A process that carries out one job at a time."""
+    """A process that carries out one batch of jobs at a time."""
 
     def __init__(self, context: Any) -> None:
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=serve, args=(theirs,), daemon=True)
         self.process.start()
         theirs.close()
-        self.job: Job | None = None
+        self.jobs: dict[str, Job] = {}  # that it has not told the end of
 
-    def give(self, job: Job) -> None:
-        self.job = job
+    def give(self, jobs: Sequence[Job]) -> None:
+        self.jobs = {job.id: job for job in jobs}
         with suppress(OSError):  # a dead worker shows at the next wait
-            self.connection.send(job)
+            self.connection.send(jobs)
 
     def stop(self) -> None:
         self.connection.close()
@@ -95,13 +95,15 @@ class LocalEngine:
     """Processes of this machine, each with one torch thread; they are kept from run to run.
 
     Args:
-        workers: runs at a time.
+        workers: processes, each of which carries out a run or a population at a time.
         retries: how often a run is given again after its worker died.
+        population: runs of the same shapes that are trained as one batch
+            (:func:`rl_serial.training.population.population_key`), at most; 1: each by itself.
     """
 
-    def __init__(self, workers: int | None = None, retries: int = 3) -> None:
+    def __init__(self, workers: int | None = None, retries: int = 3, population: int = 1) -> None:
         self.workers = workers or usable_cpus()
-        self.retries = retries
+        self.retries, self.population = retries, population
         # The server imports torch once; workers, and those that replace dead ones, are its forks.
         # It starts here, so that it imports while the study is checked.
         self.context: Any = multiprocessing.get_context("forkserver")
@@ -111,71 +113,92 @@ class LocalEngine:
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Event]:
         """Carry out the jobs."""
-        waiting, deaths = deque(jobs), Counter[str]()
+        waiting, deaths = deque(self._batches(jobs)), Counter[str]()
         workers: list[_Worker] = []
         try:
-            while waiting or any(worker.job for worker in workers):
-                busy = sum(worker.job is not None for worker in workers)
+            while waiting or any(worker.jobs for worker in workers):
+                busy = sum(bool(worker.jobs) for worker in workers)
                 with _one_thread_each():
                     while len(workers) < min(self.workers, busy + len(waiting)):
                         workers.append(_Worker(self.context))
                 for worker in workers:
-                    if worker.job is None and waiting:
-                        job = waiting.popleft()
-                        worker.give(job)
-                        yield Event("started", job.id)
+                    if not worker.jobs and waiting:
+                        worker.give(waiting.popleft())
+                        for id_ in worker.jobs:
+                            yield Event("started", id_)
                 ready = wait([worker.connection for worker in workers], timeout=TICK)
                 if not ready:
                     yield Event("tick")
                 for worker in [worker for worker in workers if worker.connection in ready]:
-                    its_job, outcome = self._news_of(worker)
+                    outcome = self._news_of(worker)
                     if outcome is not None:
-                        worker.job = None
+                        del worker.jobs[outcome.id]
                         yield Event("ended", outcome.id, outcome)
                         continue
                     workers.remove(worker)
                     worker.stop()
-                    if its_job is None:
-                        continue
-                    deaths[its_job.id] += 1
-                    if deaths[its_job.id] > self.retries:
-                        error = _death(deaths[its_job.id], worker.process.exitcode)
-                        lost = Outcome(its_job.id, "failed", error)
-                        yield Event("ended", its_job.id, lost)
-                    else:
-                        waiting.appendleft(its_job)
-                        yield Event("lost", its_job.id)
+                    again = []
+                    for job in worker.jobs.values():
+                        deaths[job.id] += 1
+                        if deaths[job.id] > self.retries:
+                            error = _death(deaths[job.id], worker.process.exitcode)
+                            yield Event("ended", job.id, Outcome(job.id, "failed", error))
+                        else:
+                            again.append(job)
+                            yield Event("lost", job.id)
+                    if again:
+                        waiting.appendleft(again)
         finally:
             for worker in workers:
                 worker.stop()
 
+    def _batches(self, jobs: Sequence[Job]) -> list[list[Job]]:
+        """The jobs as they are given to workers, in the order of the first of each batch."""
+        if self.population == 1:
+            return [[job] for job in jobs]
+        from rl_serial.config import RunConfig
+        from rl_serial.training.population import population_key
+
+        alike: dict[str, list[Job]] = {}
+        for job in jobs:
+            key = population_key(RunConfig.model_validate(job.config))
+            alike.setdefault(key or job.id, []).append(job)
+        batches = []
+        for group in alike.values():
+            parts = -(-len(group) // self.population)
+            batches += [group[part::parts] for part in range(parts)]  # as even as can be
+        place = {job.id: i for i, job in enumerate(jobs)}
+        return sorted(batches, key=lambda batch: place[batch[0].id])
+
     @staticmethod
-    def _news_of(worker: _Worker) -> tuple[Job | None, Outcome | None]:
-        """The job that a worker had, and its outcome unless the worker died."""
+    def _news_of(worker: _Worker) -> Outcome | None:
+        """How a job of the worker's ended; None: the worker died."""
         try:
             outcome: Outcome = worker.connection.recv()
         except (EOFError, OSError):
-            return worker.job, None
-        return worker.job, outcome
+            return None
+        return outcome
 
 
 def serve(connection: Connection) -> None:
     """The main function of a worker: jobs in, outcomes out, until the runner is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the runner decides what Ctrl-C means
-    jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+    batches: queue.SimpleQueue[list[Job]] = queue.SimpleQueue()
 
     def listen() -> None:
         try:
             while True:
-                jobs.put(connection.recv())
+                batches.put(connection.recv())
         except (EOFError, OSError):
             os._exit(1)  # no orphan trains on: whoever starts the study again finds it free
 
     threading.Thread(target=listen, daemon=True).start()
-    from rl_serial.study.worker import carry_out
+    from rl_serial.study.worker import carry_out, carry_out_together
 
     while True:
-        connection.send(carry_out(jobs.get()))
+        jobs = batches.get()
+        for outcome in carry_out_together(jobs) if len(jobs) > 1 else map(carry_out, jobs):
+            connection.send(outcome)
 
 
 class RayEngine:

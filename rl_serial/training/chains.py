@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -23,6 +24,7 @@ from rl_serial.agents.targets import starts_of
 from rl_serial.agents.value import ValueTrainer
 from rl_serial.config import (
     BaselineConfig,
+    EnvConfig,
     NetworkConfig,
     RunConfig,
     SB3AgentConfig,
@@ -76,7 +78,7 @@ class ChainSubject:
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
-        self.task = config.env.task()
+        self.task = shared_task(config.env.model_dump_json())
 
     def check(self, keys: Collection[str]) -> None:
         """Refuse networks that cannot be built and arguments that the algorithm has not."""
@@ -90,8 +92,9 @@ class ChainSubject:
     def examiner(self) -> Evaluator:
         """Makes the evaluation instances."""
         settings = self.config.evaluation
+        env = self.config.env.model_dump_json()
         try:
-            return Evaluator(self.task, settings.instances, settings.per_remaining, settings.seed)
+            return shared_evaluator(env, settings.instances, settings.per_remaining, settings.seed)
         except ValueError as error:
             raise UserError(f"env: {error}") from None
 
@@ -157,6 +160,22 @@ class ChainSubject:
     def watch(self, agent: Agent, instance: int = 0) -> list[Moment]:
         """An evaluation episode from its first state to its end."""
         return watch_episode(agent, self.task, instance, self.config.evaluation.seed)
+
+
+@lru_cache(maxsize=8)
+def shared_task(env: str) -> Task[Any]:
+    """The rules of an environment as JSON, which the runs of a process share.
+
+    Raises:
+        ValueError: an unknown id or option.
+    """
+    return EnvConfig.model_validate_json(env).task()
+
+
+@lru_cache(maxsize=4)
+def shared_evaluator(env: str, instances: int, per_remaining: int, seed: int) -> Evaluator:
+    """The evaluation instances, which the runs of a process share; errors as of Evaluator."""
+    return Evaluator(shared_task(env), instances, per_remaining, seed)
 
 
 def trunk_settings(config: RunConfig, key: str, task: Task[Any]) -> dict[str, Any]:

@@ -184,6 +184,7 @@ class Evaluator:
         # [serial_depth, num_actions]: how often each action would be right.
         self.right_shares = self._by_remaining(self.right)
         self.collisions = self._count_collisions()
+        self.floors: dict[tuple[int, int], Floor] = {}  # measured before, by arguments
 
     def score(self, agent: Agent) -> tuple[float, float, tuple[float, float]]:
         """An agent's mean return, its score and the score's 95 % interval over instances."""
@@ -227,16 +228,16 @@ class Evaluator:
 
     def floor(self, instances: int, seed: int) -> Floor:
         """What needs no serial computation gets on the same states; see :func:`measure_floor`."""
-        observations = self.task.observe(self.states)
-        return measure_floor(
-            self.task,
-            [
+        if (instances, seed) not in self.floors:
+            observations = self.task.observe(self.states)
+            states = np.arange(self.remaining.size)
+            samples = [
                 Sample.of(observations[rows], self.exact[rows], self.legal[rows])
-                for rows in np.split(np.arange(self.remaining.size), self.task.chain.serial_depth)
-            ],
-            instances,
-            seed,
-        )
+                for rows in np.split(states, self.task.chain.serial_depth)
+            ]
+            floor = measure_floor(self.task, samples, instances, seed)
+            self.floors[instances, seed] = floor
+        return self.floors[instances, seed]
 
     def _count_collisions(self) -> NDArray[np.int64] | None:
         """[B] of each state that counts, where the chain has them; -1 of states that do not.

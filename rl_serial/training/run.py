@@ -10,7 +10,8 @@ import os
 import platform
 import subprocess
 import time
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -105,6 +106,26 @@ def train(
         UserError: the folder exists, or holds a run of another configuration.
         RunError: training failed; what was written stays.
     """
+    with opened(config, folder, resume=resume, device=device, progress=progress) as run:
+        try:
+            return run.carry_out()
+        except Exception as error:
+            failure = run.failure(error)
+            if failure is error:
+                raise
+            raise failure from error
+
+
+@contextmanager
+def opened(
+    config: RunConfig,
+    folder: Path,
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    progress: bool = True,
+) -> Iterator[BaselineRun | TrainingRun]:
+    """A run whose folder is made and kept from others; arguments and errors as of :func:`train`."""
     chosen_device = choose_device(device)
     _check_folder(config, folder, resume)
     with ExitStack() as stack:
@@ -119,34 +140,23 @@ def train(
         # What the configuration cannot have is refused before the folder is made.
         subject = subject_of(config)
         baseline, examine = subject.baseline(), subject.examiner()
-        run: _BaselineRun | _Run
+        run: BaselineRun | TrainingRun
         if baseline is not None:
-            run = _BaselineRun(subject, baseline, examine, folder, summary, chosen_device)
+            run = BaselineRun(subject, baseline, examine, folder, summary, chosen_device)
         else:
-            run = _Run(config, subject, examine, folder, summary, chosen_device, progress)
+            run = TrainingRun(config, subject, examine, folder, summary, chosen_device, progress)
         if not was_there:
             stack.enter_context(lock)
             _check_folder(config, folder, resume)
         _make_folder(config, folder)
-        try:
-            return run.carry_out()
-        except Exception as error:
-            _record_failure(folder, summary | {"steps": run.step}, error)
-            if isinstance(error, UserError | RunError):
-                raise
-            if isinstance(error, MemoryError):
-                raise RunError(f"{folder}: not enough memory: {error}") from error
-            if isinstance(error, OSError):
-                raise RunError(
-                    f"{folder}: {error.strerror or error}; --resume continues"
-                ) from error
-            raise RunError(f"{folder}: {type(error).__name__}: {error}") from error
+        yield run
 
 
-class _BaselineRun:
+class BaselineRun:
     """The examination of an agent that needs no training."""
 
     step = 0
+    trainer = None
 
     def __init__(
         self,
@@ -174,8 +184,12 @@ class _BaselineRun:
         write_json(self.folder / "summary.json", self.summary)
         return found
 
+    def failure(self, error: Exception) -> Exception:
+        """As :meth:`TrainingRun.failure`."""
+        return _failure(self.folder, self.summary | {"steps": 0}, error)
 
-class _Run:
+
+class TrainingRun:
     """A run in the making: puts trainer, examination, monitor and checkpoints together."""
 
     def __init__(
@@ -192,6 +206,7 @@ class _Run:
         self.folder, self.summary = folder, summary
         self.progress = progress
         self.trainer = subject.trainer(device, self._log)
+        self.sharing = 1  # runs that the process carries out together, each of which takes its part
         self.spent = {"seconds": 0.0, "cpu_seconds": 0.0}  # before this start
         saved = checkpoints(folder / "checkpoints")
         if saved:
@@ -213,44 +228,65 @@ class _Run:
         return self.trainer.step
 
     def carry_out(self) -> Examination:
+        """The whole of it."""
+        with self:
+            self.trainer.train(self.pause)
+            return self.end()
+
+    def __enter__(self) -> TrainingRun:
+        """Begin, or go on: what is written is open until the run is left."""
         resumed_at = self.trainer.step if self.last_checked >= 0 else None
         self.monitor = Monitor(
             self.folder, self.subject.charts, resumed_at, self.subject.late_metrics
         )
         try:
-            return self._train()
-        finally:
+            accounts = self.subject.accounts(self.trainer)
+            self.summary["accounts"] = {name: asdict(cost) for name, cost in accounts.items()}
+            write_json(self.folder / "summary.json", self.summary)
+            if self.progress:
+                self.monitor.start_progress(self.config.name, self.trainer.total, self.trainer.step)
+        except BaseException:
             self.monitor.close()
-
-    def _train(self) -> Examination:
-        accounts = self.subject.accounts(self.trainer)
-        self.summary["accounts"] = {name: asdict(cost) for name, cost in accounts.items()}
-        write_json(self.folder / "summary.json", self.summary)
-        if self.progress:
-            self.monitor.start_progress(self.config.name, self.trainer.total, self.trainer.step)
+            raise
         self.started = _clocks()
-        self.trainer.train(self._pause)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.monitor.close()
+
+    @property
+    def due(self) -> bool:
+        """Whether the next :meth:`pause` evaluates and saves."""
+        now, before = self.trainer.step // self.every, self.last_checked // self.every
+        return self.last_checked < 0 or now > before
+
+    def pause(self) -> None:
+        """Between two updates: evaluate and save if it is time."""
+        self.monitor.advance_progress(self.trainer.step)
+        if self.due:
+            self._check(self.examine(self.trainer.agent))
+
+    def end(self) -> Examination:
+        """After the last update."""
         self.monitor.advance_progress(self.trainer.step)
         agent = self.trainer.agent
         found = self._check(self.subject.last_examination(self.examine, agent, self.trainer))
         self._finish(found)
         return found
 
+    def failure(self, error: Exception) -> Exception:
+        """Write down that it failed; gives the error that the caller of :func:`train` is told."""
+        return _failure(self.folder, self.summary | {"steps": self.step}, error)
+
     def _spent(self) -> dict[str, float]:
         """Seconds on the clock and of the processor since the run began, evaluations included."""
         return {
-            name: self.spent[name] + now - self.started[name] for name, now in _clocks().items()
+            name: self.spent[name] + (now - self.started[name]) / self.sharing
+            for name, now in _clocks().items()
         }
 
     def _log(self, tag: str, value: float, step: int) -> None:
         self.monitor.scalar(tag, value, step)
-
-    def _pause(self) -> None:
-        """Between two updates: evaluate and save if it is time."""
-        step = self.trainer.step
-        self.monitor.advance_progress(step)
-        if self.last_checked < 0 or step // self.every > self.last_checked // self.every:
-            self._check(self.examine(self.trainer.agent))
 
     def _check(self, found: Examination) -> Examination:
         """Log what was found, then save: a checkpoint stands only behind what was logged."""
@@ -476,11 +512,22 @@ def is_finished(config: RunConfig, folder: Path) -> bool:
     return True
 
 
-def _record_failure(folder: Path, summary: dict[str, Any], error: Exception) -> None:
+def _failure(folder: Path, summary: dict[str, Any], error: Exception) -> Exception:
+    """Have ``summary.json`` say that the run failed; gives the error as a caller is told it."""
     # The machine's trouble (a full disk) is no finding about the run, which can go on after it.
     status = "interrupted" if isinstance(error, OSError) else "failed"
     with suppress(OSError):
         write_json(folder / "summary.json", summary | {"status": status, "error": str(error)})
+    if isinstance(error, UserError | RunError):
+        return error
+    told = f"{type(error).__name__}: {error}"
+    if isinstance(error, MemoryError):
+        told = f"not enough memory: {error}"
+    elif isinstance(error, OSError):
+        told = f"{error.strerror or error}; --resume continues"
+    failure = RunError(f"{folder}: {told}")
+    failure.__cause__ = error
+    return failure
 
 
 def _surroundings(device: torch.device) -> dict[str, Any]:

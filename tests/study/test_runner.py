@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from rl_serial.cli import main
 from rl_serial.errors import RunError, UserError
@@ -24,6 +25,8 @@ from rl_serial.study.design import Study, plan
 from rl_serial.study.engines import Event, Job, LocalEngine, Outcome
 from rl_serial.study.folder import Row, StudyFolder, counts
 from rl_serial.study.runner import run_study
+from rl_serial.training.files import load_tensors
+from rl_serial.training.run import MODEL
 
 Data = dict[str, Any]
 
@@ -262,14 +265,86 @@ def test_interrupt_leaves_what_is_there_and_says_how_to_go_on(
     )
     while process.poll() is None and not list(out.glob("runs/*/checkpoints/*.pt")):
         time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGSTOP)  # so that it does not end meanwhile
     assert main(["study", "status", str(out)]) == 0
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to runner and workers
+    os.killpg(process.pid, signal.SIGCONT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 1
     assert error.decode().strip() == "rl-serial: interrupted; the same command goes on"
     assert counts(StudyFolder(out).rows())["running"] == 0  # no worker is left behind
     assert main([*arguments, "--workers", "2", "--device", "cpu"]) == 0
     assert (out / "results.csv").read_text() == (finished / "results.csv").read_text()
+
+
+def same_runs(one: Path, other: Path) -> None:
+    """The runs of both folders are done and the same within rounding, weights and metrics."""
+    ours, theirs = StudyFolder(one), StudyFolder(other)
+    assert [row.status for row in ours.rows()] == ["done"] * len(theirs.rows())
+    for mine, its in zip(ours.read_results(), theirs.read_results(), strict=True):
+        assert mine["id"] == its["id"]
+        assert mine["value/rmse"] == pytest.approx(its["value/rmse"], abs=1e-3)
+        weights = [
+            torch.cat(
+                [p.flatten() for p in load_tensors(f.run(mine["id"]) / MODEL)["model"].values()]
+            )
+            for f in (ours, theirs)
+        ]
+        torch.testing.assert_close(*weights, atol=1e-3, rtol=0)
+
+
+def test_population_gives_the_same_runs(
+    tiny: Data, study_file: Callable[[Data], Path], tmp_path: Path, finished: Path
+) -> None:
+    arguments = ["study", "run", str(study_file(tiny)), "--out", str(tmp_path / "out"), "--quiet"]
+    assert main([*arguments, "--engine", "population", "--workers", "1", "--device", "cpu"]) == 0
+    same_runs(tmp_path / "out", finished)
+    ids = [run.id for run in study_of(tiny).runs]
+    # Two depths, with two seeds of the setting and of its twin each.
+    batches = [log.read_text() for log in tmp_path.glob("out/logs/population_*.log")]
+    assert sorted(sum(id_ in batch for id_ in ids) for batch in batches) == [4, 4]
+    sizes = [(tmp_path / f"out/runs/{id_}/model.pt").stat().st_size for id_ in ids]
+    assert max(sizes) < 2 * (finished / f"runs/{ids[0]}/model.pt").stat().st_size
+
+
+def test_population_whose_worker_dies_goes_on_where_each_run_stands(
+    tiny: Data, tmp_path: Path, finished: Path
+) -> None:
+    killed: list[int] = []
+
+    class Deadly(LocalEngine):
+        def run(self, jobs: Sequence[Job]) -> Iterator[Event]:
+            for event in super().run(jobs):
+                halfway = list(tmp_path.glob("runs/*/checkpoints/*50.pt"))
+                if not killed and halfway:
+                    killed.append(len(halfway))
+                    for process in multiprocessing.active_children():
+                        process.kill()
+                yield event
+
+    rows = run(tiny, tmp_path, Deadly(workers=1, population=3))
+    assert killed
+    assert all(row.status == "done" for row in rows)
+    same_runs(tmp_path, finished)
+
+
+def test_population_of_which_one_fails(tiny: Data, tmp_path: Path) -> None:
+    cases = [{"label": "sane"}, {"label": "wild", "agent.learning_rate": 1e30}]
+    tiny["base"]["agent"] |= {"schedule": "constant"}
+    data = smaller(tiny) | {"grid": {"case": cases}}
+    sane, wild = run(data, tmp_path, LocalEngine(workers=1, population=8))
+    assert (sane.status, wild.status) == ("done", "failed")
+    assert "a smaller agent.learning_rate may help" in wild.error
+
+
+def test_batches_are_even_and_hold_runs_of_the_same_shapes(tiny: Data) -> None:
+    tiny["seeds"] = 5
+    jobs = [Job(run.id, run.config, "", "", "cpu") for run in study_of(tiny).runs]
+    batches = LocalEngine(population=4)._batches(jobs)
+    assert sorted(job.id for batch in batches for job in batch) == sorted(job.id for job in jobs)
+    assert sorted(map(len, batches)) == [3, 3, 3, 3, 4, 4]
+    for batch in batches:
+        assert len({job.config["network"]["depth"] for job in batch}) == 1
 
 
 def test_run_of_a_version_with_fewer_options_stays_done_and_with_other_defaults_not(

@@ -1,0 +1,287 @@
+"""Value trainers whose networks have the same shapes, updated as one batch.
+
+A deep-narrow network is many small matrix products, and a small product costs little more for eight
+networks than for one. The networks' parameters are laid side by side in one tensor each, [P, ...]
+for P trainers, and every trainer's own parameters and optimiser state become views of its slice: it
+acts, is saved and is loaded as if it were alone. Results are those of one by one within rounding.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from rl_serial.agents.value import (
+    Lesson,
+    ValueTrainer,
+    make_optimizer,
+    make_schedule,
+    squared_error,
+    visited_states,
+)
+from rl_serial.envs.chain import Array, array_namespace
+from rl_serial.errors import RunError
+
+
+class Population:
+    """Trainers that make each update together.
+
+    Args:
+        trainers: at the same update, of networks, targets and batches of the same shapes
+            (:func:`rl_serial.training.chains.population_key`); tasks, seeds, learning rates and
+            weight decays may differ. They are kept in order of task and rate.
+    """
+
+    def __init__(self, trainers: Sequence[ValueTrainer]) -> None:
+        self.trainers = list(trainers)
+        self.device = trainers[0].device
+        self.network = _Stack([trainer.network for trainer in trainers])
+        self.target: _Stack | None = None
+        if trainers[0].target is not None:
+            targets = [trainer.target for trainer in trainers]
+            self.target = _Stack([network for network in targets if network is not None])
+        self.classes = [
+            _Class(trainers, self.network, *ends)
+            for ends in _runs([(id(trainer.task), *_rates(trainer)) for trainer in trainers])
+        ]
+        self.lessons = _runs([id(trainer.task) for trainer in trainers])
+
+    def update(self) -> dict[int, RunError]:
+        """One update of every trainer; of those whose loss is not finite, by place, the error."""
+        first = self.trainers[0]
+        if self.target is not None and first.renews_target():
+            self.target.copy(self.network)
+        observations, known, wanted = self._lesson()
+        losses = vmap(squared_error)(self.network(observations), known, wanted)
+        self.network.clear_gradients()
+        losses.sum().backward()  # type: ignore[no-untyped-call]
+        for members in self.classes:
+            members.step()
+        if first.logs_next:
+            self.synchronise()
+        errors = {}
+        for place, (trainer, loss) in enumerate(zip(self.trainers, losses.detach(), strict=True)):
+            try:
+                trainer.updated(loss)
+            except RunError as error:
+                errors[place] = error
+        return errors
+
+    def synchronise(self) -> None:
+        """Give every trainer what it is saved with; its numbers are always its own."""
+        for members in self.classes:
+            members.synchronise()
+
+    def _lesson(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The lessons of all trainers, [P, B, ...] each; those of a task are made as one batch."""
+        parts = []
+        for first, last in self.lessons:
+            trainer, count = self.trainers[first], last - first
+            seeds = [trainer.training_seeds() for trainer in self.trainers[first:last]]
+            joined = array_namespace(seeds[0]).concat(seeds)
+            state = visited_states(trainer.task, joined)
+            values = partial(self._target_values, first, last)
+            lesson = Lesson.of(trainer.task, trainer.config, state, joined, values)
+            parts.append([part.view(count, -1, *part.shape[1:]) for part in lesson.on(self.device)])
+        observations, known, wanted = (torch.cat(part) for part in zip(*parts, strict=True))
+        return observations, known, wanted
+
+    def _target_values(self, first: int, last: int, observations: Array) -> Array:
+        """What the targets of trainers ``first`` to ``last`` give for their rows [N, size]."""
+        assert self.target is not None
+        rows = torch.as_tensor(observations).to(self.device)
+        with torch.no_grad():
+            outputs = self.target(rows.view(last - first, -1, rows.shape[1]), first, last).flatten(
+                0, 1
+            )
+        return outputs if isinstance(observations, Tensor) else outputs.cpu().numpy()
+
+
+class _Class:
+    """Trainers ``first`` to ``last``, whose optimisers are set alike: one optimiser for all."""
+
+    def __init__(
+        self, trainers: Sequence[ValueTrainer], network: _Stack, first: int, last: int
+    ) -> None:
+        self.trainers = trainers[first:last]
+        one = self.trainers[0]
+        self.names = list(network.parameters)
+        self.parameters = [network.part(name, first, last) for name in self.names]
+        self.optimizer = make_optimizer(self.parameters, one.config, one.device)
+        self.schedule = make_schedule(self.optimizer, one.config)
+        self._set(self.optimizer, one.optimizer)
+        self.schedule.load_state_dict(one.schedule.state_dict())
+        self.bound = False
+        if one.optimizer.state:
+            self._take_states()
+
+    def step(self) -> None:
+        self.optimizer.step()
+        self.schedule.step()
+        if not self.bound:
+            self._give_states()
+
+    def synchronise(self) -> None:
+        """Set every trainer's own optimiser and schedule as this one's are."""
+        state = self.schedule.state_dict()
+        for trainer in self.trainers:
+            self._set(trainer.optimizer, self.optimizer)
+            trainer.schedule.load_state_dict(state)
+
+    def _take_states(self) -> None:
+        for name, parameter in zip(self.names, self.parameters, strict=True):
+            theirs = [t.optimizer.state[t.network.get_parameter(name)] for t in self.trainers]
+            self.optimizer.state[parameter] = {
+                key: torch.stack([state[key] for state in theirs]) if value.ndim else value.clone()
+                for key, value in theirs[0].items()
+            }
+        self._give_states()
+
+    def _give_states(self) -> None:
+        """Let the trainers' optimisers have their slices of the state."""
+        for name, parameter in zip(self.names, self.parameters, strict=True):
+            state = self.optimizer.state[parameter]
+            for i, trainer in enumerate(self.trainers):
+                trainer.optimizer.state[trainer.network.get_parameter(name)] = {
+                    key: value[i] if value.ndim else value for key, value in state.items()
+                }
+        self.bound = True
+
+    @staticmethod
+    def _set(optimizer: torch.optim.Optimizer, like: torch.optim.Optimizer) -> None:
+        changes = {key: value for key, value in like.param_groups[0].items() if key != "params"}
+        optimizer.param_groups[0].update(changes)
+
+
+class _Stack:
+    """Networks of the same shapes as one; their parameters become views of it."""
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        self.shape = copy.deepcopy(networks[0]).to("meta")
+        self.parameters: dict[str, Tensor] = {}
+        for name, _ in networks[0].named_parameters():
+            own = [network.get_parameter(name) for network in networks]
+            stacked = torch.stack([parameter.detach() for parameter in own])
+            for parameter, part in zip(own, stacked, strict=True):
+                parameter.data = part
+            self.parameters[name] = stacked.requires_grad_()
+            stacked.grad = torch.zeros_like(stacked)
+
+    def __call__(self, observations: Tensor, first: int = 0, last: int | None = None) -> Tensor:
+        """[Q, B, ...]: what the networks ``first`` to ``last`` give for their rows [Q, B, size]."""
+        mine = {name: stacked[first:last] for name, stacked in self.parameters.items()}
+        with _StackedLayers():
+            outputs: Tensor = vmap(self._one)(mine, observations)
+        return outputs
+
+    def part(self, name: str, first: int, last: int) -> nn.Parameter:
+        """A parameter of networks ``first`` to ``last``, [Q, ...]: numbers and gradient shared."""
+        stacked = self.parameters[name]
+        part = nn.Parameter(stacked.detach()[first:last])
+        assert stacked.grad is not None
+        part.grad = stacked.grad[first:last]
+        return part
+
+    def clear_gradients(self) -> None:
+        gradients = [stacked.grad for stacked in self.parameters.values()]
+        torch._foreach_zero_([gradient for gradient in gradients if gradient is not None])
+
+    def copy(self, other: _Stack) -> None:
+        """Take the other's numbers."""
+        with torch.no_grad():
+            torch._foreach_copy_(list(self.parameters.values()), list(other.parameters.values()))
+
+    def _one(self, parameters: dict[str, Tensor], observations: Tensor) -> Tensor:
+        outputs: Tensor = functional_call(self.shape, parameters, (observations,))
+        return outputs
+
+
+class _StackedLayers(TorchFunctionMode):
+    """Dense layers and layer norms of a stack in one product each.
+
+    torch's own rules under vmap are right too; they take another pass over memory for the bias, and
+    two for what a layer norm multiplies and adds.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is F.linear and len(args) == 3 and args[2] is not None:
+            return _Dense.apply(*args)  # type: ignore[no-untyped-call]
+        if func is F.layer_norm and len(args) == 5 and args[3] is not None:
+            x, shape, weight, bias, eps = args
+            normed = F.layer_norm(x, shape, None, None, eps)
+            return _Affine.apply(normed, weight, bias)  # type: ignore[no-untyped-call]
+        return func(*args, **(kwargs or {}))
+
+
+class _Together(torch.autograd.Function):
+    """A function of x, weight and bias whose rule under vmap is written out.
+
+    Its own gradient is never asked for: vmap's rule is made of functions that have theirs.
+    """
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        raise AssertionError("a stack is differentiated through its rule under vmap")
+
+    @staticmethod
+    def first(info: Any, in_dims: Sequence[int | None], *inputs: Tensor) -> Iterator[Tensor]:
+        """The inputs with the stack's dimension before all others."""
+        for tensor, place in zip(inputs, in_dims, strict=True):
+            if place is None:
+                yield tensor.expand(info.batch_size, *tensor.shape)
+            else:
+                yield tensor.movedim(place, 0)
+
+
+class _Dense(_Together):
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return F.linear(x, weight, bias)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *inputs: Tensor) -> tuple[Tensor, int]:
+        x, weight, bias = _Together.first(info, in_dims, *inputs)
+        rows = x.flatten(1, -2) if x.ndim > 2 else x[:, None]
+        product = torch.baddbmm(bias[:, None], rows, weight.transpose(1, 2))
+        return product.view(*x.shape[:-1], -1), 0
+
+
+class _Affine(_Together):
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return torch.addcmul(bias, x, weight)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *inputs: Tensor) -> tuple[Tensor, int]:
+        x, weight, bias = _Together.first(info, in_dims, *inputs)
+        shape = (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1])
+        return torch.addcmul(bias.view(shape), x, weight.view(shape)), 0
+
+
+def _runs(keys: Sequence[Any]) -> list[tuple[int, int]]:
+    """Where runs of equal keys begin and end."""
+    ends, first = [], 0
+    for _, run in groupby(keys):
+        last = first + len(list(run))
+        ends.append((first, last))
+        first = last
+    return ends
+
+
+def _rates(trainer: ValueTrainer) -> tuple[float, float]:
+    return trainer.config.learning_rate, trainer.config.weight_decay
