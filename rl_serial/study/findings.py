@@ -14,6 +14,7 @@ from rl_serial.study.design import (
     ABOVE_FLOOR,
     SEED,
     SIMULATIONS,
+    Cell,
     Comparison,
     Expectation,
     Hypothesis,
@@ -44,7 +45,6 @@ CONFIRMATORY_SEEDS, EXPLORATORY_SEEDS = 5, 3
 """Seeds that each cell must have for a verdict."""
 MOST_NAMED = 3
 """Cells that a line names."""
-Cell = tuple[Scalar, ...]
 
 
 @dataclass(frozen=True)
@@ -226,20 +226,37 @@ def tune(
     if not tuned:
         return list(records)
     fixed = [column for column in columns if column not in tuned]
-    sign = -1 if metric in SMALLER_IS_BETTER else 1
-    rows: dict[Cell, int] = {}
-    for record in records:
-        cell = tuple(record[column] for column in [*fixed, *tuned])
-        lacks = record["status"] != "done" or measured_value(record, metric) is None
-        rows[cell] = rows.get(cell, 0) + lacks
-    best: dict[Cell, tuple[tuple[bool, float], Cell]] = {}
-    for cell, scores in cells(records, [*fixed, *tuned], metric).items():
-        place, levels = cell[: len(fixed)], cell[len(fixed) :]
-        rank = (rows[cell] == 0, sign * float(np.mean(list(scores.values()))))
-        if place not in best or rank > best[place][0]:
-            best[place] = (rank, levels)
-    chosen = {place + levels for place, (_, levels) in best.items()}
+    chosen = set()
+    for place, levels in level_scores(records, fixed, tuned, metric).items():
+        best = max(levels, key=lambda level: levels[level].rank)  # of equal ones the first
+        chosen.add(place + best)
     return [r for r in records if tuple(r[column] for column in [*fixed, *tuned]) in chosen]
+
+
+@dataclass(frozen=True)
+class LevelScore:
+    """What a level of a cell came to."""
+
+    mean: float
+    complete: bool  # every run of it has the metric
+    rank: tuple[bool, float]  # the larger the better; one that lacks runs is behind all others
+
+
+def level_scores(
+    records: Sequence[Record], fixed: Sequence[str], tuned: Sequence[str], metric: str
+) -> dict[Cell, dict[Cell, LevelScore]]:
+    """Of each cell (its columns ``fixed``) its levels (the columns ``tuned``) that have a value."""
+    sign = -1 if metric in SMALLER_IS_BETTER else 1
+    lacks: set[Cell] = set()
+    for record in records:
+        if record["status"] != "done" or measured_value(record, metric) is None:
+            lacks.add(tuple(record[column] for column in [*fixed, *tuned]))
+    found: dict[Cell, dict[Cell, LevelScore]] = {}
+    for cell, scores in cells(records, [*fixed, *tuned], metric).items():
+        mean, complete = float(np.mean(list(scores.values()))), cell not in lacks
+        place, level = cell[: len(fixed)], cell[len(fixed) :]
+        found.setdefault(place, {})[level] = LevelScore(mean, complete, (complete, sign * mean))
+    return found
 
 
 def cell_intervals(
