@@ -33,7 +33,7 @@ from pydantic import ValidationError
 
 from rl_serial.config import RunConfig, read_yaml
 from rl_serial.errors import UserError
-from rl_serial.study.design import SEED, PlannedRun, Study, StudyConfig, write_study
+from rl_serial.study.design import AT_END, SEED, PlannedRun, Study, StudyConfig, write_study
 from rl_serial.study.table import Record, read_table, table_text
 from rl_serial.training.files import (
     is_partial,
@@ -226,7 +226,10 @@ class StudyFolder:
         runs = tuple(self.read_plan())
         config = self.read_config()
         missing = {*config.tuned} - runs[0].columns.keys()
-        if missing or not config.metric:
+        unscreened = config.screen is not None and not all(
+            {config.screen.key, AT_END} <= run.recorded.keys() for run in runs
+        )
+        if missing or unscreened or not config.metric:
             raise UserError(f"{self.design}: damaged: not the study of {self.plan.name}")
         return Study(self.path.name, config, runs)
 
