@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -100,15 +100,28 @@ def _plan(options: argparse.Namespace) -> None:
     from rl_serial.study.runner import check_networks
 
     study = load_study(options.file, options.smoke)
+    screening = study.screening
+    if screening is not None:
+        check_networks(screening, str(options.file))
     check_networks(study, str(options.file))
     print(study.config.question)
-    if options.rows:
-        header = ("id", *study.runs[0].columns)
-        print(markdown_table(header, [(run.id, *run.columns.values()) for run in study.runs]))
-    else:
-        rows = [(c, ", ".join(str(v) for v in study.levels(c))) for c in study.runs[0].columns]
-        print(markdown_table(("column", "levels"), rows))
+    if screening is not None:
+        _print_plan(screening, options.rows)
+        print(f"{len(screening.runs)} runs of the screening; then, with what it chooses:")
+    _print_plan(study, options.rows)
     print(f"{len(study.runs)} runs")
+
+
+def _print_plan(study: Any, rows: bool) -> None:
+    """The levels of a study's columns, or every row; ids wait for the choices of a screening."""
+    if rows:
+        table = [
+            (run.id if study.screening is None else "", *run.columns.values()) for run in study.runs
+        ]
+        print(markdown_table(("id", *study.runs[0].columns), table))
+    else:
+        levels = [(c, ", ".join(str(v) for v in study.levels(c))) for c in study.runs[0].columns]
+        print(markdown_table(("column", "levels"), levels))
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -182,7 +195,7 @@ def _status(options: argparse.Namespace) -> None:
 
     folder = StudyFolder(options.folder)
     if options.rows:
-        rows = folder.rows()
+        rows = (folder.screening if folder.is_choosing else folder).rows()
         header = ("id", "status", *rows[0].run.columns, "error")
         table = [(r.run.id, r.status, *r.run.columns.values(), r.error) for r in rows]
         print(markdown_table(header, table))
@@ -196,6 +209,9 @@ def _report(options: argparse.Namespace) -> None:
 
     folder = StudyFolder(options.folder)
     _check("--episodes", options.episodes, 0, MOST_DRAWN)
+    if folder.is_choosing and options.publish is None:
+        print(_summary(folder))
+        return
     file = write_report(folder, options.episodes)
     if options.publish is not None:
         try:
@@ -211,22 +227,29 @@ def _report(options: argparse.Namespace) -> None:
 def _summary(folder: Any) -> str:
     """Where a study stands: counts, failures, verdicts, cells."""
     from rl_serial.study.design import final_metrics
-    from rl_serial.study.findings import cell_intervals, judge, shown, shown_of
-    from rl_serial.study.folder import counts, result_of
+    from rl_serial.study.findings import (
+        cell_intervals,
+        chosen_levels,
+        ends_of_range,
+        judge,
+        shown,
+        shown_of,
+    )
+    from rl_serial.study.folder import result_of
 
+    parts = []
+    if folder.screening.plan.exists():
+        parts += _standing(folder.screening, folder.screening.rows())
+    if folder.is_choosing:
+        return "\n\n".join(
+            [*parts, "The study's own runs come after the screening, with what it chooses."]
+        )
     study = folder.read_study()
     rows = [folder.row(run) for run in study.runs]
-    found = counts(rows)
-    parts = [
-        f"{folder.path}: {len(rows)} runs: "
-        + ", ".join(f"{found[status]} {status}" for status in found)
-    ]
-    failed = [row for row in rows if row.status == "failed"]
-    if failed:
-        lines = [f"- {row.run.id}: {row.error} ({folder.log(row.run.id)})" for row in failed]
-        more = [f"- and {len(lines) - SHOWN_FAILURES} more"] if len(lines) > SHOWN_FAILURES else []
-        parts.append("\n".join(["failed:", *lines[:SHOWN_FAILURES], *more]))
+    parts += _standing(folder, rows)
     records = [result_of(row) for row in rows]
+    if at_ends := ends_of_range(study, records):
+        parts.append(f"{at_ends}. A better level may lie beyond.")
     findings = judge(study, records)
     if findings:
         table = [
@@ -237,10 +260,13 @@ def _summary(folder: Any) -> str:
     first = list(islice(measured, SHOWN_CELLS))
     if first:
         metrics = final_metrics(study)
-        header = (*study.columns, "runs", *metrics)
+        levels = chosen_levels(study, records)
+        screened = [study.config.screen.key] if study.config.screen else []
+        header = (*study.columns, *screened, "runs", *metrics)
         cells = [
             (
                 *columns.values(),
+                *([levels[tuple(columns.values())]] if levels else []),
                 max(interval.runs for interval in intervals.values()),
                 *(shown_of(intervals.get(metric), planned) for metric in metrics),
             )
@@ -253,3 +279,20 @@ def _summary(folder: Any) -> str:
         if len(cells_done) > len(first):
             parts.append(f"and {len(cells_done) - len(first)} cells more in {folder.results}")
     return "\n\n".join(parts)
+
+
+def _standing(folder: Any, rows: Sequence[Any]) -> list[str]:
+    """How many rows of a folder have each status, and those that failed."""
+    from rl_serial.study.folder import counts
+
+    found = counts(rows)
+    parts = [
+        f"{folder.path}: {len(rows)} runs: "
+        + ", ".join(f"{found[status]} {status}" for status in found)
+    ]
+    failed = [row for row in rows if row.status == "failed"]
+    if failed:
+        lines = [f"- {row.run.id}: {row.error} ({folder.log(row.run.id)})" for row in failed]
+        more = [f"- and {len(lines) - SHOWN_FAILURES} more"] if len(lines) > SHOWN_FAILURES else []
+        parts.append("\n".join(["failed:", *lines[:SHOWN_FAILURES], *more]))
+    return parts

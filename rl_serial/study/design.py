@@ -12,8 +12,8 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -47,6 +47,8 @@ from rl_serial.yaml_core import dump_yaml
 
 Scalar = str | int | float | bool
 """What a cell of a column holds."""
+Cell = tuple[Scalar, ...]
+"""What the columns hold that tell cells apart, in the order of the grid."""
 
 ABOVE_FLOOR = "eval/serial_reach_above_floor"
 METRICS = (
@@ -85,6 +87,12 @@ Without a number it is the score over the column ``simulations`` (see :func:`by_
 SIMULATIONS = "simulations"
 """The column that tests and figures may name where every run asks for the same searches."""
 SEED = "seed"
+SCREEN = "screen"
+"""The axis of a screening: the levels of its key, with what else differs in its runs."""
+AT_END = "at_end"
+"""The column that says whether a chosen level lies at the end of the screened range."""
+LEAST_LEVELS = 3
+"""Of a screened key: of two, each lies at an end of the range."""
 MOST_SEEDS = 10_000
 MOST_LEVELS = 100_000
 """Of a range of the grid."""
@@ -206,6 +214,40 @@ class SmokeConfig(_Model):
     seeds: Seeds | None = None
 
 
+class ScreenConfig(_Model):
+    """A key whose level each cell chooses at seeds of its own, before the study's own runs."""
+
+    key: str
+    levels: list[int | float]
+    seeds: Seeds
+    metric: str | None = None  # None: the study's first
+    share: list[str] = []  # columns of the grid whose levels share one choice
+    base: dict[str, Any] = {}  # dotted keys that differ in the screening's runs
+
+    @field_validator("levels", mode="before")
+    @classmethod
+    def _ascending(cls, value: Any) -> Any:
+        try:
+            levels = _range(value, "") if isinstance(value, dict) else value
+        except UserError as error:
+            raise ValueError(str(error).lstrip(":. ")) from None
+        if not isinstance(levels, list) or not all(_is_number(level) for level in levels):
+            raise ValueError(
+                f"must be numbers or {{start, stop, step or factor}}, not {shown(value)}"
+            )
+        if len(levels) < LEAST_LEVELS or any(a >= b for a, b in itertools.pairwise(levels)):
+            raise ValueError(f"at least {LEAST_LEVELS} levels, ascending, not {shown(levels)}")
+        return levels
+
+    def cell(self, columns: Mapping[str, Scalar]) -> Cell:
+        """Which cell a row belongs to: its columns without seed, key and shared ones."""
+        return tuple(v for c, v in columns.items() if c not in (SEED, self.key, *self.share))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 class StudyConfig(_Model):
     """Everything that determines a study."""
 
@@ -216,6 +258,7 @@ class StudyConfig(_Model):
     seeds: Seeds
     metric: list[str]
     tuned: list[str] = []  # columns of which each cell takes its best level
+    screen: ScreenConfig | None = None
     figures: list[FigureConfig] = []
     smoke: SmokeConfig | None = None
 
@@ -253,15 +296,31 @@ class PlannedRun:
     id: str
     columns: dict[str, Scalar]  # the grid's columns, then the seed
     config: dict[str, Any]  # resolved, as plain data; its name is the id
+    recorded: dict[str, Scalar] = field(default_factory=dict)  # shown in tables, but no column
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The level that a cell took in a screening."""
+
+    level: int | float
+    at_end: bool  # the first or the last of the levels
+    means: tuple[float | None, ...] = ()  # of the metric at each level, over seeds
+    lacking: tuple[int | float, ...] = ()  # levels some of whose runs have no value
 
 
 @dataclass(frozen=True)
 class Study:
-    """A study that was found right, and its rows."""
+    """A study that was found right, and its rows.
+
+    One with a ``screening`` waits for its choices: until :func:`with_choices` its ``runs`` stand at
+    the lowest level of the screened key. They say how many there will be, and not which.
+    """
 
     name: str
     config: StudyConfig
     runs: tuple[PlannedRun, ...]
+    screening: Study | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -309,12 +368,31 @@ def plan(data: Mapping[str, Any], source: str, name: str, *, smoke: bool = False
         config = _smoke_size(config, source)
     axes = _axes(config.grid, source)
     _check_clashes(axes, source)
-    runs = tuple(_planned(config, axes, source))
-    study = Study(name, config, runs)
+    screening, stand_in = None, None
+    if (screen := config.screen) is not None:
+        config, screening = _screening(config, screen, axes, source, name)
+        stand_in = Choice(screen.levels[0], at_end=True)
+    runs = tuple(_planned(config, axes, source, lambda _: stand_in))
+    study = Study(name, config, runs, screening)
     _check_distinct(runs, source)
     _check_metrics(study, source)
     _check_columns(study, source, smoke)
     return study
+
+
+def with_choices(study: Study, choices: Mapping[Cell, Choice], source: str = "study") -> Study:
+    """The study after its screening: the rows of the cells that have chosen.
+
+    Their configurations, and so their ids, are those of a study that sets the chosen levels itself.
+
+    Args:
+        study: with a screening.
+        choices: of each :meth:`ScreenConfig.cell`; one without a choice has no rows.
+        source: what errors call the study.
+    """
+    axes = _axes(study.config.grid, source)
+    runs = tuple(_planned(study.config, axes, source, choices.get))
+    return Study(study.name, study.config, runs)
 
 
 def content_id(config: Mapping[str, Any]) -> str:
@@ -355,9 +433,126 @@ def _smoke_size(config: StudyConfig, source: str) -> StudyConfig:
         "base": base,
         "grid": config.grid | config.smoke.grid,
         "seeds": config.smoke.seeds or config.seeds,
+        "screen": config.screen and _smoke_screen(config.screen, config.smoke),
         "smoke": None,
     }
     return config.model_copy(update=changes)
+
+
+def _smoke_screen(screen: ScreenConfig, smoke: SmokeConfig) -> ScreenConfig:
+    """Three levels at one seed; a key that the smoke size sets counts in the screening too."""
+    base = {
+        key: value
+        for key, value in screen.base.items()
+        if not any(_touches(other, key) for other in smoke.base)
+    }
+    levels = [screen.levels[i] for i in (0, len(screen.levels) // 2, -1)]
+    return screen.model_copy(update={"levels": levels, "seeds": screen.seeds[:1], "base": base})
+
+
+def _screening(
+    config: StudyConfig, screen: ScreenConfig, axes: Sequence[Axis], source: str, name: str
+) -> tuple[StudyConfig, Study]:
+    """The study that chooses: every cell at each level and each of the screening's seeds.
+
+    With it comes the study's configuration, its screening's metric filled in.
+    """
+    _check_screen(config, screen, axes, source)
+    if screen.metric is None and not config.metric:
+        raise UserError(f"{source}: metric: empty")
+    metric = screen.metric or config.metric[0]
+    levels = [
+        Level({screen.key: level}, screen.base | {screen.key: level}) for level in screen.levels
+    ]
+    kept = [*(_first_of_shared(axis, screen.share) for axis in axes), Axis(SCREEN, tuple(levels))]
+    derived = StudyConfig(
+        question=f"Which {screen.key} suits each cell of {name}?",
+        base=config.base,
+        grid={axis.name: _as_data(axis) for axis in kept},
+        seeds=screen.seeds,
+        metric=[metric],
+    )
+    runs = tuple(_planned(derived, kept, source))
+    _check_distinct(runs, source)
+    for run in runs:
+        check_metric(metric, run, f"{source}: screen.metric")
+    if over_simulations(metric):
+        raise UserError(
+            f"{source}: screen.metric: {metric!r} chooses a level; that takes one number per run, "
+            f"as {metric}/N"
+        )
+    told = config.model_copy(update={"screen": screen.model_copy(update={"metric": metric})})
+    return told, Study(f"{name}_screening", derived, runs)
+
+
+def _check_screen(
+    config: StudyConfig, screen: ScreenConfig, axes: Sequence[Axis], source: str
+) -> None:
+    """The screening has seeds and a key of its own, and the grid has the columns that it names."""
+    if both := sorted({*screen.seeds} & {*config.seeds}):
+        raise UserError(
+            f"{source}: screen.seeds: {', '.join(map(str, both[:5]))} "
+            f"{'is' if len(both) == 1 else 'are'} among the study's own seeds; a screening needs "
+            "others, as in [1000, 1001]"
+        )
+    places = {"screen.key": screen.key} | {f"screen.base.{key}": key for key in screen.base}
+    for place, key in places.items():
+        if key in (SEED, "name") or key.partition(".")[0] not in RunConfig.model_fields:
+            raise UserError(
+                f"{source}: {place}: no key of a run; there are "
+                f"{', '.join(k for k in RunConfig.model_fields if k not in (SEED, 'name'))}"
+            )
+    if _sets(screen.base, screen.key):
+        raise UserError(f"{source}: screen.base: sets {screen.key}, which is screened")
+    columns = {column: axis.name for axis in axes for column in axis.columns}
+    for i, column in enumerate(screen.share):
+        if column not in columns:
+            raise UserError(
+                f"{source}: screen.share.{i}: no column of the grid; there are {', '.join(columns)}"
+            )
+    for axis in axes:
+        if axis.name == SCREEN:
+            raise UserError(f"{source}: grid.{SCREEN}: the name of the screening's own axis")
+        if any(_sets(level.settings, screen.key) for level in axis.levels):
+            raise UserError(
+                f"{source}: screen.key: clashes with grid.{axis.name}, which sets {screen.key}"
+            )
+    for column in (screen.key, AT_END):
+        if column in columns:
+            raise UserError(
+                f"{source}: grid.{columns[column]}: has the column {column}, which the screening "
+                "adds to the tables"
+            )
+
+
+def _sets(settings: Mapping[str, Any], key: str) -> bool:
+    """Whether settings, dotted or nested, set a key or a part of it."""
+    return any(
+        path == key
+        or path.startswith(f"{key}.")
+        or (
+            key.startswith(f"{path}.")
+            and isinstance(value, dict)
+            and _sets(value, key.removeprefix(f"{path}."))
+        )
+        for path, value in settings.items()
+    )
+
+
+def _first_of_shared(axis: Axis, share: Sequence[str]) -> Axis:
+    """The axis without the levels that differ from an earlier one in shared columns alone."""
+    first: dict[Cell, Level] = {}
+    for level in axis.levels:
+        own = tuple(cell for column, cell in level.columns.items() if column not in share)
+        first.setdefault(own, level)
+    return Axis(axis.name, tuple(first.values()))
+
+
+def _as_data(axis: Axis) -> list[Any]:
+    """The levels of an axis as a study's file has them."""
+    if axis.name.partition(".")[0] in RunConfig.model_fields:
+        return [level.settings[axis.name] for level in axis.levels]
+    return [{"label": level.columns, **level.settings} for level in axis.levels]
 
 
 def _axes(grid: dict[str, Any], source: str) -> list[Axis]:
@@ -480,8 +675,20 @@ def _check_clashes(axes: Sequence[Axis], source: str) -> None:
         owner |= dict.fromkeys(keys, axis.name)
 
 
-def _planned(config: StudyConfig, axes: Sequence[Axis], source: str) -> Iterator[PlannedRun]:
-    """The rows, the last axis changing fastest and the seeds before all."""
+def _planned(
+    config: StudyConfig,
+    axes: Sequence[Axis],
+    source: str,
+    choice_of: Callable[[Cell], Choice | None] = lambda _: None,
+) -> Iterator[PlannedRun]:
+    """The rows, the last axis changing fastest and the seeds before all.
+
+    Args:
+        config: with a ``screen``, a cell without a choice has no rows.
+        axes: of its grid.
+        source: what errors call the study.
+        choice_of: the choice of a cell, by :meth:`ScreenConfig.cell`.
+    """
     seeds = config.seeds
     if len(set(seeds)) < len(seeds):
         raise UserError(f"{source}: seeds: the same seed twice in {shown(seeds)}")
@@ -491,12 +698,21 @@ def _planned(config: StudyConfig, axes: Sequence[Axis], source: str) -> Iterator
     cells = []
     for levels in itertools.product(*(axis.levels for axis in axes)):
         columns = {column: cell for level in levels for column, cell in level.columns.items()}
-        cells.append((columns, *_resolved(config, levels, columns, source)))
+        recorded: dict[str, Scalar] = {}
+        if config.screen is not None:
+            choice = choice_of(config.screen.cell(columns))
+            if choice is None:
+                continue
+            levels = (*levels, Level({}, {config.screen.key: choice.level}))
+            recorded = {config.screen.key: choice.level, AT_END: choice.at_end}
+        cells.append((columns, recorded, *_resolved(config, levels, columns, source)))
     # Seed by seed: a study that is stopped has whole grids, not a few cells with all their seeds.
     for seed in seeds:
-        for columns, resolved, particular in cells:
+        for columns, recorded, resolved, particular in cells:
             id_ = content_id(particular | {SEED: seed})
-            yield PlannedRun(id_, columns | {SEED: seed}, resolved | {SEED: seed, "name": id_})
+            yield PlannedRun(
+                id_, columns | {SEED: seed}, resolved | {SEED: seed, "name": id_}, recorded
+            )
 
 
 def _resolved(
@@ -540,7 +756,7 @@ def _told_by_setter(path: str, message: str, config: StudyConfig) -> str:
             if _touches(axis, path):
                 return f"grid.{message}"
         elif any(_touches(key, path) for item in values for key in item if key != "label"):
-            return f"grid.{axis}: {message}"
+            return f"{axis if axis == SCREEN else f'grid.{axis}'}: {message}"
     return f"base.{message}"
 
 
@@ -801,6 +1017,7 @@ def _keys_at(location: tuple[int | str, ...]) -> list[str]:
         "test": Comparison,
         "expect": Expectation,
         "per": Slope,
+        "screen": ScreenConfig,
         "figures": FigureConfig,
         "smoke": SmokeConfig,
     }

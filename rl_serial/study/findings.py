@@ -12,8 +12,10 @@ import numpy as np
 
 from rl_serial.study.design import (
     ABOVE_FLOOR,
+    AT_END,
     SEED,
     SIMULATIONS,
+    Cell,
     Comparison,
     Expectation,
     Hypothesis,
@@ -44,7 +46,6 @@ CONFIRMATORY_SEEDS, EXPLORATORY_SEEDS = 5, 3
 """Seeds that each cell must have for a verdict."""
 MOST_NAMED = 3
 """Cells that a line names."""
-Cell = tuple[Scalar, ...]
 
 
 @dataclass(frozen=True)
@@ -195,8 +196,7 @@ def measured_value(record: Record, metric: str) -> float | None:
 def named(lacks: Sequence[Lack]) -> str:
     """Cells with the number of their runs that count, in a line; empty for none."""
     parts = [f"{lack.found} of {lack.planned} at {describe(lack.columns)}" for lack in lacks]
-    more = [f"and {len(parts) - MOST_NAMED} cells more"] if len(parts) > MOST_NAMED else []
-    return "; ".join([*parts[:MOST_NAMED], *more])
+    return _few(parts)
 
 
 def cells(
@@ -226,20 +226,78 @@ def tune(
     if not tuned:
         return list(records)
     fixed = [column for column in columns if column not in tuned]
-    sign = -1 if metric in SMALLER_IS_BETTER else 1
-    rows: dict[Cell, int] = {}
-    for record in records:
-        cell = tuple(record[column] for column in [*fixed, *tuned])
-        lacks = record["status"] != "done" or measured_value(record, metric) is None
-        rows[cell] = rows.get(cell, 0) + lacks
-    best: dict[Cell, tuple[tuple[bool, float], Cell]] = {}
-    for cell, scores in cells(records, [*fixed, *tuned], metric).items():
-        place, levels = cell[: len(fixed)], cell[len(fixed) :]
-        rank = (rows[cell] == 0, sign * float(np.mean(list(scores.values()))))
-        if place not in best or rank > best[place][0]:
-            best[place] = (rank, levels)
-    chosen = {place + levels for place, (_, levels) in best.items()}
+    chosen = set()
+    for place, levels in level_scores(records, fixed, tuned, metric).items():
+        best = max(levels, key=lambda level: levels[level].rank)  # of equal ones the first
+        chosen.add(place + best)
     return [r for r in records if tuple(r[column] for column in [*fixed, *tuned]) in chosen]
+
+
+@dataclass(frozen=True)
+class LevelScore:
+    """What a level of a cell came to."""
+
+    mean: float
+    complete: bool  # every run of it has the metric
+    rank: tuple[bool, float]  # the larger the better; one that lacks runs is behind all others
+
+
+def level_scores(
+    records: Sequence[Record], fixed: Sequence[str], tuned: Sequence[str], metric: str
+) -> dict[Cell, dict[Cell, LevelScore]]:
+    """Of each cell (its columns ``fixed``) its levels (the columns ``tuned``) that have a value."""
+    sign = -1 if metric in SMALLER_IS_BETTER else 1
+    lacks: set[Cell] = set()
+    for record in records:
+        if record["status"] != "done" or measured_value(record, metric) is None:
+            lacks.add(tuple(record[column] for column in [*fixed, *tuned]))
+    found: dict[Cell, dict[Cell, LevelScore]] = {}
+    for cell, scores in cells(records, [*fixed, *tuned], metric).items():
+        mean, complete = float(np.mean(list(scores.values()))), cell not in lacks
+        place, level = cell[: len(fixed)], cell[len(fixed) :]
+        found.setdefault(place, {})[level] = LevelScore(mean, complete, (complete, sign * mean))
+    return found
+
+
+def chosen_levels(study: Study, records: Sequence[Record]) -> dict[Cell, str]:
+    """The level that each cell of the grid took in the screening, as text; none without one."""
+    screen = study.config.screen
+    if screen is None:
+        return {}
+    return {
+        tuple(record[column] for column in study.columns): str(record[screen.key])
+        + (f", {END_OF_RANGE}" if record[AT_END] else "")
+        for record in records
+    }
+
+
+END_OF_RANGE = "at the end of the range"
+"""What tables say of a screened level beyond which a better one may lie."""
+
+
+def ends_of_range(study: Study, records: Sequence[Record]) -> str:
+    """The cells whose screened level lies at the end of the range, in a line; empty for none."""
+    screen = study.config.screen
+    if screen is None:
+        return ""
+    columns = [column for column in study.columns if column not in screen.share]
+    ends = {
+        tuple(record[column] for column in columns): record[screen.key]
+        for record in records
+        if record[AT_END]
+    }
+    if not ends:
+        return ""
+    parts = [
+        f"{level} at {describe(dict(zip(columns, cell, strict=True)))}" if columns else f"{level}"
+        for cell, level in ends.items()
+    ]
+    return f"{screen.key} {END_OF_RANGE}: {_few(parts)}"
+
+
+def _few(cells: Sequence[str]) -> str:
+    more = [f"and {len(cells) - MOST_NAMED} cells more"] if len(cells) > MOST_NAMED else []
+    return "; ".join([*cells[:MOST_NAMED], *more])
 
 
 def cell_intervals(
@@ -282,6 +340,9 @@ def _weigh(
     chosen = _choose(study, records, test.where, compared, metric)
     divisor = _choose(study, records, test.per.where, per_compared, metric) if test.per else None
     notes, missing = _notes(chosen, "", metric), bool(chosen.lacking)
+    behind = [*_compared(test, chosen.records), *(divisor.records if divisor else [])]
+    if at_ends := ends_of_range(study, behind):
+        notes.append(at_ends)
     if divisor is not None:
         notes += [n for n in _notes(divisor, "of the divisor ", metric) if n not in notes]
         missing = missing or bool(divisor.lacking)
@@ -328,6 +389,12 @@ def _weigh(
         notes.append("every cell is below its floor, which needs no serial computation")
         return _Evidence(replace(finding, verdict="not learned", note="; ".join(notes)))
     return _Evidence(finding, *_evidence(test.expect, measured))
+
+
+def _compared(test: Comparison, records: Sequence[Record]) -> list[Record]:
+    """The rows on either side of a difference; without one all."""
+    sides = (test.difference or {}).items()
+    return [r for r in records if all(r[column] in levels for column, levels in sides)]
 
 
 def _instances(records: Sequence[Record], metric: str) -> list[str]:

@@ -10,6 +10,8 @@
 | `results.csv` | a row a planned run, without clock times: the same runs give the same file |
 | `timings.csv` | seconds and machine of each finished run |
 | `curves.csv` | the evaluations during training |
+| `screening/` | of a study with a ``screen``: the folder of the runs that choose |
+| `screening.csv` | a row a cell: the level that it took, and the means that it chose from |
 | `report.html`, `figures/`, `episodes/` | what `rl-serial study report` writes |
 """
 
@@ -31,7 +33,7 @@ from pydantic import ValidationError
 
 from rl_serial.config import RunConfig, read_yaml
 from rl_serial.errors import UserError
-from rl_serial.study.design import SEED, PlannedRun, Study, StudyConfig, write_study
+from rl_serial.study.design import AT_END, SEED, PlannedRun, Study, StudyConfig, write_study
 from rl_serial.study.table import Record, read_table, table_text
 from rl_serial.training.files import (
     is_partial,
@@ -71,6 +73,17 @@ class StudyFolder:
         self.figures = path / "figures"
         self.episodes = path / "episodes"
         self.logs = path / "logs"
+        self.choices = path / "screening.csv"
+
+    @property
+    def screening(self) -> StudyFolder:
+        """The folder of the screening."""
+        return StudyFolder(self.path / "screening")
+
+    @property
+    def is_choosing(self) -> bool:
+        """Whether a screening has begun and the study's own runs are not planned yet."""
+        return not self.plan.exists() and self.screening.plan.exists()
 
     def run(self, id_: str) -> Path:
         """The folder of a run."""
@@ -87,8 +100,10 @@ class StudyFolder:
             UserError: it does, or it cannot be read.
         """
         try:
-            foreign = not self.plan.exists() and any(
-                path.name != "study.lock" and not is_partial(path) for path in self.path.iterdir()
+            ours = self.plan.exists() or self.screening.plan.exists()
+            foreign = not ours and any(
+                path.name not in ("study.lock", self.screening.path.name) and not is_partial(path)
+                for path in self.path.iterdir()
             )
         except FileNotFoundError:
             return
@@ -103,23 +118,30 @@ class StudyFolder:
         Raises:
             UserError: the folder holds something else, or rows that this study does not plan.
         """
-        if self.plan.exists():
-            there = {run.id: run for run in self.read_plan()}
-            gone = there.keys() - {run.id for run in study.runs}
-            if gone:
-                raise UserError(
-                    f"{self.path}: holds another study: {len(gone)} of its {len(there)} rows are "
-                    "not in this one, whose grid may only grow; --out takes another folder"
-                )
+        self.refuse_other(study)
         self.refuse_foreign()
-        lines = [
-            json.dumps({"id": run.id, "columns": run.columns, "config": run.config})
-            for run in study.runs
-        ]
         # The plan first: a folder without one is somebody else's.
-        write_text(self.plan, "\n".join(lines) + "\n")
+        self.path.mkdir(exist_ok=True)
+        write_text(self.plan, "\n".join(map(_plan_line, study.runs)) + "\n")
         self.logs.mkdir(exist_ok=True)
         self.run("").mkdir(exist_ok=True)
+        self.write_design(study, command)
+
+    def refuse_other(self, study: Study) -> None:
+        """Refuse a plan that is there with rows that the study has not.
+
+        Raises:
+            UserError: there is one.
+        """
+        there = self.known_ids()
+        if gone := there - {run.id for run in study.runs}:
+            raise UserError(
+                f"{self.path}: holds another study: {len(gone)} of its {len(there)} rows are "
+                "not in this one, whose grid may only grow; --out takes another folder"
+            )
+
+    def write_design(self, study: Study, command: Sequence[str]) -> None:
+        """Write the study's keys and the command that runs it."""
         write_text(self.design, write_study(study.config))
         line = shlex.join(command)
         before = read_text(self.commands).splitlines() if self.commands.exists() else []
@@ -132,6 +154,11 @@ class StudyFolder:
         Raises:
             UserError: there is no plan.
         """
+        if self.is_choosing:
+            raise UserError(
+                f"{self.path}: the screening is unfinished; the study's own runs are planned after "
+                "it, by the command that began it"
+            )
         if not self.plan.exists():
             raise UserError(f"{self.path}: no study here ({self.plan.name} is missing)")
         lines = read_text(self.plan).splitlines()
@@ -145,8 +172,14 @@ class StudyFolder:
                 raise UserError(f"{self.plan}, line {i}: damaged: has other columns than line 1")
         return runs
 
+    def known_ids(self) -> set[str]:
+        """The ids of the rows that are planned; none before there is a plan."""
+        return {run.id for run in self.read_plan()} if self.plan.exists() else set()
+
     def publish(self, destination: Path) -> None:
         """Copy study, commands, tables, report and figures there; what it had of them is renewed.
+
+        Of a study with a screening, its choices and its results too.
 
         Raises:
             UserError: there is no whole report yet, or the destination holds results of another
@@ -180,20 +213,32 @@ class StudyFolder:
         destination.mkdir(parents=True, exist_ok=True)
         for file in files:
             shutil.copyfile(file, destination / file.name)
+        screened = self.choices.exists()
+        for file in (self.choices, self.screening.results) if screened else ():
+            copy = destination / file.relative_to(self.path)
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copyfile(file, copy)
         shutil.rmtree(destination / self.figures.name, ignore_errors=True)
         shutil.copytree(self.figures, destination / self.figures.name)
 
     def read_study(self) -> Study:
         """The study as it was planned; nothing is checked or hashed anew."""
         runs = tuple(self.read_plan())
-        try:
-            config = StudyConfig.model_validate(read_yaml(self.design))
-        except ValidationError:
-            raise UserError(f"{self.design}: damaged: not a study that was planned") from None
+        config = self.read_config()
         missing = {*config.tuned} - runs[0].columns.keys()
-        if missing or not config.metric:
+        unscreened = config.screen is not None and not all(
+            {config.screen.key, AT_END} <= run.recorded.keys() for run in runs
+        )
+        if missing or unscreened or not config.metric:
             raise UserError(f"{self.design}: damaged: not the study of {self.plan.name}")
         return Study(self.path.name, config, runs)
+
+    def read_config(self) -> StudyConfig:
+        """The keys of the study that was planned."""
+        try:
+            return StudyConfig.model_validate(read_yaml(self.design))
+        except ValidationError:
+            raise UserError(f"{self.design}: damaged: not a study that was planned") from None
 
     def row(self, run: PlannedRun) -> Row:
         """How a run stands, as its folder says."""
@@ -281,6 +326,11 @@ class StudyFolder:
         return [record | columns.get(record["id"], {}) for record in records]
 
 
+def _plan_line(run: PlannedRun) -> str:
+    recorded = {"recorded": run.recorded} if run.recorded else {}
+    return json.dumps({"id": run.id, "columns": run.columns, "config": run.config} | recorded)
+
+
 def _planned_run(line: str, where: str) -> PlannedRun:
     """A line of the plan.
 
@@ -294,9 +344,10 @@ def _planned_run(line: str, where: str) -> PlannedRun:
         whole = (
             re.fullmatch(r"[0-9a-f]{12}", run.id) is not None
             and isinstance(run.config, dict)
+            and isinstance(run.recorded, dict)
             and SEED in run.columns
             and isinstance(run.columns[SEED], int)
-            and all(_is_cell(cell) for cell in run.columns.values())
+            and all(_is_cell(cell) for cell in (*run.columns.values(), *run.recorded.values()))
             and line.isascii()
         )
         RunConfig.model_validate(run.config)
@@ -316,7 +367,7 @@ def _is_cell(cell: object) -> bool:
 
 def result_of(row: Row) -> Record:
     """A row of ``results.csv``."""
-    record: Record = {"id": row.run.id, "status": row.status} | dict(row.run.columns)
+    record: Record = {"id": row.run.id, "status": row.status} | row.run.columns | row.run.recorded
     if row.status == "done":
         for tag, value in row.summary["final"].items():
             if tag.endswith("_interval") and isinstance(value, list) and len(value) == 2:

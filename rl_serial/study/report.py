@@ -12,19 +12,21 @@ from typing import Any
 from matplotlib import rc_context
 
 from rl_serial.errors import RunError, UserError
-from rl_serial.study.design import SEED, Scalar, Study, describe, final_metrics
+from rl_serial.study.design import AT_END, SEED, Scalar, Study, describe, final_metrics
 from rl_serial.study.findings import (
     CONFIRMATORY_SEEDS,
+    END_OF_RANGE,
     EXPLORATORY_SEEDS,
     Finding,
     cell_intervals,
+    chosen_levels,
     judge,
     shown,
     shown_of,
 )
 from rl_serial.study.folder import Row, StudyFolder, counts
 from rl_serial.study.plots import Drawing, draw
-from rl_serial.study.table import Record
+from rl_serial.study.table import Record, read_table
 from rl_serial.training.files import read_text, write_atomically, write_text
 
 PICTURE_DPI = 150
@@ -130,6 +132,7 @@ def page(
         "seeds; none where all seeds are equal. A cell that lacks runs says how many it has. "
         "Click on a head to sort.</p>",
         _cells(study, records),
+        *_screening(study, folder),
         *_episodes(renderings),
         "<h2 id=runs>Runs</h2>",
         "<p>Every planned run. The id leads to its configuration and accounts.</p>",
@@ -142,7 +145,9 @@ def page(
     ]
     links = [("hypotheses", "Hypotheses")] if study.config.hypotheses else []
     links += [("figures", "Figures")] if pictures else []
-    links += [("cells", "Cells"), ("runs", "Runs"), ("repeat", "To repeat it")]
+    links += [("cells", "Cells")]
+    links += [("screening", "Screening")] if folder.choices.exists() else []
+    links += [("runs", "Runs"), ("repeat", "To repeat it")]
     nav = " ".join(f"<a href='#{place}'>{name}</a>" for place, name in links)
     body = "\n".join(part for part in parts if part)
     return (
@@ -254,6 +259,8 @@ def _figures(pictures: Sequence[tuple[Drawing, str]]) -> list[str]:
 
 def _cells(study: Study, records: Sequence[Record]) -> str:
     metrics = final_metrics(study)
+    levels = chosen_levels(study, records)
+    screened = [study.config.screen.key] if study.config.screen else []
     table = []
     for columns, intervals, planned in cell_intervals(study, records):
         runs = max((interval.runs for interval in intervals.values()), default=0)
@@ -263,8 +270,38 @@ def _cells(study: Study, records: Sequence[Record]) -> str:
             else shown_of(None, planned)
             for m in metrics
         ]
-        table.append((*columns.values(), runs, *measured))
-    return _table((*study.columns, "runs", *metrics), table, "cells")
+        level = [levels[tuple(columns.values())]] if levels else []
+        table.append((*columns.values(), *level, runs, *measured))
+    return _table((*study.columns, *screened, "runs", *metrics), table, "cells")
+
+
+def _screening(study: Study, folder: StudyFolder) -> list[str]:
+    """The levels that the cells took, and the means that they took them from."""
+    screen = study.config.screen
+    if screen is None or not folder.choices.exists():
+        return []
+    choices = read_table(folder.choices, texts=("id",))
+    ends = 0
+    for choice in choices:
+        del choice["id"]
+        if choice.pop(AT_END):
+            ends += 1
+            choice[screen.key] = f"{choice[screen.key]}, {END_OF_RANGE}"
+    shared = f" Cells that differ in {', '.join(screen.share)} alone share it." * bool(screen.share)
+    flag = (
+        f"{ends} of {len(choices)} lie {END_OF_RANGE}: a better one may lie beyond."
+        if ends
+        else f"None lies {END_OF_RANGE}."
+    )
+    cells = [["" if cell is None else cell for cell in choice.values()] for choice in choices]
+    return [
+        "<h2 id=screening>Screening</h2>",
+        f"<p>Each cell runs at the {html.escape(screen.key)} with the best mean "
+        f"{html.escape(str(screen.metric))} of {len(screen.levels)} levels, found at the seeds "
+        f"{', '.join(map(str, screen.seeds))}, which the study's own runs do not use."
+        f"{html.escape(shared)} {flag}</p>",
+        _table(list(choices[0]), cells, "screening"),
+    ]
 
 
 def _episodes(renderings: Sequence[tuple[Row, bytes]]) -> list[str]:
@@ -326,11 +363,13 @@ def _repeat(folder: StudyFolder, rows: Sequence[Row]) -> str:
         for summary in done
     ]
     kinds = list({json.dumps(s, sort_keys=True): s for s in surroundings}.values())
-    spent = [summary.get("seconds") for summary in done]
+    screened = folder.screening.rows() if folder.screening.plan.exists() else []
+    spent = [row.summary.get("seconds") for row in (*rows, *screened) if row.status == "done"]
     seconds = sum(number for number in spent if isinstance(number, int | float))
     lines = [
         f"<pre>{html.escape(commands)}rl-serial study report FOLDER</pre>",
-        f"<p>The finished runs took {seconds / 3600:.2f} hours of one process.</p>",
+        f"<p>The finished runs{', those of the screening included,' * bool(screened)} took "
+        f"{seconds / 3600:.2f} hours of one process.</p>",
     ]
     for kind in kinds:
         versions = ", ".join(f"{name} {v}" for name, v in (kind["versions"] or {}).items())

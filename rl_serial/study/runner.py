@@ -7,9 +7,10 @@ moment is started again with the same command and does what is missing.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -18,9 +19,10 @@ from tqdm import tqdm
 
 from rl_serial.config import NETWORKS, RunConfig
 from rl_serial.errors import RunError, UserError
-from rl_serial.study.design import PlannedRun, Study, blamed
+from rl_serial.study.design import PlannedRun, Study, blamed, with_choices
 from rl_serial.study.engines import Engine, Job
-from rl_serial.study.folder import Row, StudyFolder, counts, record_failure
+from rl_serial.study.folder import Row, StudyFolder, counts, record_failure, result_of
+from rl_serial.study.screening import choose, read_choices, write_choices
 
 TABLES_EVERY = 10.0
 """Seconds between two writings of the tables while runs go on."""
@@ -78,6 +80,9 @@ def run_study(
 ) -> list[Row]:
     """Carry out the runs that are missing and return all rows.
 
+    A study with a ``screening`` first carries that out, in the folder ``screening``, and plans its
+    own runs with the levels that were chosen there.
+
     Args:
         study: what is planned.
         folder: where; what is there already is kept.
@@ -90,24 +95,82 @@ def run_study(
 
     Raises:
         UserError: the study is not right, or the folder is another study's or another runner's.
-        RunError: the machine ran into trouble (a full disk); the same call goes on after it.
+        RunError: the machine ran into trouble (a full disk); the same call goes on after it. Or a
+            screening has no value at all of a cell.
     """
-    known = {run.id for run in folder.read_plan()} if folder.plan.exists() else set()
-    check_networks(study, source, known)
+    if study.screening is None:
+        check_networks(study, source, folder.known_ids())
+    elif not {run.id for run in study.screening.runs} <= folder.screening.known_ids():
+        check_networks(study.screening, source, folder.screening.known_ids())
+        check_networks(study, source)
     folder.refuse_foreign()  # before a lock is left in it
+    carry_out = partial(
+        _carry_out, engine=engine, retry_failed=retry_failed, device=device, progress=progress
+    )
     with folder.locked():
         try:
+            if study.screening is not None:
+                study = _screened(study, study.screening, folder, command, source, carry_out)
+                check_networks(study, source, folder.known_ids())
             folder.write_plan(study, command)
-            rows = {run.id: folder.row(run) for run in study.runs}
-            # No other runner is here: what looks like running is an orphan about to end.
-            given = {"missing", "running"} | ({"failed"} if retry_failed else set())
-            todo = [row.run for row in rows.values() if row.status in given]
-            _Progress(folder, rows, progress).follow(engine, _jobs(folder, todo, device))
+            return carry_out(folder, study.runs, study.runs)
         except OSError as error:
             raise RunError(
                 f"{error.filename or folder.path}: {error.strerror or error}; the same command "
                 "goes on"
             ) from error
+
+
+def _screened(
+    study: Study,
+    screening: Study,
+    folder: StudyFolder,
+    command: Sequence[str],
+    source: str,
+    carry_out: Callable[..., list[Row]],
+) -> Study:
+    """The study with the choices of its screening, whose runs that are missing are carried out.
+
+    Choices that were made stay, so the runs behind them are left alone.
+    """
+    screen = study.config.screen
+    assert screen is not None
+    choices = read_choices(folder, study)
+    folder.refuse_other(with_choices(study, choices, source))  # before anything runs
+    folder.screening.write_plan(screening, command)
+    if not folder.plan.exists():
+        folder.write_design(study, command)
+    todo = [run for run in screening.runs if screen.cell(run.columns) not in choices]
+    if todo:
+        rows = carry_out(folder.screening, screening.runs, todo)
+        new = [row for row in rows if screen.cell(row.run.columns) not in choices]
+        unfinished = sum(row.status not in ("done", "failed") for row in new)
+        if unfinished:
+            raise RunError(
+                f"{folder.screening.path}: {unfinished} runs of the screening are unfinished; the "
+                "same command goes on"
+            )
+        choices |= choose(study, [result_of(row) for row in new])
+        write_choices(folder, study, choices)
+    return with_choices(study, choices, source)
+
+
+def _carry_out(
+    folder: StudyFolder,
+    runs: Sequence[PlannedRun],
+    wanted: Sequence[PlannedRun],
+    *,
+    engine: Engine,
+    retry_failed: bool,
+    device: str,
+    progress: bool,
+) -> list[Row]:
+    """Carry out what is missing of the ``wanted`` among the planned ``runs``; the rows of all."""
+    rows = {run.id: folder.row(run) for run in runs}
+    # No other runner is here: what looks like running is an orphan about to end.
+    given = {"missing", "running"} | ({"failed"} if retry_failed else set())
+    todo = [run for run in wanted if rows[run.id].status in given]
+    _Progress(folder, rows, progress).follow(engine, _jobs(folder, todo, device))
     return list(rows.values())
 
 
