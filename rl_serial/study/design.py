@@ -581,6 +581,11 @@ def _check_metrics(study: Study, source: str) -> None:
                 f"{source}: metric: {metric!r} needs the same evaluation.simulations in every run; "
                 f"{metric}/N is the score at one number"
             )
+        if over_planners(metric) and not planners(study):
+            raise UserError(
+                f"{source}: metric: {metric!r} needs the same evaluation.baselines in every run; "
+                f"{_of_planner(metric, SEARCH)} is that of the search alone"
+            )
     first = study.config.metric[0]
     if study.config.tuned and over_simulations(first):
         raise UserError(
