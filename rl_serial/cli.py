@@ -260,20 +260,26 @@ def certificate_table(id_: str) -> str:
 
 
 def shortcut_table(id_: str) -> str:
-    """How far rules without serial computation get, for every setting and serial depth."""
+    """How far rules without serial computation get, for every setting and serial depth.
+
+    Below the table stands what was left out, and why.
+    """
     from rl_serial.envs.certificate import certify_shortcuts
 
     header = ("setting", "serial depth", "blind κ", "at", "reach", "linear κ", "at", "reach")
     rows: list[tuple[object, ...]] = []
+    notes = []
     for setting, depth, found in certify_shortcuts(FAMILIES[_known(id_)[0]], {}):
+        if isinstance(found, str):
+            notes.append(f"{setting}, serial depth {depth}: {found}")
+            rows.append((setting, depth, *["–"] * 6))
+            continue
         cells: list[object] = []
         for kind in ("blind", "linear"):
-            row = found and found[kind]
-            cells += (
-                [f"{row.largest:+.2f}", row.remaining, f"{row.reach:+.1f}"] if row else [""] * 3
-            )
+            row = found[kind]
+            cells += [f"{row.largest:+.2f}", row.remaining, f"{row.reach:+.1f}"]
         rows.append((setting, depth, *cells))
-    return markdown_table(header, rows)
+    return "\n".join([markdown_table(header, rows), *notes])
 
 
 def collision_table(id_: str) -> str | None:

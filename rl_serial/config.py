@@ -404,6 +404,8 @@ class EvaluationConfig(_Model):
     per_remaining: PositiveInt = 512  # states judged at each number of remaining steps
     seed: Seed = 0
     simulations: list[NonNegativeInt] = []  # of a search on top of the trained agent, at the end
+    # What is scored beside the search, with as many model steps as it has simulations.
+    baselines: list[Literal["enumeration", "rollouts"]] = []
 
 
 NETWORKS = ("network", "policy_network", "model_network")
@@ -503,6 +505,11 @@ def check_config(config: RunConfig, source: str) -> None:
     Raises:
         UserError: parts that do not go together; ``source`` is what it calls the configuration.
     """
+    if config.evaluation.baselines and not config.evaluation.simulations:
+        raise UserError(
+            f"{source}: evaluation.baselines: have the model steps of evaluation.simulations, "
+            "which are none; [0, 4, 16] for example"
+        )
     _check_networks(config, source)
     if config.agent.kind in GOAL_KINDS:
         _check_goal_agent(config, source)

@@ -22,6 +22,7 @@ from rl_serial.envs.random import random_words
 from rl_serial.envs.tasks import Task, num_actions
 from rl_serial.networks import Trunk
 from rl_serial.networks.trunks import dense
+from rl_serial.planning.embeddings import leaves
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,37 @@ class TrueDynamics:
         if isinstance(agent, ObservingAgent):
             return agent.assess(self.task.observe(embedding), legal)
         return agent.judge(embedding)
+
+
+class CountedDynamics:
+    """A model that counts what it is asked for, so that planners can be held to equal budgets.
+
+    Args:
+        dynamics: the model.
+    """
+
+    def __init__(self, dynamics: Dynamics) -> None:
+        self.dynamics = dynamics
+        self.decisions = self.steps = 0
+
+    @property
+    def steps_per_decision(self) -> float:
+        """Model steps for each state that was planned from; 0 if there was none."""
+        return self.steps / max(self.decisions, 1)
+
+    def embed(self, state: Any) -> Any:
+        """Counts decisions: a planner starts from each state once."""
+        self.decisions += leaves(state)[0].shape[0]
+        return self.dynamics.embed(state)
+
+    def step(self, embedding: Any, action: Array) -> Step:
+        """Counts a model step for each row."""
+        self.steps += action.shape[0]
+        return self.dynamics.step(embedding, action)
+
+    def judge(self, agent: Agent, embedding: Any, legal: Array) -> Judgement:
+        """The model's."""
+        return self.dynamics.judge(agent, embedding, legal)
 
 
 class DynamicsNetwork(nn.Module):

@@ -65,7 +65,7 @@ def prior_logits(agent: Agent, judgement: Judgement) -> Array:
     return judgement.preferences / BOLTZMANN_TEMPERATURE
 
 
-def _values(agent: Agent, judgement: Judgement, legal: Array) -> Array:
+def state_values(agent: Agent, judgement: Judgement, legal: Array) -> Array:
     """[B]: the agent's values; of action values the largest legal one."""
     if judgement.values is None:
         raise ValueError(f"{type(agent).__name__} has no values to search with")
@@ -74,6 +74,37 @@ def _values(agent: Agent, judgement: Judgement, legal: Array) -> Array:
     # Within a model fewer actions may be legal than the agent knows of (a BET that is on its way).
     xp = array_namespace(judgement.preferences)
     return xp.max(xp.where(legal, judgement.preferences, -xp.inf), axis=1)
+
+
+def planned_judgement(
+    task: Task[Any],
+    agent: Agent,
+    own: Judgement,
+    state: Any,
+    plan: Callable[[Any], Judgement],
+    most: int,
+) -> Judgement:
+    """A planner's judgement where there is a choice, and the agent's own where there is none.
+
+    Args:
+        task: the rules.
+        agent: made ``own``; needs values.
+        own: of ``state``, B rows.
+        state: of the task.
+        plan: from states to the planner's judgement of them, its action included.
+        most: rows that are planned for together.
+    """
+    legal = task.legal_actions(state)
+    preferences = np.array(own.preferences, dtype=np.float32)
+    values = np.array(state_values(agent, own, legal), dtype=np.float32)
+    action = np.argmax(legal, axis=1).astype(np.int64)
+    open_rows = np.flatnonzero(legal.sum(axis=1) > 1)
+    for first in range(0, open_rows.size, most):
+        rows = open_rows[first : first + most]
+        found = plan(_rows(state, rows))
+        preferences[rows], values[rows] = found.preferences, found.values
+        action[rows] = found.action
+    return Judgement(preferences, values, action)
 
 
 class SearchAgent:
@@ -128,6 +159,12 @@ class SearchAgent:
         other.simulations = simulations
         return other
 
+    def within(self, dynamics: Dynamics) -> SearchAgent:
+        """The same search in another model."""
+        other = copy(self)
+        other.dynamics = dynamics
+        return other
+
     def search(
         self, state: Any, generator: np.random.Generator | None = None
     ) -> tuple[PolicyOutput, Judgement]:
@@ -146,7 +183,7 @@ class SearchAgent:
         legal = self.task.legal_actions(state)
         embedding = self.dynamics.embed(state)
         own = self.dynamics.judge(self.agent, embedding, legal)
-        value = _values(self.agent, own, legal)
+        value = state_values(self.agent, own, legal)
         root = Root(prior_logits(self.agent, own), value, embedding, legal)
         try:
             return self._plan(root, generator), own
@@ -182,17 +219,14 @@ class SearchAgent:
         own = self.agent.judge(state)
         if self.simulations == 0:
             return own
-        legal = self.task.legal_actions(state)
-        preferences = np.array(own.preferences, dtype=np.float32)
-        values = np.array(_values(self.agent, own, legal), dtype=np.float32)
-        action = np.argmax(legal, axis=1).astype(np.int64)
-        open_rows = np.flatnonzero(legal.sum(axis=1) > 1)
-        for first in range(0, open_rows.size, SEARCH_BATCH):
-            rows = open_rows[first : first + SEARCH_BATCH]
-            found = searched(self.search(_rows(state, rows))[0])
-            preferences[rows], values[rows] = found.preferences, found.values
-            action[rows] = found.action
-        return Judgement(preferences, values, action)
+        return planned_judgement(
+            self.task,
+            self.agent,
+            own,
+            state,
+            lambda rows: searched(self.search(rows)[0]),
+            SEARCH_BATCH,
+        )
 
     def _recurrent(self, action: Array, embedding: Any) -> tuple[RecurrentOutput, Any]:
         step = self.dynamics.step(embedding, action)
@@ -203,7 +237,7 @@ class SearchAgent:
             reward=step.reward,
             discount=goes_on,
             prior_logits=prior_logits(self.agent, judgement),
-            value=_values(self.agent, judgement, step.legal) * goes_on,
+            value=state_values(self.agent, judgement, step.legal) * goes_on,
             legal=step.legal,
         )
         return output, step.embedding
@@ -235,7 +269,9 @@ class OnePlyAgent:
             batch = self.task.remaining(state).shape[0]
             step = self.dynamics.step(embedding, np.full(batch, action, dtype=np.int64))
             judgement = self.dynamics.judge(self.agent, step.embedding, step.legal)
-            following = np.where(step.terminated, 0, _values(self.agent, judgement, step.legal))
+            following = np.where(
+                step.terminated, 0, state_values(self.agent, judgement, step.legal)
+            )
             columns.append(step.reward + following)
         preferences = np.stack(columns, axis=1).astype(np.float32)
         legal = self.task.legal_actions(state)

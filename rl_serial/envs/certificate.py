@@ -30,8 +30,8 @@ ADVANCED = 2**22
 """Most serial steps that are made for the shortcuts of a setting and serial depth."""
 SIMULATED = 2**18
 """The same of a family whose steps another library simulates."""
-OBSERVED = 2**23
-"""Most numbers of observations that are held (34 MB)."""
+OBSERVED = 2**24
+"""Most numbers of observations that are held (67 MB)."""
 
 
 @dataclass(frozen=True)
@@ -165,18 +165,29 @@ def certify(
 
 def certify_shortcuts(
     family: Family, options: dict[str, Any], depths: tuple[int, ...] = DEPTHS
-) -> list[tuple[str, int, dict[str, Shortcut] | None]]:
+) -> list[tuple[str, int, dict[str, Shortcut] | str]]:
     """Shortcuts of every setting of a family by serial depth; arguments as of :func:`certify`.
 
-    None where too few instances to tell would fit in memory or be made in a minute.
+    A text that says why, where too few instances to tell would fit in memory or be made in a
+    minute.
     """
-    rows = []
+    rows: list[tuple[str, int, dict[str, Shortcut] | str]] = []
     steps = SIMULATED if family.requires else ADVANCED
     for setting, chain in _chains(family, options, depths):
-        instances = min(
-            2 * family.instances, OBSERVED // chain.layout.size, steps // chain.serial_depth**2
-        )
-        found = shortcuts(chain, instances) if instances >= LEAST_INSTANCES else None
+        held, made = OBSERVED // chain.layout.size, steps // chain.serial_depth**2
+        found: dict[str, Shortcut] | str
+        if held < LEAST_INSTANCES:
+            found = (
+                f"not measured: of observations of {chain.layout.size} numbers {held} are held, "
+                f"and fewer than {LEAST_INSTANCES} show nothing"
+            )
+        elif made < LEAST_INSTANCES:
+            found = (
+                f"not measured: {made} states are simulated in a minute, and fewer than "
+                f"{LEAST_INSTANCES} show nothing"
+            )
+        else:
+            found = shortcuts(chain, min(2 * family.instances, held, made))
         rows.append((setting, chain.serial_depth, found))
     return rows
 

@@ -79,13 +79,24 @@ BY_DISTANCE = re.compile(r"eval/(success|time_at_goal)/distance_[1-4]")
 COLLISION_HORIZON = "value/collision_horizon"
 """What runs log too whose chain counts collisions."""
 ACCURACY = re.compile(r"value/accuracy/remaining_(\d+)")
-SEARCHED = re.compile(r"search/(true|learned)/score(?:/(one_ply|\d+))?")
+FLOOR_ACCURACY = re.compile(r"floor/accuracy/remaining_(\d+)")
+SEARCHED = re.compile(
+    r"search/(true|learned|enumeration|rollouts)/(score|model_steps)(?:/(one_ply|\d+))?"
+)
 """What a run logs at its end whose ``evaluation.simulations`` ask for searches.
 
 Without a number it is the score over the column ``simulations`` (see :func:`by_simulations`).
 """
+BY_PLANNER = re.compile(r"search/(score|model_steps)")
+"""The same over the columns ``simulations`` and ``planner``."""
 SIMULATIONS = "simulations"
 """The column that tests and figures may name where every run asks for the same searches."""
+PLANNER = "planner"
+"""The column that they may name too where every run asks for the same ``evaluation.baselines``."""
+WITHIN_RUN = (SIMULATIONS, PLANNER)
+"""Columns whose levels one run holds all."""
+SEARCH = "search"
+"""The level of the planner that searches in the true rules; the others are the baselines."""
 SEED = "seed"
 SCREEN = "screen"
 """The axis of a screening: the levels of its key, with what else differs in its runs."""
@@ -786,6 +797,11 @@ def _check_metrics(study: Study, source: str) -> None:
                 f"{source}: metric: {metric!r} needs the same evaluation.simulations in every run; "
                 f"{metric}/N is the score at one number"
             )
+        if over_planners(metric) and not planners(study):
+            raise UserError(
+                f"{source}: metric: {metric!r} needs the same evaluation.baselines in every run; "
+                f"{_of_planner(metric, SEARCH)} is that of the search alone"
+            )
     first = study.config.metric[0]
     if study.config.tuned and over_simulations(first):
         raise UserError(
@@ -817,6 +833,8 @@ def check_metric(metric: str, run: PlannedRun, where: str) -> None:
         return
     if searched := SEARCHED.fullmatch(metric):
         _check_searched(searched, run, where)
+    elif BY_PLANNER.fullmatch(metric):
+        _check_baselines(metric, run, where)
     elif metric == COLLISION_HORIZON:
         chain = EnvConfig.model_validate(run.config["env"]).task().chain
         if not hasattr(chain, "causal_collisions"):
@@ -826,10 +844,12 @@ def check_metric(metric: str, run: PlannedRun, where: str) -> None:
             )
     elif accuracy := ACCURACY.fullmatch(metric):
         _check_accuracy(metric, int(accuracy.group(1)), run, where)
+    elif of_floor := FLOOR_ACCURACY.fullmatch(metric):
+        _check_accuracy(metric, int(of_floor.group(1)), run, where)
     elif metric not in METRICS:
         raise UserError(
             f"{where}: {metric!r} is never logged; there are {', '.join(METRICS)}, "
-            "value/accuracy/remaining_1, …"
+            "value/accuracy/remaining_1, …, floor/accuracy/remaining_1, …"
         )
     elif metric.startswith("value/") and run.config["agent"]["kind"] == "random":
         raise UserError(f"{where}: {metric!r} is never logged by the agent random")
@@ -855,24 +875,48 @@ def _check_accuracy(metric: str, remaining: int, run: PlannedRun, where: str) ->
 
 
 def _check_searched(searched: re.Match[str], run: PlannedRun, where: str) -> None:
-    metric, dynamics, simulations = searched.group(0, 1, 2)
+    metric, planner, quantity, simulations = searched.group(0, 1, 2, 3)
     asked = run.config["evaluation"]["simulations"]
     if not asked or simulations not in (None, "one_ply", *map(str, asked)):
         raise UserError(
             f"{where}: {metric!r} is never logged where base.evaluation.simulations is {asked} "
             f"(in the run with {describe(run.columns)})"
         )
-    if dynamics == "learned" and run.config["agent"].get("dynamics") != "learned":
+    baselines = run.config["evaluation"]["baselines"]
+    if planner not in ("true", "learned"):
+        if planner not in baselines:
+            raise UserError(
+                f"{where}: {metric!r} is never logged where base.evaluation.baselines is "
+                f"{baselines} (in the run with {describe(run.columns)})"
+            )
+        if simulations == "one_ply":
+            raise UserError(f"{where}: {metric!r} is never logged; a baseline has no one_ply")
+    if quantity == "model_steps":
+        _check_baselines(metric, run, where)
+    if planner == "learned" and run.config["agent"].get("dynamics") != "learned":
         raise UserError(
             f"{where}: {metric!r} is logged only where agent.dynamics is learned "
             f"(not in the run with {describe(run.columns)})"
         )
 
 
+def _check_baselines(metric: str, run: PlannedRun, where: str) -> None:
+    if not run.config["evaluation"]["baselines"]:
+        raise UserError(
+            f"{where}: {metric!r} is never logged where base.evaluation.baselines is [] "
+            f"(in the run with {describe(run.columns)})"
+        )
+
+
 def over_simulations(metric: str) -> bool:
     """Whether a metric is a score over the column ``simulations``."""
     found = SEARCHED.fullmatch(metric)
-    return found is not None and found.group(2) is None
+    return over_planners(metric) or (found is not None and found.group(3) is None)
+
+
+def over_planners(metric: str) -> bool:
+    """Whether a metric is a score over the columns ``simulations`` and ``planner``."""
+    return BY_PLANNER.fullmatch(metric) is not None
 
 
 def searches(study: Study) -> tuple[int, ...]:
@@ -881,38 +925,57 @@ def searches(study: Study) -> tuple[int, ...]:
     return asked.pop() if len(asked) == 1 else ()
 
 
+def planners(study: Study) -> tuple[str, ...]:
+    """The search and the baselines that every run holds it against; none if they differ."""
+    asked = {tuple(run.config["evaluation"]["baselines"]) for run in study.runs}
+    baselines = asked.pop() if len(asked) == 1 else ()
+    return (SEARCH, *dict.fromkeys(baselines)) if baselines else ()
+
+
+def _of_planner(metric: str, planner: str) -> str:
+    """What a run logs of a metric over planners for one of them: its tag without the number."""
+    return metric.replace("/", f"/{'true' if planner == SEARCH else planner}/", 1)
+
+
 def final_metrics(study: Study) -> list[str]:
-    """The study's metrics as ``results.csv`` has them: scores over simulations number by number."""
+    """The study's metrics as ``results.csv`` has them.
+
+    Scores over simulations are there number by number, those over planners one planner after the
+    other.
+    """
     metrics: list[str] = []
     for metric in study.config.metric:
+        parts = [metric]
+        if over_planners(metric):
+            parts = [_of_planner(metric, planner) for planner in planners(study)]
         if over_simulations(metric):
-            metrics += [f"{metric}/{count}" for count in searches(study)]
-        else:
-            metrics.append(metric)
-    return metrics
+            parts = [f"{part}/{count}" for part in parts for count in searches(study)]
+        metrics += parts
+    return list(dict.fromkeys(metrics))
 
 
 def by_simulations(
-    study: Study, records: Sequence[dict[str, Any]]
+    study: Study, records: Sequence[dict[str, Any]], metric: str
 ) -> tuple[Study, list[dict[str, Any]]]:
-    """The study with the column ``simulations``: a row a run and number of simulations.
+    """The study with the column ``simulations``: one row per run and number of simulations.
 
-    The metrics ``search/true/score`` and ``search/learned/score`` hold the scores.
+    Where ``metric`` is over planners there is the column ``planner`` too, and a row for each. The
+    rows hold every metric of the study that is over the same columns.
     """
-    asked = searches(study)
+    places: list[dict[str, Scalar]] = [{SIMULATIONS: count} for count in searches(study)]
+    if over_planners(metric):
+        places = [place | {PLANNER: name} for name in planners(study) for place in places]
     runs = tuple(
-        replace(run, columns=run.columns | {SIMULATIONS: count})
-        for run in study.runs
-        for count in asked
+        replace(run, columns=run.columns | place) for run in study.runs for place in places
     )
+    same = [m for m in study.config.metric if over_simulations(m)]
+    same = [m for m in same if over_planners(m) == over_planners(metric)]
     rows = []
     for record in records:
-        for count in asked:
-            found = {
-                metric: record.get(f"{metric}/{count}")
-                for metric in ("search/true/score", "search/learned/score")
-            }
-            rows.append(record | found | {SIMULATIONS: count})
+        for place in places:
+            tags = {m: _of_planner(m, str(place[PLANNER])) if PLANNER in place else m for m in same}
+            found = {m: record.get(f"{tag}/{place[SIMULATIONS]}") for m, tag in tags.items()}
+            rows.append(record | found | place)
     return replace(study, runs=runs), rows
 
 
@@ -922,6 +985,8 @@ def _check_columns(study: Study, source: str, smoke: bool) -> None:
     levels = {column: study.levels(column) for column in (*columns, SEED)}
     if asked := searches(study):
         columns, levels = (*columns, SIMULATIONS), levels | {SIMULATIONS: list(asked)}
+    if names := planners(study):
+        columns, levels = (*columns, PLANNER), levels | {PLANNER: list(names)}
 
     def check(column: str, path: str) -> None:
         if column not in levels:
@@ -950,6 +1015,16 @@ def _check_columns(study: Study, source: str, smoke: bool) -> None:
                 f"{', '.join(study.config.metric)}"
             )
 
+    def check_planner(metric: str | None, named: Sequence[str | None], path: str) -> None:
+        measured = metric or study.config.metric[0]
+        if over_planners(measured) != (PLANNER in named):
+            right = (
+                f"{measured!r} has a value for each planner: name the column planner"
+                if over_planners(measured)
+                else f"the column planner goes with search/score, not with {measured!r}"
+            )
+            raise UserError(f"{source}: {path}: {right}")
+
     for i, column in enumerate(study.config.tuned):
         check(column, f"tuned.{i}")
     for i, figure in enumerate(study.config.figures):
@@ -962,6 +1037,7 @@ def _check_columns(study: Study, source: str, smoke: bool) -> None:
             check(figure.series, f"{path}.series")
         for column in figure.panels:
             check(column, f"{path}.panels")
+        check_planner(figure.metric, (figure.x, figure.series, *figure.panels), path)
     known: set[str] = set()
     for i, hypothesis in enumerate(study.config.hypotheses):
         if hypothesis.id in known:
@@ -985,6 +1061,9 @@ def _check_columns(study: Study, source: str, smoke: bool) -> None:
             check_number(test.slope, test.scale, f"{path}.slope")
         if test.per is not None:
             check_number(test.per.slope, test.per.scale, f"{path}.per.slope")
+        check_planner(test.metric, (*test.where, *(test.difference or {}), test.slope), path)
+        if test.per is not None:
+            check_planner(test.metric, (*test.per.where, test.per.slope), f"{path}.per")
 
 
 @lru_cache

@@ -15,6 +15,7 @@ from rl_serial.study.design import (
     AT_END,
     SEED,
     SIMULATIONS,
+    WITHIN_RUN,
     Cell,
     Comparison,
     Expectation,
@@ -170,7 +171,7 @@ def lacking(records: Sequence[Record], columns: Sequence[str], metric: str | Non
         columns: that tell cells apart.
         metric: that they should have; None asks for finished runs alone.
     """
-    own = [column for column in columns if column != SIMULATIONS]
+    own = [column for column in columns if column not in WITHIN_RUN]
     troubles: dict[Cell, dict[int, str]] = {}  # by cell and seed; empty for none
     for record in records:
         trouble = "" if record["status"] == "done" else record["status"]
@@ -336,7 +337,7 @@ def _weigh(
     compared = [*test.where, *(test.difference or {}), *([test.slope] if test.slope else [])]
     per_compared = [*test.per.where, test.per.slope] if test.per else []
     if SIMULATIONS in (*compared, *per_compared) or over_simulations(metric):
-        study, records = by_simulations(study, records)
+        study, records = by_simulations(study, records, metric)
     chosen = _choose(study, records, test.where, compared, metric)
     divisor = _choose(study, records, test.per.where, per_compared, metric) if test.per else None
     notes, missing = _notes(chosen, "", metric), bool(chosen.lacking)
@@ -461,8 +462,8 @@ def _choose(
     columns = [c for c in study.columns if c not in (*free, *where)]
     columns += [c for c in where if isinstance(where[c], list)]
     # Scores of one run at several numbers of simulations are no runs of several cells.
-    columns = [c for c in columns if c != SIMULATIONS]
-    own = [c for c in study.columns if c != SIMULATIONS]
+    columns = [c for c in columns if c not in WITHIN_RUN]
+    own = [c for c in study.columns if c not in WITHIN_RUN]
     runs = {(*(record[column] for column in own), record[SEED]) for record in wanted}
     return _Choice(chosen, columns, free, len(runs), lacking(wanted, own, metric))
 

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from rl_serial.study.design import ACCURACY, SEED, SIMULATIONS, Scalar, Study, by_simulations
+from rl_serial.study.design import ACCURACY, SEED, WITHIN_RUN, Scalar, Study, by_simulations
 from rl_serial.study.findings import (
     SMALLER_IS_BETTER,
     Lack,
@@ -54,6 +54,10 @@ _LABELS = {
     "value/collision_horizon": "collision horizon (collisions)",
     "search/true/score": "score with search on top",
     "search/learned/score": "score with search in learned dynamics",
+    "search/enumeration/score": "score with brute-force enumeration",
+    "search/rollouts/score": "score with random rollouts",
+    "search/score": "score with the true rules",
+    "search/model_steps": "model steps of a decision",
 }
 _RIGHT = 0.9  # the share of right decisions that the serial horizon asks for
 
@@ -95,9 +99,11 @@ def draw(study: Study, records: Sequence[Record], curves: Sequence[Record]) -> l
     drawings: list[Drawing] = []
     plans = layouts(study)
     for layout in plans:
-        over_simulations = SIMULATIONS in (layout.x, layout.series, *layout.panels)
-        shown = by_simulations(study, chosen) if over_simulations else (study, chosen)
-        every = by_simulations(study, records)[1] if over_simulations else records
+        over_simulations = {*WITHIN_RUN} & {layout.x, layout.series, *layout.panels}
+        shown, every = (study, chosen), records
+        if over_simulations:
+            shown = by_simulations(study, chosen, layout.metric)
+            every = by_simulations(study, records, layout.metric)[1]
         lacks = lacking(every, study.columns, layout.metric)
         drawings += [
             replace(d, caption=d.caption + _lacks(lacks)) for d in _against_axis(*shown, layout)

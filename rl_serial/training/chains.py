@@ -44,7 +44,7 @@ from rl_serial.networks import (
 )
 from rl_serial.training.evaluation import ABOVE_FLOOR, ACCURACY, Evaluation, Evaluator
 from rl_serial.training.floors import FLOOR_ACCURACY, floor_tags
-from rl_serial.training.simulations import search_scores
+from rl_serial.training.simulations import SearchScore, baseline_scores, search_scores
 from rl_serial.training.subject import Examine, Log, Trainer, device_of, solved_trunk
 from rl_serial.training.watching import Moment, watch_episode
 
@@ -137,15 +137,23 @@ class ChainSubject:
     def further_metrics(
         self, trainer: Trainer, examine: Examine, device: torch.device
     ) -> dict[str, float]:
-        """Scores of searches on top of the agent, and how a learned model's error compounds."""
+        """Scores of searches on top, and of their baselines; how a learned model's error grows."""
         assert isinstance(examine, Evaluator)
         metrics = {}
-        counts = self.config.evaluation.simulations
+        counts, baselines = self.config.evaluation.simulations, self.config.evaluation.baselines
         models = searchable(trainer, self.task)
+        scores: dict[str, list[SearchScore]] = {}
         for name in models if counts else ():
             searcher = searcher_of(self.config, trainer, self.task, device, name)
-            for found in search_scores(searcher, examine, counts):
-                metrics[f"search/{name}/{found.tag}"] = found.score
+            scores[name] = search_scores(searcher, examine, counts)
+        for name in baselines:
+            searcher = searcher_of(self.config, trainer, self.task, device, "true")
+            scores[name] = baseline_scores(name, searcher, examine, counts, self.config.seed)
+        for name, found_scores in scores.items():
+            for found in found_scores:
+                metrics[f"search/{name}/score/{found.tag}"] = found.score
+                if baselines:
+                    metrics[f"search/{name}/model_steps/{found.tag}"] = found.model_steps
         if "learned" in models:
             steps = self.task.chain.serial_depth
             error = rollout_error(models["learned"], self.task, examine.seeds, steps)

@@ -1,12 +1,19 @@
-"""What search adds to a trained agent: raw network, one-ply value, N simulations, same weights."""
+"""What search adds to a trained agent: raw network, one-ply value, N simulations, same weights.
+
+Beside it, at equal model steps, what the same rules give without a tree search: brute-force
+enumeration and random rollouts.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from rl_serial.agents.agent import Agent
+from rl_serial.agents.brute_force import EnumerationAgent, RolloutAgent
+from rl_serial.agents.dynamics import CountedDynamics, Dynamics
 from rl_serial.agents.search import OnePlyAgent, SearchAgent
 from rl_serial.training.evaluation import Evaluator
 
@@ -22,11 +29,12 @@ class SearchScore:
     score: float
     interval: tuple[float, float]  # 95 % over instances
     seconds: float  # of play, all instances together
+    model_steps: float  # of a decision with a choice, as the model counted them
 
     @property
     def tag(self) -> str:
-        """Its name among metrics, behind what was searched in."""
-        return f"score/{'one_ply' if self.simulations == ONE_PLY else self.simulations}"
+        """Its number among metrics."""
+        return "one_ply" if self.simulations == ONE_PLY else str(self.simulations)
 
 
 def search_scores(
@@ -39,13 +47,60 @@ def search_scores(
         evaluator: has the instances.
         simulations: 0 is the agent itself.
     """
-    one_ply = OnePlyAgent(searcher.task, searcher.agent, searcher.dynamics)
-    contenders: list[tuple[int | str, Agent]] = [(ONE_PLY, one_ply)]
-    contenders += [(count, searcher.with_simulations(count)) for count in simulations]
-    scores = []
-    for name, contender in contenders:
-        started = time.perf_counter()
-        mean_return, score, interval = evaluator.score(contender)
-        seconds = time.perf_counter() - started
-        scores.append(SearchScore(name, mean_return, score, interval, seconds))
+    scores = [
+        _scored(
+            ONE_PLY,
+            lambda counted: OnePlyAgent(searcher.task, searcher.agent, counted),
+            searcher.dynamics,
+            evaluator,
+        )
+    ]
+    for count in simulations:
+        contender = searcher.with_simulations(count)
+        scores.append(_scored(count, contender.within, searcher.dynamics, evaluator))
     return scores
+
+
+def baseline_scores(
+    baseline: str,
+    searcher: SearchAgent,
+    evaluator: Evaluator,
+    simulations: Sequence[int],
+    seed: int,
+) -> list[SearchScore]:
+    """Scores of a baseline with as many model steps as searches with ``simulations`` make.
+
+    Args:
+        baseline: enumeration or rollouts.
+        searcher: whose agent judges the leaves of an enumeration, in whose dynamics, the true ones.
+        evaluator: has the instances.
+        simulations: 0 is the agent itself; of rollouts, random play.
+        seed: of the rollouts.
+    """
+    task, agent = searcher.task, searcher.agent
+
+    def contender(model: Dynamics, steps: int) -> Agent:
+        if baseline == "enumeration":
+            return EnumerationAgent(task, agent, model, steps)
+        return RolloutAgent(task, model, steps, seed)
+
+    return [
+        _scored(steps, partial(contender, steps=steps), searcher.dynamics, evaluator)
+        for steps in simulations
+    ]
+
+
+def _scored(
+    simulations: int | str,
+    contender: Callable[[Dynamics], Agent],
+    dynamics: Dynamics,
+    evaluator: Evaluator,
+) -> SearchScore:
+    """The score of what ``contender`` makes of a model, which counts the steps."""
+    counted = CountedDynamics(dynamics)
+    started = time.perf_counter()
+    mean_return, score, interval = evaluator.score(contender(counted))
+    seconds = time.perf_counter() - started
+    return SearchScore(
+        simulations, mean_return, score, interval, seconds, counted.steps_per_decision
+    )

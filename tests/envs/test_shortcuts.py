@@ -156,7 +156,7 @@ def test_the_certificate_finds_nothing_in_a_parity() -> None:
 def test_the_certificate_has_the_point_of_s5() -> None:
     """The largest is with one letter ahead; a linear rule bets on the points that win oftener."""
     [(_, _, found), *_] = certify_shortcuts(FAMILIES["PermutationAutomaton"], {}, (4,))
-    assert found is not None
+    assert not isinstance(found, str)
     exact = won_from("s5", 1)
     bets = exact > 0.4
     accuracy = np.where(bets, exact, 1 - exact).mean()
@@ -167,20 +167,29 @@ def test_the_certificate_has_the_point_of_s5() -> None:
 
 def test_observations_too_long_to_tell_are_left_out() -> None:
     rows = certify_shortcuts(FAMILIES["Circuit"], {}, (64,))
-    assert [found for _, _, found in rows] == [None, None]
-    assert Circuit("layered", 64, 64).layout.size > 2**23 / 512
+    size = Circuit("layered", 64, 64).layout.size
+    said = f"not measured: of observations of {size} numbers {2**24 // size} are held, and fewer"
+    assert [str(found).partition(" than ")[0] for _, _, found in rows] == [said, said]
+
+
+def test_simulations_too_slow_to_tell_are_left_out() -> None:
+    pytest.importorskip("mujoco")
+    rows = certify_shortcuts(FAMILIES["ManyBody"], {}, (32,))
+    said = f"not measured: {2**18 // 32**2} states are simulated in a minute"
+    assert [str(found).partition(",")[0] for _, _, found in rows] == [said, said]
 
 
 def test_command_prints_shortcuts(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = {"blind": Shortcut(0.345, 2, 1.26), "linear": Shortcut(-0.014, 1, -0.04)}
-    rows = [("wiring=flat", 4, known), ("wiring=flat", 64, None)]
+    rows = [("wiring=flat", 4, known), ("wiring=flat", 64, "not measured: too large")]
     monkeypatch.setattr(certificate, "certify", lambda family, options: [])
     monkeypatch.setattr(certificate, "certify_shortcuts", lambda family, options: rows)
     assert main(["envs", "--certify", "rl_serial/CircuitBet-v0"]) == 0
-    lines = capsys.readouterr().out.splitlines()[-4:]
+    lines = capsys.readouterr().out.splitlines()[-5:]
+    assert lines.pop() == "wiring=flat, serial depth 64: not measured: too large"
     header, _, first, second = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines)
     assert header[2:5] == ["blind κ", "at", "reach"]
     assert first == ["wiring=flat", "4", "+0.34", "2", "+1.3", "-0.01", "1", "-0.0"]
-    assert second == ["wiring=flat", "64", *[""] * 6]
+    assert second == ["wiring=flat", "64", *["–"] * 6]

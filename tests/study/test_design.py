@@ -485,7 +485,12 @@ def test_every_metric_that_a_study_accepts_is_logged(kind: str, env: str, tmp_pa
     base = {
         "env": {"id": f"rl_serial/{env}-v0", "serial_depth": 3} | steer,
         "network": {"depth": 1, "width": 8},
-        "evaluation": {"instances": 64, "per_remaining": 16, "simulations": simulations},
+        "evaluation": {
+            "instances": 64,
+            "per_remaining": 16,
+            "simulations": simulations,
+            "baselines": ["enumeration", "rollouts"] if simulations else [],
+        },
     }
     data: Data = {"question": "?", "base": base | KINDS[kind], "grid": {"evaluation.seed": [0]},
                   "seeds": 1, "metric": "eval/score"}  # fmt: skip
@@ -495,10 +500,15 @@ def test_every_metric_that_a_study_accepts_is_logged(kind: str, env: str, tmp_pa
         return
     [run] = planned(data).runs
     there = [
-        f"{d}/score{n}" for d in ("true", "learned") for n in ("", "/one_ply", "/0", "/2", "/4")
+        f"{planner}{quantity}{n}"
+        for planner in ("", "true/", "learned/", "enumeration/", "rollouts/")
+        for quantity in ("score", "model_steps")
+        for n in ("", "/one_ply", "/0", "/2", "/4")
     ]
     candidates = [*METRICS, COLLISION_HORIZON, *(f"search/{tag}" for tag in there)]
-    candidates += [f"value/accuracy/remaining_{k}" for k in range(5)]
+    candidates += [
+        f"{whose}/accuracy/remaining_{k}" for whose in ("value", "floor") for k in range(5)
+    ]
     accepted = set()
     for metric in candidates:
         with suppress(UserError):
@@ -509,7 +519,12 @@ def test_every_metric_that_a_study_accepts_is_logged(kind: str, env: str, tmp_pa
     # Nor is refused what there is.
     assert accepted == {m for m in candidates if m in final}
     assert "eval/serial_reach" in accepted
-    assert ("search/true/score/2" in accepted) == (kind != "random")
+    for metric in ("search/true/score/2", "search/rollouts/model_steps/2"):
+        assert (metric in accepted) == (kind != "random")
+    if kind != "random":
+        for planner in ("true", "rollouts"):
+            assert final[f"search/{planner}/model_steps/2"] == 2
+        assert final["search/enumeration/model_steps/2"] == (0 if steer else 2)
     assert ("value/accuracy/remaining_1" in accepted) == (not steer)
 
 
@@ -578,7 +593,7 @@ def test_path_of_depth_vs_width_is_what_the_accounts_say() -> None:
         cost = account(network, torch.zeros(1, task.layout.size))
         assert cost.critical_path == run.columns["path"] + 2, cell
         assert cost.parameters == pytest.approx(50_000, rel=0.02)
-    assert len(seen) == 9
+    assert len(seen) == 7
 
 
 def searching(tiny: Data, **keys: Any) -> Data:
@@ -596,13 +611,92 @@ def test_scores_over_simulations_become_rows(tiny: Data) -> None:
         "search/true/score/one_ply",
     ]
     record = {"id": "x", "search/true/score/0": 0.25, "search/true/score/8": 0.75}
-    melted, rows = by_simulations(study, [record])
+    melted, rows = by_simulations(study, [record], "search/true/score")
     assert [(row["simulations"], row["search/true/score"]) for row in rows] == [
         (0, 0.25),
         (8, 0.75),
     ]
     assert melted.columns == (*study.columns, "simulations")
     assert len(melted.runs) == 2 * len(study.runs)
+
+
+def with_baselines(tiny: Data, **keys: Any) -> Data:
+    study = searching(tiny, metric=["eval/score", "search/score", "search/true/score"])
+    evaluation = {"simulations": [0, 8], "baselines": ["enumeration", "rollouts"]}
+    return study | {"base": study["base"] | {"evaluation": evaluation}} | keys
+
+
+def test_scores_over_planners_become_rows(tiny: Data) -> None:
+    study = planned(with_baselines(tiny))
+    tags = [f"search/{p}/score" for p in ("true", "enumeration", "rollouts")]
+    assert final_metrics(study) == ["eval/score", *(f"{t}/{n}" for t in tags for n in (0, 8))]
+    record = {f"{tag}/{n}": place + n for place, tag in enumerate(tags) for n in (0, 8)}
+    melted, rows = by_simulations(study, [record], "search/score")
+    assert [(row["planner"], row["simulations"], row["search/score"]) for row in rows] == [
+        ("search", 0, 0),
+        ("search", 8, 8),
+        ("enumeration", 0, 1),
+        ("enumeration", 8, 9),
+        ("rollouts", 0, 2),
+        ("rollouts", 8, 10),
+    ]
+    assert melted.columns == (*study.columns, "simulations", "planner")
+    _, rows = by_simulations(study, [record], "search/true/score")
+    assert [row["search/true/score"] for row in rows] == [0, 8]
+    assert not any("planner" in row for row in rows)
+
+
+def test_baselines_that_are_not_asked_for_leave_an_id_as_it_is(tiny: Data) -> None:
+    """So that the runs of earlier studies are found again."""
+    plain, with_none = searching(tiny), searching(tiny)
+    with_none["base"]["evaluation"]["baselines"] = []
+    assert [r.id for r in planned(plain).runs] == [r.id for r in planned(with_none).runs]
+    assert planned(with_baselines(tiny)).runs[0].id != planned(searching(tiny)).runs[0].id
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"metric": "search/true/score/4"},
+            r"'search/true/score/4' is never logged where .*0, 8",
+        ),
+        (
+            {"metric": "search/rollouts/score/one_ply"},
+            r"'search/rollouts/score/one_ply' is never logged; a baseline has no one_ply",
+        ),
+        (
+            {
+                "grid": {"evaluation.baselines": [["rollouts"], []]},
+                "metric": "search/rollouts/score",
+            },
+            r"'search/rollouts/score' is never logged where base\.evaluation\.baselines is \[\]",
+        ),
+        (
+            {"grid": {"evaluation.baselines": [["rollouts"], ["enumeration"]]}},
+            r"metric: 'search/score' needs the same evaluation\.baselines in every run",
+        ),
+        (
+            test_of(where={"planner": "search"}),
+            r"the column planner goes with search/score, not wi",
+        ),
+        (
+            test_of(metric="search/score", where={"simulations": 8}),
+            r"hypotheses\.0\.test: 'search/score' has a value for each planner: name the column",
+        ),
+        (
+            {"figures": [{"x": "simulations", "metric": "search/score"}]},
+            r"figures\.0: 'search/score' has a value for each planner: name the column planner",
+        ),
+        (
+            test_of(metric="search/score", difference={"planner": ["search", "learned"]}),
+            r"planner is never 'learned'; it is search, enumeration, rollouts",
+        ),
+    ],
+)
+def test_baselines_that_no_run_has_are_refused(tiny: Data, changes: Data, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        planned(with_baselines(tiny, **changes))
 
 
 @pytest.mark.parametrize(

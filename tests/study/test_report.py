@@ -377,6 +377,41 @@ def test_what_is_below_the_floor_in_every_cell_is_not_learned(
     assert ("below its floor" in finding.note) == (verdict == "not learned")
 
 
+@pytest.mark.parametrize(
+    ("simulations", "estimate"), [(2, 0.5), (8, 0.25), ([2, 8], 0.375)], ids=["few", "many", "mean"]
+)
+def test_a_search_is_held_against_its_baselines_run_by_run(
+    simulations: int | list[int], estimate: float
+) -> None:
+    """The runs' own scores differ by far more than the planners do, which pairing takes out."""
+    keys = {
+        "base": BASE | {"evaluation": {"simulations": [2, 8], "baselines": ["rollouts"]}},
+        "metric": ["eval/serial_reach", "search/score"],
+    }
+    test = {
+        "metric": "search/score",
+        "difference": {"planner": ["search", "rollouts"]},
+        "where": {"role": "serial", "simulations": simulations},
+        "expect": {"above": 0.1},
+    }
+    gaps = {2: 0.5, 8: 0.25}
+    table = [
+        row
+        | {f"search/rollouts/score/{n}": 10.0 * i * i for n in gaps}
+        # Not the same everywhere, or there would be no interval; 0 in the mean over five seeds.
+        | {
+            f"search/true/score/{n}": 10.0 * i * i + gap + 0.01 * (row["seed"] - 2)
+            for n, gap in gaps.items()
+        }
+        for i, row in enumerate(TABLE)
+    ]
+    [finding] = judge(study_with(test, **keys), table)
+    assert finding.interval is not None
+    assert finding.interval.estimate == pytest.approx(estimate, abs=1e-3)
+    assert finding.verdict == "supported"
+    assert "planner search − rollouts" in finding.quantity
+
+
 def test_improvement_goes_with_a_difference() -> None:
     test = {"difference": {"role": ["twin", "serial"]}, "expect": {"above": 0}}
     [finding] = judge(study_with(test), TABLE)

@@ -170,6 +170,11 @@ def test_resolved_configuration_round_trips() -> None:
         ("agent={kind: search, dynamics: dreamt}", r"agent\.dynamics: .*'true' or 'learned'"),
         ("agent={kind: search, n_step: 3}", r"agent\.n_step: unknown key; there are kind, dyn"),
         ("evaluation.simulations=[-1]", r"evaluation\.simulations\.0: .*greater than or equal"),
+        (
+            "evaluation.baselines=[rollouts]",
+            r"evaluation\.baselines: have the model steps of evalu",
+        ),
+        ("evaluation.baselines=[mcts]", r"evaluation\.baselines\.0: .*'enumeration' or 'rollouts'"),
         ("depth", r"'depth': an override is key\.path=value"),
         ("seed.x=1", r"seed\.x: seed holds 0"),
         (
