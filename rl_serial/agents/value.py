@@ -12,25 +12,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rl_serial.agents.agent import Agent, Judgement
 from rl_serial.agents.targets import (
     held_horizons,
     horizon_bootstraps,
     horizon_returns,
+    of_own_start,
     starts_of,
 )
-from rl_serial.config import ValueAgentConfig
+from rl_serial.config import CloningAgentConfig, ValueAgentConfig
 from rl_serial.envs.chain import Array, array_namespace, is_numpy_only, map_state, select
 from rl_serial.envs.random import fold_in, random_words
 from rl_serial.envs.tasks import Task, num_actions
 from rl_serial.errors import RunError
 
+C = TypeVar("C", bound=ValueAgentConfig | CloningAgentConfig)
 EVALUATION_BATCH = 4096
 LOG_INTERVAL = 50
 FUSED_ON = ("cpu", "cuda")
@@ -77,11 +79,7 @@ class HorizonAgent:
         def payoffs(chain_state: Any) -> Array:
             observations = self.task.observe(self.task.with_chain(state, chain_state))
             values = apply_network(self.network, observations, self.device)
-            xp = array_namespace(values)
-            horizon = xp.clip(chain_state.remaining - 1, 0, None)
-            index = self.chain.own_start(chain_state) * self.chain.serial_depth + horizon
-            flat = xp.reshape(values, (values.shape[0], -1))
-            return xp.take_along_axis(flat, index[:, None], axis=1)[:, 0]
+            return of_own_start(self.chain, chain_state, values)
 
         action_values = self.task.estimated_values(state, payoffs)
         legal = self.task.legal_actions(state)
@@ -207,38 +205,42 @@ def _every_action(task: Task[Any], state: Any, rows: Array) -> tuple[Any, Array,
     return repeated, xp.tile(choice, (rows.shape[0],)), xp.repeat(rows, actions, axis=0)
 
 
-class ValueTrainer:
-    """Fits a network's action values; every update is a pure function of seed and step.
+class FittedTrainer(Generic[C]):
+    """Fits a network on states of random play; every update is a pure function of seed and step.
+
+    What it is fitted to is :meth:`loss`, which each kind of trainer has of its own.
 
     Args:
         task: the rules.
-        config: targets, policy, optimiser.
-        network: observations [B, layout.size] to action values [B, num_actions], or for targets
-            fixed_horizon to values [B, starts, serial_depth]; on ``device``.
+        config: of the agent.
+        network: observations [B, layout.size] to what the loss asks for; on ``device``.
+        agent: acts on the network.
         seed: chooses the training instances.
         device: where the network is; on a GPU the rules run there too, unless they are NumPy's.
 
     ``raw_agent`` acts on the network alone; ``agent`` is what the run evaluates.
     """
 
+    role: ClassVar[str]  # the name of the network among a run's accounts
+
     def __init__(
         self,
         task: Task[Any],
-        config: ValueAgentConfig,
+        config: C,
         network: nn.Module,
+        agent: Agent,
         seed: int,
         device: torch.device,
     ) -> None:
         self.task, self.config, self.network, self.device = task, config, network, device
         self.seed = seed
+        self.raw_agent = self.agent = agent
         self.step = 0
         self.total = config.updates
         self.metrics = {
             "train/loss": float("nan"),
             "train/learning_rate": config.learning_rate,
         }
-        bootstraps = "td0" in (config.targets, config.estimator) or config.policy == "greedy"
-        self.target = deepcopy(network) if bootstraps else None
         self.optimizer = torch.optim.AdamW(
             network.parameters(),
             config.learning_rate,
@@ -253,24 +255,24 @@ class ValueTrainer:
             )
         else:
             self.schedule = torch.optim.lr_scheduler.ConstantLR(self.optimizer, 1.0)
-        self.raw_agent: Agent = ValueNetworkAgent(task, network, device)
-        if config.targets == "fixed_horizon":
-            self.raw_agent = HorizonAgent(task, network, device)
-        self.agent: Agent = self.raw_agent
+
+    def loss(self, state: Any, seeds: Array) -> Tensor:
+        """The mean loss of the network on the states [B] of the instances ``seeds`` [B]."""
+        raise NotImplementedError
 
     @property
     def networks(self) -> dict[str, nn.Module]:
         """The networks that training spends its budget on."""
-        return {"value": self.network}
+        return {self.role: self.network}
 
     @property
     def instances(self) -> int:
         """States of training instances that the whole training consumes.
 
-        With fixed-horizon targets every start of an instance is one.
+        Where all starts are learned, every start of an instance is one.
         """
         states = self.total * self.config.batch_size
-        if self.config.targets == "fixed_horizon":
+        if self.config.all_starts:
             states *= starts_of(self.task).num_starts
         return states
 
@@ -289,7 +291,6 @@ class ValueTrainer:
         return {
             "step": self.step,
             "network": self.network.state_dict(),
-            "target": self.target.state_dict() if self.target else None,
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "metrics": dict(self.metrics),
@@ -299,8 +300,6 @@ class ValueTrainer:
         """Go back to a saved state."""
         self.step = state["step"]
         self.network.load_state_dict(state["network"])
-        if self.target:
-            self.target.load_state_dict(state["target"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.metrics = state["metrics"]
@@ -320,15 +319,7 @@ class ValueTrainer:
         device = "cpu" if xp is np else self.device
         index = xp.arange(first, first + count, dtype=xp.int64, device=device)
         seeds = fold_in(xp.full_like(index, self.seed), index)
-        state = visited_states(self.task, seeds)
-        if self.target is not None and self.step % self.config.target_interval == 0:
-            self.target.load_state_dict(self.network.state_dict())
-        observations, known, wanted = (
-            torch.as_tensor(array).to(self.device)
-            for array in (self.task.observe(state), *self._targets(state, seeds))
-        )
-        errors = nn.functional.mse_loss(self.network(observations), wanted, reduction="none")
-        loss = errors[known.expand_as(errors)].mean()
+        loss = self.loss(visited_states(self.task, seeds), seeds)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
@@ -344,6 +335,55 @@ class ValueTrainer:
                     f"train/loss is {self.metrics['train/loss']} at update {self.step}: "
                     "a smaller agent.learning_rate may help"
                 )
+
+
+class ValueTrainer(FittedTrainer[ValueAgentConfig]):
+    """Fits a network's action values.
+
+    Args:
+        task: the rules.
+        config: targets, policy, optimiser.
+        network: observations [B, layout.size] to action values [B, num_actions], or for targets
+            fixed_horizon to values [B, starts, serial_depth]; on ``device``.
+        seed: chooses the training instances.
+        device: where the network is; on a GPU the rules run there too, unless they are NumPy's.
+    """
+
+    role = "value"
+
+    def __init__(
+        self,
+        task: Task[Any],
+        config: ValueAgentConfig,
+        network: nn.Module,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        kind = HorizonAgent if config.all_starts else ValueNetworkAgent
+        super().__init__(task, config, network, kind(task, network, device), seed, device)
+        bootstraps = "td0" in (config.targets, config.estimator) or config.policy == "greedy"
+        self.target = deepcopy(network) if bootstraps else None
+
+    def loss(self, state: Any, seeds: Array) -> Tensor:
+        """The mean squared error of the outputs that have a target."""
+        if self.target is not None and self.step % self.config.target_interval == 0:
+            self.target.load_state_dict(self.network.state_dict())
+        observations, known, wanted = (
+            torch.as_tensor(array).to(self.device)
+            for array in (self.task.observe(state), *self._targets(state, seeds))
+        )
+        errors = nn.functional.mse_loss(self.network(observations), wanted, reduction="none")
+        return errors[known.expand_as(errors)].mean()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a run needs to go on, the target network included."""
+        return super().state_dict() | {"target": self.target.state_dict() if self.target else None}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a saved state."""
+        super().load_state_dict(state)
+        if self.target:
+            self.target.load_state_dict(state["target"])
 
     def _targets(self, state: Any, seeds: Array) -> tuple[Array, Array]:
         """Which outputs of the network have a target (it broadcasts to them), and the targets."""

@@ -225,11 +225,14 @@ class Evaluator:
             collision_horizon=collision_horizon(by_collisions),
         )
 
-    def floor(self, instances: int, seed: int) -> Floor:
-        """What needs no serial computation gets on the same states; see :func:`measure_floor`."""
+    def floor(self, instances: int, seed: int, trained_in: Task[Any] | None = None) -> Floor:
+        """What needs no serial computation gets on the same states; see :func:`measure_floor`.
+
+        ``trained_in``: the rules with the starts of training, where those are others.
+        """
         observations = self.task.observe(self.states)
         return measure_floor(
-            self.task,
+            trained_in or self.task,
             [
                 Sample.of(observations[rows], self.exact[rows], self.legal[rows])
                 for rows in np.split(np.arange(self.remaining.size), self.task.chain.serial_depth)
