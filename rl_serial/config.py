@@ -233,15 +233,46 @@ class ValueAgentConfig(_Model):
     target_interval: PositiveInt = 100
     one_ply: bool = False  # acts on its values one step ahead, in the true model
 
+    @property
+    def all_starts(self) -> bool:
+        """Whether the network gives something for every start and horizon of an instance."""
+        return self.targets == "fixed_horizon"
+
     @model_validator(mode="after")
     def _options_of_its_targets(self) -> ValueAgentConfig:
-        fixed = self.targets == "fixed_horizon"
+        fixed = self.all_starts
         for key in ("policy",) if fixed else ("estimator", "head", "readout"):
             if getattr(self, key) != type(self).model_fields[key].default:
                 having = (
                     "targets monte_carlo and td0 have" if fixed else "targets fixed_horizon has"
                 )
                 raise ValueError(f"{key}: only {having} it, not {self.targets}")
+        return self
+
+
+class CloningAgentConfig(_Model):
+    """A policy fitted to the optimal one (see :mod:`rl_serial.agents.cloning`)."""
+
+    kind: Literal["cloning"]
+    starts: Literal["own", "all"] = "own"
+    head: Literal["pooled", "per_token"] = "pooled"  # of all starts, as the next
+    readout: Literal["last", "layerwise"] = "last"
+    updates: PositiveInt = 4000
+    batch_size: PositiveInt = 512
+    learning_rate: PositiveFloat = 1e-3
+    schedule: Literal["one_cycle", "constant"] = "one_cycle"
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+
+    @property
+    def all_starts(self) -> bool:
+        """Whether the network gives something for every start and horizon of an instance."""
+        return self.starts == "all"
+
+    @model_validator(mode="after")
+    def _options_of_all_starts(self) -> CloningAgentConfig:
+        for key in ("head", "readout"):
+            if not self.all_starts and getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key}: only starts all has it, not {self.starts}")
         return self
 
 
@@ -252,6 +283,7 @@ class SB3AgentConfig(_Model):
     timesteps: PositiveInt = 200_000
     num_envs: PositiveInt = 64
     arguments: dict[str, Any] = {}
+    exploring_starts: bool = False  # training begins episodes at every number of remaining steps
 
 
 class GoalSB3AgentConfig(_Model):
@@ -376,7 +408,9 @@ class BaselineConfig(_Model):
     kind: Literal["random", "optimal"]
 
 
-ChainAgentConfig = ValueAgentConfig | SB3AgentConfig | SearchAgentConfig | BaselineConfig
+ChainAgentConfig = (
+    ValueAgentConfig | CloningAgentConfig | SB3AgentConfig | SearchAgentConfig | BaselineConfig
+)
 GoalAgentConfig = ContrastiveAgentConfig | GoalSB3AgentConfig
 AgentConfig = Annotated[
     ChainAgentConfig | GoalAgentConfig | ControlAgentConfig, Field(discriminator="kind")
@@ -412,6 +446,8 @@ NETWORKS = ("network", "policy_network", "model_network")
 """The keys of a run that describe networks."""
 WITH_POLICY = ("ppo", "maskable_ppo", "search", "contrastive", "sac", "sac_her")
 """Kinds of agents that have a policy network beside the value network."""
+WITHOUT_VALUES = ("random", "cloning")
+"""Kinds of agents on chains that give no values of states, which searches need."""
 
 
 def _refuse_truth_values(given: Any, taken: Any, path: str = "") -> None:
@@ -617,7 +653,10 @@ def _check_networks(config: RunConfig, source: str) -> None:
     elif config.network is None:
         raise UserError(f"{source}: network: missing; the agent {config.agent.kind} needs one")
     if config.policy_network is not None and config.agent.kind not in WITH_POLICY:
-        raise UserError(f"{source}: policy_network: the agent {config.agent.kind} has no policy")
+        raise UserError(
+            f"{source}: policy_network: the agent {config.agent.kind} has no policy network beside "
+            "its network"
+        )
     learned = isinstance(config.agent, SearchAgentConfig) and config.agent.dynamics == "learned"
     if learned and config.model_network is None:
         raise UserError(f"{source}: model_network: missing; agent.dynamics learned needs one")
@@ -673,21 +712,49 @@ def _check_chain_agent(config: RunConfig, task: Task[Any], source: str) -> None:
     _check_memory(config, task, source)
     if isinstance(config.agent, SearchAgentConfig):
         _check_search(config.agent, task, source)
-    if config.evaluation.simulations and config.agent.kind == "random":
-        raise UserError(f"{source}: evaluation.simulations: the agent random has no values")
+    if config.evaluation.simulations and config.agent.kind in WITHOUT_VALUES:
+        raise UserError(
+            f"{source}: evaluation.simulations: the agent {config.agent.kind} has no values"
+        )
     if isinstance(config.agent, ValueAgentConfig):
-        if config.agent.targets == "fixed_horizon":
-            _check_starts(config.agent, task, source)
+        if config.agent.all_starts:
+            _check_starts(config.agent, "agent.targets: fixed_horizon", task, source)
         elif config.agent.policy == "optimal":
             _check_exact_values(task, source)
+    if isinstance(config.agent, CloningAgentConfig):
+        _check_cloning(config.agent, task, source)
+    if isinstance(config.agent, SB3AgentConfig) and config.agent.exploring_starts:
+        _check_exploring_starts(task, source)
 
 
-def _check_starts(agent: ValueAgentConfig, task: Task[Any], source: str) -> None:
+def _check_cloning(agent: CloningAgentConfig, task: Task[Any], source: str) -> None:
+    if not agent.all_starts:
+        _check_exact_values(task, source)
+        return
+    if not isinstance(task, Bet) or task.think_budget:
+        raise UserError(
+            f"{source}: agent.starts: all needs a Bet environment with think_budget 0, where the "
+            "payoff alone says which action is right; own goes with all tasks"
+        )
+    _check_starts(agent, "agent.starts: all", task, source)
+
+
+def _check_exploring_starts(task: Task[Any], source: str) -> None:
+    if task.start == "uniform":
+        raise UserError(
+            f"{source}: agent.exploring_starts: with env.start uniform episodes begin at every "
+            "number of remaining steps already, those of evaluation too; leave one of them out"
+        )
+
+
+def _check_starts(
+    agent: ValueAgentConfig | CloningAgentConfig, what: str, task: Task[Any], source: str
+) -> None:
     chain = task.chain
     if not isinstance(chain, ChainWithStarts):
         raise UserError(
-            f"{source}: agent.targets: fixed_horizon needs a chain that says which starts its "
-            f"instances hold, which {type(chain).__name__} does not"
+            f"{source}: {what} needs a chain that says which starts its instances hold, which "
+            f"{type(chain).__name__} does not"
         )
     if agent.head == "per_token" and not chain.starts_are_tokens:
         raise UserError(

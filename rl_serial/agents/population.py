@@ -1,4 +1,4 @@
-"""Value trainers whose networks have the same shapes, updated as one batch.
+"""Trainers whose networks have the same shapes, updated as one batch.
 
 A deep-narrow network is many small matrix products, and a small product costs little more for eight
 networks than for one. The networks' parameters are laid side by side in one tensor each, [P, ...]
@@ -9,7 +9,7 @@ acts, is saved and is loaded as if it were alone. Results are those of one by on
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -21,11 +21,9 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from rl_serial.agents.value import (
-    Lesson,
-    ValueTrainer,
+    FittedTrainer,
     make_optimizer,
     make_schedule,
-    squared_error,
     visited_states,
 )
 from rl_serial.envs.chain import Array, array_namespace
@@ -41,7 +39,7 @@ class Population:
             weight decays may differ. They are kept in order of task and rate.
     """
 
-    def __init__(self, trainers: Sequence[ValueTrainer]) -> None:
+    def __init__(self, trainers: Sequence[FittedTrainer[Any]]) -> None:
         self.trainers = list(trainers)
         self.device = trainers[0].device
         self.network = _Stack([trainer.network for trainer in trainers])
@@ -60,8 +58,7 @@ class Population:
         first = self.trainers[0]
         if self.target is not None and first.renews_target():
             self.target.copy(self.network)
-        observations, known, wanted = self._lesson()
-        losses = vmap(squared_error)(self.network(observations), known, wanted)
+        losses = self.network.each(first.loss, *self._lesson())
         self.network.clear_gradients()
         losses.sum().backward()  # type: ignore[no-untyped-call]
         for members in self.classes:
@@ -90,7 +87,7 @@ class Population:
             joined = array_namespace(seeds[0]).concat(seeds)
             state = visited_states(trainer.task, joined)
             values = partial(self._target_values, first, last)
-            lesson = Lesson.of(trainer.task, trainer.config, state, joined, values)
+            lesson = trainer.lesson(state, joined, values)
             parts.append([part.view(count, -1, *part.shape[1:]) for part in lesson.on(self.device)])
         observations, known, wanted = (torch.cat(part) for part in zip(*parts, strict=True))
         return observations, known, wanted
@@ -110,7 +107,7 @@ class _Class:
     """Trainers ``first`` to ``last``, whose optimisers are set alike: one optimiser for all."""
 
     def __init__(
-        self, trainers: Sequence[ValueTrainer], network: _Stack, first: int, last: int
+        self, trainers: Sequence[FittedTrainer[Any]], network: _Stack, first: int, last: int
     ) -> None:
         self.trainers = trainers[first:last]
         one = self.trainers[0]
@@ -183,6 +180,16 @@ class _Stack:
             outputs: Tensor = vmap(self._one)(mine, observations)
         return outputs
 
+    def each(self, loss: Callable[..., Tensor], *lesson: Tensor) -> Tensor:
+        """[P] ``loss`` of each network, which is its first argument, on its part of a lesson."""
+
+        def of_one(parameters: dict[str, Tensor], *part: Tensor) -> Tensor:
+            return loss(partial(self._one, parameters), *part)
+
+        with _StackedLayers():
+            losses: Tensor = vmap(of_one)(self.parameters, *lesson)
+        return losses
+
     def part(self, name: str, first: int, last: int) -> nn.Parameter:
         """A parameter of networks ``first`` to ``last``, [Q, ...]: numbers and gradient shared."""
         stacked = self.parameters[name]
@@ -200,8 +207,8 @@ class _Stack:
         with torch.no_grad():
             torch._foreach_copy_(list(self.parameters.values()), list(other.parameters.values()))
 
-    def _one(self, parameters: dict[str, Tensor], observations: Tensor) -> Tensor:
-        outputs: Tensor = functional_call(self.shape, parameters, (observations,))
+    def _one(self, parameters: dict[str, Tensor], *arguments: Any, **options: Any) -> Tensor:
+        outputs: Tensor = functional_call(self.shape, parameters, arguments, options)
         return outputs
 
 
@@ -283,5 +290,5 @@ def _runs(keys: Sequence[Any]) -> list[tuple[int, int]]:
     return ends
 
 
-def _rates(trainer: ValueTrainer) -> tuple[float, float]:
+def _rates(trainer: FittedTrainer[Any]) -> tuple[float, float]:
     return trainer.config.learning_rate, trainer.config.weight_decay

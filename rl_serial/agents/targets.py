@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rl_serial.envs.chain import Array, ChainWithStarts, array_namespace, each_place
+from rl_serial.envs.shortcuts import TIE
 from rl_serial.envs.tasks import Task
 
 
@@ -57,6 +58,27 @@ def horizon_bootstraps(task: Task[Any], state: Any, values: Callable[[Array], Ar
     shorter = values(task.observe(task.with_chain(state, after)))[:, :, :-1]
     index = xp.broadcast_to(successors[:, :, None], shorter.shape)
     return xp.concat([first, xp.take_along_axis(shorter, index, axis=1)], axis=2)
+
+
+def bet_shares(payoffs: Array) -> Array:
+    """The probability of BET in the optimal policy of Bet, of ``payoffs`` of any shape, float32.
+
+    PASS is worth 0 and BET the payoff; where they are equal, each has half.
+    """
+    xp = array_namespace(payoffs)
+    return xp.where(abs(payoffs) <= TIE, 0.5, xp.astype(payoffs > 0, xp.float32))
+
+
+def of_own_start(chain: ChainWithStarts[Any], state: Any, outputs: Array) -> Array:
+    """[B]: what ``outputs`` [B, starts, serial_depth] say of each state's own start and remaining.
+
+    Of a state at its end they say what they say of one step before.
+    """
+    xp = array_namespace(outputs)
+    horizon = xp.clip(state.remaining - 1, 0, None)
+    index = chain.own_start(state) * chain.serial_depth + horizon
+    flat = xp.reshape(outputs, (outputs.shape[0], -1))
+    return xp.take_along_axis(flat, index[:, None], axis=1)[:, 0]
 
 
 def starts_of(task: Task[Any]) -> ChainWithStarts[Any]:

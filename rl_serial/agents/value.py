@@ -13,25 +13,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rl_serial.agents.agent import Agent, Judgement
 from rl_serial.agents.targets import (
     held_horizons,
     horizon_bootstraps,
     horizon_returns,
+    of_own_start,
     starts_of,
 )
-from rl_serial.config import ValueAgentConfig
+from rl_serial.config import CloningAgentConfig, ValueAgentConfig
 from rl_serial.envs.chain import Array, array_namespace, is_numpy_only, map_state, select
 from rl_serial.envs.random import fold_in, random_words
 from rl_serial.envs.tasks import Task, num_actions
 from rl_serial.errors import RunError
 
+FittedConfig = ValueAgentConfig | CloningAgentConfig
+C = TypeVar("C", bound=FittedConfig)
 EVALUATION_BATCH = 4096
 LOG_INTERVAL = 50
 FUSED_ON = ("cpu", "cuda")
@@ -78,11 +81,7 @@ class HorizonAgent:
         def payoffs(chain_state: Any) -> Array:
             observations = self.task.observe(self.task.with_chain(state, chain_state))
             values = apply_network(self.network, observations, self.device)
-            xp = array_namespace(values)
-            horizon = xp.clip(chain_state.remaining - 1, 0, None)
-            index = self.chain.own_start(chain_state) * self.chain.serial_depth + horizon
-            flat = xp.reshape(values, (values.shape[0], -1))
-            return xp.take_along_axis(flat, index[:, None], axis=1)[:, 0]
+            return of_own_start(self.chain, chain_state, values)
 
         action_values = self.task.estimated_values(state, payoffs)
         legal = self.task.legal_actions(state)
@@ -98,7 +97,7 @@ def apply_network(network: nn.Module, observations: Array, device: torch.device)
             for batch in torch.split(torch.as_tensor(observations), EVALUATION_BATCH)
         ]
         outputs = torch.cat(batches) if len(batches) > 1 else batches[0]
-    return outputs if isinstance(observations, torch.Tensor) else outputs.cpu().numpy()
+    return outputs if isinstance(observations, Tensor) else outputs.cpu().numpy()
 
 
 def visited_states(task: Task[Any], seeds: Array) -> Any:
@@ -208,58 +207,73 @@ def _every_action(task: Task[Any], state: Any, rows: Array) -> tuple[Any, Array,
     return repeated, xp.tile(choice, (rows.shape[0],)), xp.repeat(rows, actions, axis=0)
 
 
-class ValueTrainer:
-    """Fits a network's action values; every update is a pure function of seed and step.
+class FittedTrainer(Generic[C]):
+    """Fits a network on states of random play; every update is a pure function of seed and step.
+
+    What it is fitted to is :meth:`lesson`, and how :meth:`loss`; each kind of trainer has its own.
 
     Args:
         task: the rules.
-        config: targets, policy, optimiser.
-        network: observations [B, layout.size] to action values [B, num_actions], or for targets
-            fixed_horizon to values [B, starts, serial_depth]; on ``device``.
+        config: of the agent.
+        network: observations [B, layout.size] to what the loss asks for; on ``device``.
+        agent: acts on the network.
         seed: chooses the training instances.
         device: where the network is; on a GPU the rules run there too, unless they are NumPy's.
 
     ``raw_agent`` acts on the network alone; ``agent`` is what the run evaluates.
     """
 
+    role: ClassVar[str]  # the name of the network among a run's accounts
+
     def __init__(
         self,
         task: Task[Any],
-        config: ValueAgentConfig,
+        config: C,
         network: nn.Module,
+        agent: Agent,
         seed: int,
         device: torch.device,
     ) -> None:
         self.task, self.config, self.network, self.device = task, config, network, device
         self.seed = seed
+        self.raw_agent = self.agent = agent
         self.step = 0
         self.total = config.updates
         self.metrics = {
             "train/loss": float("nan"),
             "train/learning_rate": config.learning_rate,
         }
-        bootstraps = "td0" in (config.targets, config.estimator) or config.policy == "greedy"
-        self.target = deepcopy(network) if bootstraps else None
+        self.target: nn.Module | None = None  # what targets lean on, where they lean on something
         self.optimizer = make_optimizer(network.parameters(), config, device)
         self.schedule = make_schedule(self.optimizer, config)
-        self.raw_agent: Agent = ValueNetworkAgent(task, network, device)
-        if config.targets == "fixed_horizon":
-            self.raw_agent = HorizonAgent(task, network, device)
-        self.agent: Agent = self.raw_agent
+
+    def lesson(self, state: Any, seeds: Array, values: Callable[[Array], Array]) -> Lesson:
+        """What the states [B] of the instances ``seeds`` [B] teach; each row depends on its own.
+
+        ``values`` maps observations [N, size] to the outputs of the network that targets lean on; N
+        is a multiple of B, and the rows of a state come together.
+        """
+        raise NotImplementedError
+
+    def loss(
+        self, network: Callable[..., Tensor], observations: Tensor, known: Tensor, wanted: Tensor
+    ) -> Tensor:
+        """The mean loss of a network on a lesson: a scalar."""
+        raise NotImplementedError
 
     @property
     def networks(self) -> dict[str, nn.Module]:
         """The networks that training spends its budget on."""
-        return {"value": self.network}
+        return {self.role: self.network}
 
     @property
     def instances(self) -> int:
         """States of training instances that the whole training consumes.
 
-        With fixed-horizon targets every start of an instance is one.
+        Where all starts are learned, every start of an instance is one.
         """
         states = self.total * self.config.batch_size
-        if self.config.targets == "fixed_horizon":
+        if self.config.all_starts:
             states *= starts_of(self.task).num_starts
         return states
 
@@ -313,14 +327,14 @@ class ValueTrainer:
 
     def renews_target(self) -> bool:
         """Whether the next update begins with a copy of the network as it is."""
-        return self.target is not None and self.step % self.config.target_interval == 0
+        return False
 
     @property
     def logs_next(self) -> bool:
         """Whether the loss of the next update is noted."""
         return (self.step + 1) % LOG_INTERVAL == 0 or self.step + 1 == self.total
 
-    def updated(self, loss: float | torch.Tensor) -> None:
+    def updated(self, loss: float | Tensor) -> None:
         """Count an update, and note its loss where it is time.
 
         Raises:
@@ -342,10 +356,8 @@ class ValueTrainer:
         if self.target is not None and self.renews_target():
             self.target.load_state_dict(self.network.state_dict())
         seeds = self.training_seeds()
-        state = visited_states(self.task, seeds)
-        lesson = Lesson.of(self.task, self.config, state, seeds, self._target_values)
-        observations, known, wanted = lesson.on(self.device)
-        loss = squared_error(self.network(observations), known, wanted)
+        lesson = self.lesson(visited_states(self.task, seeds), seeds, self._target_values)
+        loss = self.loss(self.network, *lesson.on(self.device))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
@@ -357,61 +369,83 @@ class ValueTrainer:
         return apply_network(self.target, observations, self.device)
 
 
+class ValueTrainer(FittedTrainer[ValueAgentConfig]):
+    """Fits a network's action values.
+
+    Args:
+        task: the rules.
+        config: targets, policy, optimiser.
+        network: observations [B, layout.size] to action values [B, num_actions], or for targets
+            fixed_horizon to values [B, starts, serial_depth]; on ``device``.
+        seed: chooses the training instances.
+        device: where the network is; on a GPU the rules run there too, unless they are NumPy's.
+    """
+
+    role = "value"
+
+    def __init__(
+        self,
+        task: Task[Any],
+        config: ValueAgentConfig,
+        network: nn.Module,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        kind = HorizonAgent if config.all_starts else ValueNetworkAgent
+        super().__init__(task, config, network, kind(task, network, device), seed, device)
+        bootstraps = "td0" in (config.targets, config.estimator) or config.policy == "greedy"
+        self.target = deepcopy(network) if bootstraps else None
+
+    def renews_target(self) -> bool:
+        """Whether the next update begins with a copy of the network as it is."""
+        return self.target is not None and self.step % self.config.target_interval == 0
+
+    def lesson(self, state: Any, seeds: Array, values: Callable[[Array], Array]) -> Lesson:
+        """Returns or bootstraps of legal actions, or of all horizons that the states hold."""
+        task, config = self.task, self.config
+        observations = task.observe(state)
+        if config.all_starts:
+            chain, here = starts_of(task), task.chain_state(state)
+            known = held_horizons(chain, here)
+            if config.estimator == "td0":
+                return Lesson(observations, known, horizon_bootstraps(task, state, values))
+            return Lesson(observations, known, horizon_returns(chain, here))
+        legal = task.legal_actions(state)
+        if config.targets == "td0":
+            return Lesson(observations, legal, td0_targets(task, state, config.policy, values))
+        wanted = monte_carlo_targets(task, state, config.policy, seeds, values)
+        return Lesson(observations, legal, wanted)
+
+    def loss(
+        self, network: Callable[..., Tensor], observations: Tensor, known: Tensor, wanted: Tensor
+    ) -> Tensor:
+        """The mean squared error of the outputs that have a target."""
+        return mean_of_known((network(observations) - wanted).square(), known)
+
+
 @dataclass(frozen=True)
 class Lesson:
     """What an update learns from, B rows."""
 
     observations: Array  # [B, layout.size]
     known: Array  # bool, broadcasts to the network's outputs: which of them have a target
-    wanted: Array  # as the network's outputs: the targets
+    wanted: Array  # the targets
 
-    @classmethod
-    def of(
-        cls,
-        task: Task[Any],
-        config: ValueAgentConfig,
-        state: Any,
-        seeds: Array,
-        values: Callable[[Array], Array],
-    ) -> Lesson:
-        """The lesson of states, B rows; each row depends on its own state and seed alone.
-
-        Args:
-            task: the rules.
-            config: which targets.
-            state: B rows.
-            seeds: [B] int64, of the dice of a random policy.
-            values: observations [N, size] to the outputs of the network that targets lean on; N is
-                a multiple of B, and the rows of a state come together.
-        """
-        observations = task.observe(state)
-        if config.targets == "fixed_horizon":
-            chain, here = starts_of(task), task.chain_state(state)
-            known = held_horizons(chain, here)
-            if config.estimator == "td0":
-                return cls(observations, known, horizon_bootstraps(task, state, values))
-            return cls(observations, known, horizon_returns(chain, here))
-        legal = task.legal_actions(state)
-        if config.targets == "td0":
-            return cls(observations, legal, td0_targets(task, state, config.policy, values))
-        wanted = monte_carlo_targets(task, state, config.policy, seeds, values)
-        return cls(observations, legal, wanted)
-
-    def on(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def on(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """Its three parts as tensors there."""
         parts = (self.observations, self.known, self.wanted)
         observations, known, wanted = (torch.as_tensor(part).to(device) for part in parts)
         return observations, known, wanted
 
 
-def squared_error(outputs: torch.Tensor, known: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """The mean squared error of the outputs that have a target: a scalar."""
-    counts = known.expand_as(outputs)
-    return ((outputs - wanted).square() * counts).sum() / counts.sum()
+def mean_of_known(losses: Tensor, known: Tensor) -> Tensor:
+    """The mean of those ``losses`` whose place is ``known``, which broadcasts to them."""
+    counts = known.expand_as(losses)
+    return (losses * counts).sum() / counts.sum()
 
 
 def make_optimizer(
-    parameters: Iterable[torch.Tensor], config: ValueAgentConfig, device: torch.device
+    parameters: Iterable[Tensor], config: FittedConfig, device: torch.device
 ) -> torch.optim.AdamW:
     """AdamW as configured."""
     return torch.optim.AdamW(
@@ -424,7 +458,7 @@ def make_optimizer(
 
 
 def make_schedule(
-    optimizer: torch.optim.Optimizer, config: ValueAgentConfig
+    optimizer: torch.optim.Optimizer, config: FittedConfig
 ) -> torch.optim.lr_scheduler.LRScheduler:
     """The learning rate's course over the updates of a training."""
     if config.schedule == "one_cycle":

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rl_serial.envs.chain import Array, array_namespace
+
 TIE = 1e-6
 """Action values this close count as equal."""
 BINS = 8
@@ -21,11 +23,11 @@ LINEAR_WORK = 2**33
 """Most multiplications of a linear fit; beyond it the fit uses fewer states."""
 
 
-def right_actions(values: NDArray[np.float32], legal: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """[N, A]: the legal actions than which none has a larger exact value (``values`` [N, A])."""
-    masked = np.where(legal, values, -np.inf)
-    right: NDArray[np.bool_] = masked >= masked.max(axis=1, keepdims=True) - TIE
-    return right
+def right_actions(values: Array, legal: Array) -> Array:
+    """[N, A] bool: the legal actions than which none has a larger value (``values`` [N, A])."""
+    xp = array_namespace(values)
+    masked = xp.where(legal, values, -xp.inf)
+    return masked >= xp.max(masked, axis=1, keepdims=True) - TIE
 
 
 def kappa(accuracy: NDArray[np.float64], expected: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -56,6 +56,10 @@ class Task(Protocol[S]):
     def layout(self) -> TokenLayout:
         """How :meth:`observe` folds into tokens."""
 
+    @property
+    def start(self) -> str:
+        """Where episodes begin: full (serial_depth steps remaining) or uniform (1 to that)."""
+
     def initial(self, seeds: Array) -> S:
         """Fresh episodes of the instances ``seeds`` [B] int64."""
 
@@ -101,6 +105,14 @@ class Task(Protocol[S]):
             payoffs: states of the chain [N] to the payoffs [N] float32 that they are taken to lead
                 to if nobody touches them.
         """
+
+
+def random_remaining(seeds: Array, serial_depth: int) -> Array:
+    """[B] int64 in [1, serial_depth], uniform: where exploring starts put the instances ``seeds``.
+
+    Sutton and Barto 2018, section 5.3.
+    """
+    return 1 + below(random_words(seeds, 1, stream=2)[:, 0], serial_depth)
 
 
 def num_actions(task: Task[Any]) -> int:
@@ -162,8 +174,7 @@ class Bet(Generic[C]):
         xp = array_namespace(seeds)
         if self.start == "full":
             return self.at_remaining(seeds, xp.full_like(seeds, self.chain.serial_depth))
-        start_word = random_words(seeds, 1, stream=2)[:, 0]
-        return self.at_remaining(seeds, 1 + below(start_word, self.chain.serial_depth))
+        return self.at_remaining(seeds, random_remaining(seeds, self.chain.serial_depth))
 
     def at_remaining(self, seeds: Array, remaining: Array) -> BetState[C]:
         """The instances, advanced until ``remaining`` steps are left, with a full budget."""
@@ -278,6 +289,8 @@ class Steer(Generic[C]):
     Args:
         chain: the chain to steer.
         decisions: steps at which a kick is possible, 0 to the chain's serial depth.
+        start: full (serial_depth steps remaining) or uniform (1 to serial_depth: exploring starts;
+            with the first steps gone, so are their decisions).
 
     Raises:
         ValueError: an option outside its range.
@@ -285,11 +298,13 @@ class Steer(Generic[C]):
 
     chain: Chain[C]
     decisions: int = 2
+    start: str = "full"
 
     def __post_init__(self) -> None:
         depth = self.chain.serial_depth
         right = f"0 to serial_depth = {depth}"
         require(0 <= self.decisions <= depth, "decisions", self.decisions, right)
+        require(self.start in STARTS, "start", self.start, f"one of {', '.join(STARTS)}")
 
     @cached_property
     def action_names(self) -> tuple[str, ...]:
@@ -302,8 +317,10 @@ class Steer(Generic[C]):
         return self.chain.layout
 
     def initial(self, seeds: Array) -> C:
-        """Fresh episodes."""
-        return self.chain.initial(seeds)
+        """Fresh episodes, with all or a uniform number of steps remaining."""
+        if self.start == "full":
+            return self.chain.initial(seeds)
+        return self.at_remaining(seeds, random_remaining(seeds, self.chain.serial_depth))
 
     def at_remaining(self, seeds: Array, remaining: Array) -> C:
         """The instances, advanced without a kick until ``remaining`` steps are left."""

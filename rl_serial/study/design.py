@@ -32,6 +32,7 @@ from pydantic import (
 from rl_serial.config import (
     CONTROL_KINDS,
     GOAL_KINDS,
+    WITHOUT_VALUES,
     EnvConfig,
     RunConfig,
     Seed,
@@ -851,8 +852,9 @@ def check_metric(metric: str, run: PlannedRun, where: str) -> None:
             f"{where}: {metric!r} is never logged; there are {', '.join(METRICS)}, "
             "value/accuracy/remaining_1, …, floor/accuracy/remaining_1, …"
         )
-    elif metric.startswith("value/") and run.config["agent"]["kind"] == "random":
-        raise UserError(f"{where}: {metric!r} is never logged by the agent random")
+    elif metric.startswith("value/") and run.config["agent"]["kind"] in WITHOUT_VALUES:
+        kind = run.config["agent"]["kind"]
+        raise UserError(f"{where}: {metric!r} is never logged by the agent {kind}")
 
 
 def _check_accuracy(metric: str, remaining: int, run: PlannedRun, where: str) -> None:

@@ -12,6 +12,7 @@ import torch
 
 from rl_serial.agents.agent import Agent
 from rl_serial.agents.baselines import OptimalAgent, RandomAgent
+from rl_serial.agents.cloning import CloningTrainer
 from rl_serial.agents.dynamics import (
     Dynamics,
     DynamicsNetwork,
@@ -23,7 +24,9 @@ from rl_serial.agents.search import OnePlyAgent, SearchAgent, SearchTrainer, ten
 from rl_serial.agents.targets import starts_of
 from rl_serial.agents.value import ValueTrainer
 from rl_serial.config import (
+    WITHOUT_VALUES,
     BaselineConfig,
+    CloningAgentConfig,
     EnvConfig,
     NetworkConfig,
     RunConfig,
@@ -31,7 +34,7 @@ from rl_serial.config import (
     SearchAgentConfig,
     ValueAgentConfig,
 )
-from rl_serial.envs.registry import ENV_IDS
+from rl_serial.envs.registry import ENV_IDS, task_of
 from rl_serial.envs.tasks import Task, num_actions
 from rl_serial.errors import UserError
 from rl_serial.networks import (
@@ -107,7 +110,7 @@ class ChainSubject:
         """What the agent does, beside what is done without serial computation: the floor."""
         assert isinstance(examine, Evaluator)
         instances = 0 if trainer is None else trainer.instances
-        floor = examine.floor(instances, self.config.seed)
+        floor = examine.floor(instances, self.config.seed, training_task(self.config))
         return replace(examine(agent), floor=floor)
 
     def trainer(self, device: torch.device, log: Log) -> ChainTrainer:
@@ -203,14 +206,23 @@ def trunk_settings(config: RunConfig, key: str, task: Task[Any]) -> dict[str, An
     outputs: int | HorizonHead = num_actions(task)
     if key == "model_network":
         layout, outputs = DynamicsNetwork.input_layout(layout, num_actions(task)), 1
-    elif isinstance(config.agent, ValueAgentConfig):
-        outputs = value_outputs(config.agent, task)
+    elif isinstance(config.agent, ValueAgentConfig | CloningAgentConfig):
+        outputs = fitted_outputs(config.agent, task)
     return solved_trunk(network, key, layout, outputs)
 
 
-def value_outputs(agent: ValueAgentConfig, task: Task[Any]) -> int | HorizonHead:
-    """What the value agent's network gives: action values, or values of all starts and horizons."""
-    if agent.targets != "fixed_horizon":
+def training_task(config: RunConfig) -> Task[Any]:
+    """The rules that training plays by: the run's, with exploring starts where it has them."""
+    exploring = isinstance(config.agent, SB3AgentConfig) and config.agent.exploring_starts
+    options = config.env.options | ({"start": "uniform"} if exploring else {})
+    return task_of(config.env.id, **options)
+
+
+def fitted_outputs(
+    agent: ValueAgentConfig | CloningAgentConfig, task: Task[Any]
+) -> int | HorizonHead:
+    """What a fitted network gives: a number for each action, or for each start and horizon."""
+    if not agent.all_starts:
         return num_actions(task)
     chain = starts_of(task)
     return HorizonHead(chain.num_starts, chain.serial_depth, agent.head, agent.readout)
@@ -231,11 +243,14 @@ def make_trainer(
     if config.policy_network is not None:
         policy_trunk = trunk_settings(config, "policy_network", task)
     if isinstance(config.agent, ValueAgentConfig):
-        network = build_network(build_trunk(**value_trunk), value_outputs(config.agent, task))
+        network = build_network(build_trunk(**value_trunk), fitted_outputs(config.agent, task))
         trainer = ValueTrainer(task, config.agent, network.to(device), config.seed, device)
         if config.agent.one_ply:
             trainer.agent = OnePlyAgent(task, trainer.raw_agent, TrueDynamics(task))
         return trainer
+    if isinstance(config.agent, CloningAgentConfig):
+        network = build_network(build_trunk(**policy_trunk), fitted_outputs(config.agent, task))
+        return CloningTrainer(task, config.agent, network.to(device), config.seed, device)
     if isinstance(config.agent, SearchAgentConfig):
         model = None
         if config.model_network is not None:
@@ -257,9 +272,8 @@ def make_trainer(
     assert isinstance(config.agent, SB3AgentConfig)
     check_arguments(config.agent)
     family, kind = ENV_IDS[config.env.id]
-    env = SerialVectorEnv(
-        config.agent.num_envs, family=family.name, task=kind, **config.env.options
-    )
+    options = config.env.options | {"start": training_task(config).start}
+    env = SerialVectorEnv(config.agent.num_envs, family=family.name, task=kind, **options)
     return SB3Trainer(env, config.agent, value_trunk, policy_trunk, config.seed, device, log)
 
 
@@ -302,8 +316,10 @@ def searcher_of(
     Raises:
         UserError: an agent without values; dynamics that were not learned.
     """
-    if isinstance(trainer, RandomAgent):
-        raise UserError(f"{config.name}: the agent random has no values to search with")
+    if config.agent.kind in WITHOUT_VALUES:
+        raise UserError(
+            f"{config.name}: the agent {config.agent.kind} has no values to search with"
+        )
     models: dict[str, Dynamics] = {"true": TrueDynamics(task)}
     agent: Agent = trainer
     if not isinstance(trainer, OptimalAgent):

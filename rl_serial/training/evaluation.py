@@ -184,7 +184,7 @@ class Evaluator:
         # [serial_depth, num_actions]: how often each action would be right.
         self.right_shares = self._by_remaining(self.right)
         self.collisions = self._count_collisions()
-        self.floors: dict[tuple[int, int], Floor] = {}  # measured before, by arguments
+        self.floors: dict[tuple[str, int, int], Floor] = {}  # measured before
 
     def score(self, agent: Agent) -> tuple[float, float, tuple[float, float]]:
         """An agent's mean return, its score and the score's 95 % interval over instances."""
@@ -226,18 +226,22 @@ class Evaluator:
             collision_horizon=collision_horizon(by_collisions),
         )
 
-    def floor(self, instances: int, seed: int) -> Floor:
-        """What needs no serial computation gets on the same states; see :func:`measure_floor`."""
-        if (instances, seed) not in self.floors:
+    def floor(self, instances: int, seed: int, trained_in: Task[Any] | None = None) -> Floor:
+        """What needs no serial computation gets on the same states; see :func:`measure_floor`.
+
+        ``trained_in``: the rules with the starts of training, where those are others.
+        """
+        rules = trained_in or self.task
+        key = rules.start, instances, seed
+        if key not in self.floors:
             observations = self.task.observe(self.states)
             states = np.arange(self.remaining.size)
             samples = [
                 Sample.of(observations[rows], self.exact[rows], self.legal[rows])
                 for rows in np.split(states, self.task.chain.serial_depth)
             ]
-            floor = measure_floor(self.task, samples, instances, seed)
-            self.floors[instances, seed] = floor
-        return self.floors[instances, seed]
+            self.floors[key] = measure_floor(rules, samples, instances, seed)
+        return self.floors[key]
 
     def _count_collisions(self) -> NDArray[np.int64] | None:
         """[B] of each state that counts, where the chain has them; -1 of states that do not.

@@ -86,7 +86,7 @@ def measure_floor(
     """Give the three rules what training had and examine them.
 
     Args:
-        task: the rules.
+        task: the rules, with the starts of training.
         examined: the evaluation states with 1, 2, … serial_depth steps remaining.
         instances: states that the run's training consumed; 0: there was none, so the memoriser
             only guesses and the others are fitted as after a long one.

@@ -6,8 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 
 from rl_serial.agents.population import Population
-from rl_serial.config import RunConfig, ValueAgentConfig
-from rl_serial.envs.registry import ENV_IDS
+from rl_serial.config import CloningAgentConfig, RunConfig, ValueAgentConfig
 from rl_serial.training.run import TrainingRun
 
 UNSTACKED_TRUNKS = ("recurrent",)
@@ -21,7 +20,7 @@ def population_key(config: RunConfig) -> str | None:
 
     Seeds, rates and the options of the environment may differ, where they change no shape.
     """
-    if not isinstance(config.agent, ValueAgentConfig) or config.env.id not in ENV_IDS:
+    if not isinstance(config.agent, ValueAgentConfig | CloningAgentConfig):
         return None
     if config.network is None or config.network.kind in UNSTACKED_TRUNKS:
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -23,9 +24,10 @@ from rl_serial.agents.sb3 import (
     SerialVecEnv,
     check_arguments,
 )
-from rl_serial.config import SB3AgentConfig, load_config
+from rl_serial.config import SB3AgentConfig, load_config, parse_config
 from rl_serial.errors import UserError
 from rl_serial.networks import build_trunk
+from rl_serial.training.chains import ChainSubject, training_task
 
 CONFIGS = Path(__file__).parents[2] / "configs/train"
 ENVS = {
@@ -400,3 +402,102 @@ def test_dqn_keeps_target_and_online_network_alike_at_the_start() -> None:
         policy.q_net.parameters(), policy.q_net_target.parameters(), strict=True
     ):
         torch.testing.assert_close(online, target)
+
+
+def run_data(env: str, kind: str, network: dict[str, Any], **agent: Any) -> dict[str, Any]:
+    usual = SMALL_PPO if "ppo" in kind else SMALL_DQN | {"buffer_size": 4096}
+    return {
+        "env": {"id": f"rl_serial/{env}-v0", "serial_depth": 4},
+        "network": network,
+        "agent": {"kind": kind, "timesteps": 64, "num_envs": 8, "arguments": usual} | agent,
+        "evaluation": {"instances": 32, "per_remaining": 32},
+    }
+
+
+@pytest.mark.parametrize("kind", ["ppo", "dqn"])
+@pytest.mark.parametrize(
+    ("trunk", "layers"), [("transformer", 1), ("transformer", 3), ("stepwise", 2), ("stepwise", 4)]
+)
+def test_trunks_counted_in_layers_train_within_their_budget(
+    trunk: str, layers: int, kind: str
+) -> None:
+    network = {"kind": trunk, "layers": layers, "budget": {"parameters": 60_000}}
+    data = run_data("PermutationAutomatonBet", kind, network, exploring_starts=True)
+    config = parse_config(data, "test")
+    trainer = ChainSubject(config).trainer(torch.device("cpu"), lambda *_: None)
+    before = {name: p.clone() for name, p in trainer.networks["value"].named_parameters()}
+    trainer.train(lambda: None)
+    for network_name, made in trainer.networks.items():
+        sizes = sum(p.numel() for p in made.parameters())
+        assert sizes == pytest.approx(60_000, rel=0.02 if network_name == "policy" else 0.03)
+    changed = [
+        not torch.equal(p, before[name])
+        for name, p in trainer.networks["value"].named_parameters()
+        if p.numel() > 1
+    ]
+    assert np.mean(changed) > 0.9  # every layer is learned
+
+
+@pytest.mark.parametrize("env", ["PointerChaseBet", "PointerChaseSteer"])
+@pytest.mark.parametrize("kind", ["ppo", "dqn"])
+def test_exploring_starts_begin_at_every_remaining_in_training_alone(env: str, kind: str) -> None:
+    """Uniform within five standard deviations; what is played, paid and examined stays as it is."""
+    data = run_data(env, kind, {"depth": 1, "width": 4}, exploring_starts=True, num_envs=4000)
+    exploring = parse_config(data, "test")
+    plain = parse_config(data, "test", ["agent.exploring_starts=false"])
+    subjects = [ChainSubject(config) for config in (exploring, plain)]
+    trainers: list[Any] = [s.trainer(torch.device("cpu"), lambda *_: None) for s in subjects]
+    for trainer in trainers:
+        trainer.env.reset()
+    states = [trainer.env.env.state for trainer in trainers]
+    here, full = (t.env.env.task.remaining(s) for t, s in zip(trainers, states, strict=True))
+    assert set(full) == {4}
+    counts = np.bincount(here, minlength=5)
+    assert counts[0] == 0
+    assert np.abs(counts[1:] - 1000).max() < 5 * np.sqrt(4000 * 3 / 16)
+    # The same instances, put where they are without a kick; worth what the rules say of them.
+    rules = subjects[0].task
+    seeds = trainers[0].env.env.instances.seeds
+    assert rules == subjects[1].task
+    assert training_task(exploring).start == "uniform"
+    assert training_task(plain) == rules
+    chase = [rules.chain_state(state) for state in states]
+    np.testing.assert_array_equal(chase[0].successor, chase[1].successor)
+    place = chase[1].pointer
+    for k in range(3):
+        moves = here < 4 - k
+        place = np.where(moves, chase[1].successor[np.arange(seeds.size), place], place)
+    np.testing.assert_array_equal(chase[0].pointer, place)
+    np.testing.assert_array_equal(
+        trainers[0].env.env.action_values(), rules.action_values(states[0])
+    )
+    # Examined from the full depth, on the same instances.
+    examiners = [subject.examiner() for subject in subjects]
+    np.testing.assert_array_equal(examiners[0].seeds, examiners[1].seeds)
+    np.testing.assert_array_equal(examiners[0].optimal_returns, examiners[1].optimal_returns)
+    assert set(rules.remaining(rules.initial(examiners[0].seeds))) == {4}
+
+
+def test_the_memorisers_floor_knows_exploring_starts() -> None:
+    """With all steps remaining only, a table knows no state nearer to the end."""
+    data = run_data("PermutationAutomatonBet", "ppo", {"depth": 1, "width": 4}, timesteps=4096)
+    reaches = []
+    for exploring in ("true", "false"):
+        config = parse_config(data, "test", [f"agent.exploring_starts={exploring}"])
+        subject = ChainSubject(config)
+        examine = subject.examiner()
+        trainer = subject.trainer(torch.device("cpu"), lambda *_: None)
+        floor = subject.last_examination(examine, trainer.agent, trainer).floor  # type: ignore[attr-defined]
+        reaches.append(floor.grades["memoriser"].accuracy[0])
+    assert reaches[0] == 1  # all 20 states with a letter left
+    assert reaches[1] < 0.8  # the more frequent of PASS and BET, three in five
+
+
+def test_exploring_starts_beside_a_uniform_start_are_refused() -> None:
+    data = run_data("PointerChaseSteer", "ppo", {"depth": 1, "width": 4}, exploring_starts=True)
+    data["env"]["start"] = "uniform"
+    with pytest.raises(UserError, match=r"agent\.exploring_starts: with env\.start uniform"):
+        parse_config(data, "test")
+    data["agent"] = {"kind": "value", "exploring_starts": True}
+    with pytest.raises(UserError, match=r"agent\.exploring_starts: unknown key"):
+        parse_config(data, "test")

@@ -18,7 +18,7 @@ from rl_serial.agents.targets import (
     horizon_returns,
     starts_of,
 )
-from rl_serial.agents.value import HorizonAgent, Lesson, ValueTrainer, visited_states
+from rl_serial.agents.value import HorizonAgent, ValueTrainer, visited_states
 from rl_serial.config import ValueAgentConfig
 from rl_serial.envs import make_task
 from rl_serial.envs.chains.permutation_automaton import GENERATORS
@@ -220,7 +220,7 @@ def test_horizons_that_are_not_held_have_no_gradient() -> None:
     network = build_network(trunk, HorizonHead(5, 4))
     trainer = ValueTrainer(task, config, network, seed=0, device=CPU)
     state = task.at_remaining(SEEDS, np.ones_like(SEEDS))
-    lesson = Lesson.of(task, config, state, SEEDS, trainer._target_values)
+    lesson = trainer.lesson(state, SEEDS, trainer._target_values)
     assert lesson.wanted.shape == (40, 5, 4)
     np.testing.assert_array_equal(
         lesson.known, np.tile([[[True, False, False, False]]], (40, 1, 1))

@@ -223,7 +223,7 @@ def test_a_reader_of_the_pages_decodes_steer(name: str, setting: Any) -> None:
     player, _ = PLAYERS[name]
     options = options_of_page(name, setting, serial_depth=5)
     task = options_on(DOCS / "tasks.md", 1)
-    assert task == {"decisions": 2}
+    assert task == {"decisions": 2, "start": "full"}
     parts = layout_on(DOCS / "chains" / f"{PAGES[name]}.md", options)
     env = gym.make(f"rl_serial/{name}Steer-v0", **options)
     for seed in range(20):

@@ -13,7 +13,7 @@ from rl_serial.envs.random import evaluation_seeds
 SEEDS = evaluation_seeds(9, 64, np)
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "Bet": [{}, {"think_budget": 2, "start": "uniform"}],
-    "Steer": [{}, {"decisions": 0}, {"serial_depth": 3, "decisions": 3}],
+    "Steer": [{}, {"decisions": 0}, {"serial_depth": 3, "decisions": 3, "start": "uniform"}],
 }
 TASKS = [
     pytest.param(id_, options, id=f"{id_.split('/')[1]}-{options}")
@@ -93,7 +93,7 @@ def test_at_remaining_is_where_it_says(id_: str) -> None:
     np.testing.assert_array_equal(task.remaining(task.at_remaining(SEEDS, remaining)), remaining)
 
 
-@pytest.mark.parametrize("id_", [id_ for id_ in ENV_IDS if "Bet" in id_])
+@pytest.mark.parametrize("id_", ENV_IDS)
 def test_uniform_start_is_uniform(id_: str) -> None:
     task = task_of(id_, start="uniform", serial_depth=4)
     counts = np.bincount(task.remaining(task.initial(np.arange(8000))), minlength=5)

@@ -57,6 +57,11 @@ DQN = {"buffer_size": 64, "learning_starts": 8}
 SAC = {"buffer_size": 4000, "learning_starts": 400, "batch_size": 16}
 RUNS: dict[str, dict[str, Any]] = {
     "value": CHAIN | {"agent": {"updates": 4, "batch_size": 8}},
+    "cloning": CHAIN
+    | {
+        "agent": {"updates": 4, "batch_size": 8},
+        "evaluation": {"instances": 64, "per_remaining": 16},
+    },
     "ppo": CHAIN | {"agent": {"timesteps": 64, "num_envs": 4, "arguments": PPO}},
     "maskable_ppo": CHAIN | {"agent": {"timesteps": 64, "num_envs": 4, "arguments": PPO}},
     "dqn": CHAIN | {"agent": {"timesteps": 64, "num_envs": 4, "arguments": DQN}},

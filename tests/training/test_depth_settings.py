@@ -10,7 +10,7 @@ import pytest
 from rl_serial.config import NetworkConfig, load_config, parse_config, write_yaml
 from rl_serial.errors import UserError
 from rl_serial.networks import build_network, build_trunk
-from rl_serial.training.chains import trunk_settings, value_outputs
+from rl_serial.training.chains import fitted_outputs, trunk_settings
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "train"
 
@@ -102,7 +102,7 @@ def test_the_budget_of_the_study_is_met_by_all_its_networks(
     config = load_config(CONFIGS / f"{name}.yaml", overrides)
     task = config.env.task()
     trunk = build_trunk(**trunk_settings(config, "network", task))
-    network = build_network(trunk, value_outputs(config.agent, task))  # type: ignore[arg-type]
+    network = build_network(trunk, fitted_outputs(config.agent, task))  # type: ignore[arg-type]
     parameters = sum(p.numel() for p in network.parameters())
     assert config.network is not None
     assert config.network.budget is not None

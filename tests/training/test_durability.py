@@ -35,6 +35,7 @@ ARGUMENTS = {
         "target_interval": 25,
         "one_ply": True,
     },
+    "cloning": {"updates": 60, "batch_size": 32, "starts": "all"},
     "ppo": {
         "timesteps": 1024,
         "num_envs": 8,
@@ -44,6 +45,12 @@ ARGUMENTS = {
             "n_epochs": 2,
             "learning_rate": "lin_3e-4",
         },
+    },
+    "exploring": {
+        "timesteps": 1024,
+        "num_envs": 8,
+        "exploring_starts": True,
+        "arguments": {"n_steps": 8, "batch_size": 32, "n_epochs": 2},
     },
     "maskable_ppo": {
         "timesteps": 1024,
@@ -87,7 +94,8 @@ AGENTS = list(ARGUMENTS)
 
 
 def config(name: str, **changes: object) -> RunConfig:
-    kind = {"td0": "value", "greedy": "value", "search_learned": "search"}.get(name, name)
+    kinds = {"td0": "value", "greedy": "value", "exploring": "ppo", "search_learned": "search"}
+    kind = kinds.get(name, name)
     total = ARGUMENTS[name].get("timesteps", ARGUMENTS[name].get("updates"))
     data = {
         "name": name,
@@ -99,6 +107,8 @@ def config(name: str, **changes: object) -> RunConfig:
     if kind in GOAL_KINDS:
         pytest.importorskip("mujoco")
         data["env"] = REACH
+    if name == "exploring":
+        data["env"] = STEER
     if kind == "search":
         data["env"] = STEER
         data["evaluation"] |= {"simulations": [0, 2]}
