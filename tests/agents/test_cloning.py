@@ -105,6 +105,11 @@ def test_a_payoff_of_nothing_is_a_tie() -> None:
         assert str(shares.dtype).endswith("float32")
 
 
+def loss_of(trainer: CloningTrainer, state: Any, seeds: np.ndarray[Any, Any]) -> torch.Tensor:
+    lesson = trainer.lesson(state, seeds, lambda _: pytest.fail("leans on no network"))
+    return trainer.loss(trainer.network, *lesson.on(CPU))
+
+
 def test_the_loss_is_the_cross_entropy_over_legal_actions() -> None:
     """Worked out state by state from the definition, in double precision."""
     task = TASKS["free"]
@@ -123,7 +128,7 @@ def test_the_loss_is_the_cross_entropy_over_legal_actions() -> None:
     assert len({round(loss, 6) for loss in losses}) == 4
     config = CloningAgentConfig(kind="cloning", updates=1)
     network = Says(logits)
-    found = CloningTrainer(task, config, network, 0, CPU).loss(state, np.tile(SEEDS, 3))
+    found = loss_of(CloningTrainer(task, config, network, 0, CPU), state, np.tile(SEEDS, 3))
     assert found.item() == pytest.approx(np.mean(losses), rel=1e-5)
     found.backward()  # type: ignore[no-untyped-call]
     assert network.numbers.grad is not None
@@ -137,7 +142,7 @@ def test_the_loss_of_all_starts_leaves_out_what_is_not_held() -> None:
     state = task.at_remaining(seeds, np.full_like(seeds, 2))
     logits = np.random.default_rng(0).normal(size=(5, 4))
     config = CloningAgentConfig(kind="cloning", starts="all", updates=1)
-    found = CloningTrainer(task, config, Says(logits), 0, CPU).loss(state, seeds)
+    found = loss_of(CloningTrainer(task, config, Says(logits), 0, CPU), state, seeds)
     losses = []
     for seed in seeds:
         for point in range(5):

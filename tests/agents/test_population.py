@@ -10,12 +10,14 @@ import pytest
 import torch
 from torch import nn
 
+from rl_serial.agents.cloning import CloningTrainer
 from rl_serial.agents.population import Population
-from rl_serial.agents.value import ValueTrainer
-from rl_serial.config import ValueAgentConfig
+from rl_serial.agents.value import FittedConfig, FittedTrainer, ValueTrainer
+from rl_serial.config import CloningAgentConfig, ValueAgentConfig
 from rl_serial.envs import make_task
-from rl_serial.envs.tasks import Task, num_actions
-from rl_serial.networks import HorizonHead, build_network, build_trunk
+from rl_serial.envs.tasks import Task
+from rl_serial.networks import build_network, build_trunk
+from rl_serial.training.chains import fitted_outputs
 
 CPU = torch.device("cpu")
 POINTER = {"serial_depth": 3, "nodes": 6}
@@ -41,20 +43,27 @@ class Double(nn.Module):
         return outputs
 
 
-def trainer(
-    task: Task[Any], kind: str, depth: int, seed: int, steps: int = 20, **options: Any
-) -> ValueTrainer:
+def network(task: Task[Any], kind: str, depth: int, seed: int, config: FittedConfig) -> nn.Module:
     torch.manual_seed(seed)
     trunk = build_trunk(kind, task.layout, depth=depth, width=12)
+    return Double(build_network(trunk, fitted_outputs(config, task)))
+
+
+def trainer(
+    task: Task[Any], kind: str, depth: int, seed: int, steps: int, **options: Any
+) -> ValueTrainer:
     config = ValueAgentConfig(kind="value", updates=steps, batch_size=16, **options)
-    outputs: Any = num_actions(task)
-    if config.targets == "fixed_horizon":
-        chain: Any = task.chain
-        outputs = HorizonHead(chain.num_starts, 3, config.head, config.readout)
-    return ValueTrainer(task, config, Double(build_network(trunk, outputs)), seed, CPU)
+    return ValueTrainer(task, config, network(task, kind, depth, seed, config), seed, CPU)
 
 
-def trainers(case: str, steps: int = 20) -> list[ValueTrainer]:
+def cloner(
+    task: Task[Any], kind: str, depth: int, seed: int, steps: int, **options: Any
+) -> CloningTrainer:
+    config = CloningAgentConfig(kind="cloning", updates=steps, batch_size=16, **options)
+    return CloningTrainer(task, config, network(task, kind, depth, seed, config), seed, CPU)
+
+
+def trainers(case: str, steps: int = 20) -> list[FittedTrainer[Any]]:
     """Four of them, sorted by task and rate."""
     rates = [1e-3, 1e-3, 1e-3, 4e-3]
     makers: dict[str, Any] = {
@@ -70,16 +79,21 @@ def trainers(case: str, steps: int = 20) -> list[ValueTrainer]:
             RANDOM, "transformer", 6, i, steps, estimator="td0", target_interval=4, **DENSE
         ),
         "constant": lambda i: trainer(WORDS, "stepwise", 8, i, steps, schedule="constant"),
+        "policies": lambda i: cloner(CELLS, "conv", 4, i, steps, learning_rate=rates[i]),
+        "policies of all starts": lambda i: cloner(
+            RANDOM, "transformer", 6, i, steps, starts="all", head="per_token"
+        ),
     }
     return [makers[case](i) for i in range(4)]
 
 
 CASES = (
-    "stepwise", "residual", "conv", "greedy", "td0", "setting and twin", "bootstraps", "constant"
+    "stepwise", "residual", "conv", "greedy", "td0", "setting and twin", "bootstraps", "constant",
+    "policies", "policies of all starts",
 )  # fmt: skip
 
 
-def numbers(one: ValueTrainer) -> np.ndarray[Any, Any]:
+def numbers(one: FittedTrainer[Any]) -> np.ndarray[Any, Any]:
     return torch.cat([p.detach().flatten() for p in one.network.parameters()]).numpy()
 
 
