@@ -10,7 +10,11 @@ import pytest
 
 from rl_serial.envs.chains.cellular_automaton import CellularAutomaton, CellularAutomatonState
 from rl_serial.envs.chains.circuit import Circuit
-from rl_serial.envs.chains.permutation_automaton import GENERATORS, PermutationAutomaton
+from rl_serial.envs.chains.permutation_automaton import (
+    GENERATORS,
+    PermutationAutomaton,
+    letters_of,
+)
 from rl_serial.envs.chains.pointer_chase import PointerChase
 
 SEEDS = np.arange(500, dtype=np.int64)
@@ -60,6 +64,35 @@ def test_group_order_and_solvability_by_closure(name: str, order: int, solvable:
     assert is_solvable(group) is solvable
     assert len(set(GENERATORS[name])) == 4
     assert {element[0] for element in group} == set(range(5))  # transitive: payoffs stay fair
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_every_draw_of_letters_generates_the_group(name: str) -> None:
+    group = closure(GENERATORS[name])
+    draws = [letters_of(name, draw) for draw in range(12)]
+    assert draws[0] == GENERATORS[name]
+    for letters in draws:
+        drawn = closure(letters)
+        assert len(set(letters)) == 4
+        assert tuple(range(5)) not in letters
+        assert len(drawn) == len(group)
+        assert is_solvable(drawn) is is_solvable(group)
+        assert {element[0] for element in drawn} == set(range(5))
+    assert len(set(draws)) > 10
+
+
+def test_draws_of_letters_stay_what_they_are() -> None:
+    """Studies name them by number."""
+    assert letters_of("s5", 1) == (
+        (2, 4, 3, 0, 1), (4, 3, 0, 2, 1), (2, 4, 1, 0, 3), (3, 4, 0, 1, 2)
+    )  # fmt: skip
+    chain = PermutationAutomaton("s5", 3, draw=1)
+    state = chain.initial(SEEDS)
+    after = chain.advance(state)
+    expected = [
+        letters_of("s5", 1)[i][q] for i, q in zip(state.tape[:, 0], state.point, strict=True)
+    ]
+    np.testing.assert_array_equal(after.point, expected)
 
 
 def test_z5_is_a_sum() -> None:

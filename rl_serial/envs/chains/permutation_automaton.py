@@ -7,6 +7,8 @@ NC1-complete if the group is not solvable (a5, s5; Barrington 1989) and in TC0 o
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -22,7 +24,7 @@ from rl_serial.envs.chain import (
     one_hot,
     require,
 )
-from rl_serial.envs.random import below, random_words
+from rl_serial.envs.random import below, fold_in, random_words
 
 # Four permutations of (0, 1, 2, 3, 4) for each group; letter i sends point q to row[i][q].
 GENERATORS: dict[str, tuple[tuple[int, ...], ...]] = {
@@ -39,12 +41,52 @@ GENERATORS: dict[str, tuple[tuple[int, ...], ...]] = {
 }
 NUM_POINTS = 5
 NUM_LETTERS = 4
+MOST_DRAWS = 2**20
+Permutation = tuple[int, ...]
 
 
 @lru_cache
-def _permutations(group: str, xp: Any, device: Any) -> Array:
+def letters_of(group: str, draw: int) -> tuple[Permutation, ...]:
+    """The permutations of the four letters.
+
+    Draw 0 are :data:`GENERATORS`. Every other one is drawn anew: four different elements of the
+    group, none of which leaves all points where they are, that generate it; then the points change
+    their names, alike for all four. In z5, which has no other elements, the draws are the same four
+    rotations, in another order and of other points.
+    """
+    if draw == 0:
+        return GENERATORS[group]
+    same = tuple(range(NUM_POINTS))
+    elements = sorted(closure(GENERATORS[group]) - {same})
+    seeds = fold_in(np.array([sorted(GENERATORS).index(group)]), np.array([draw]))
+    for stream in itertools.count():
+        words = random_words(seeds, NUM_LETTERS + NUM_POINTS, stream)[0]
+        chosen = [elements[i] for i in below(words[:NUM_LETTERS], len(elements))]
+        if len(set(chosen)) == NUM_LETTERS and len(closure(chosen)) == len(elements) + 1:
+            break
+    names = np.argsort(words[NUM_LETTERS:])
+    renamed = []
+    for letter in chosen:
+        images = np.empty(NUM_POINTS, dtype=np.int64)
+        images[names] = names[list(letter)]
+        renamed.append(tuple(images.tolist()))
+    return tuple(renamed)
+
+
+def closure(letters: Iterable[Permutation]) -> set[Permutation]:
+    """The group that permutations generate."""
+    letters = list(letters)
+    found, fresh = set(letters), set(letters)
+    while fresh:
+        fresh = {tuple(f[g[q]] for q in range(NUM_POINTS)) for f in letters for g in fresh} - found
+        found |= fresh
+    return found
+
+
+@lru_cache
+def _permutations(group: str, draw: int, xp: Any, device: Any) -> Array:
     """[5, 5] int64: the images under each letter; the last row, letter -1, moves nothing."""
-    rows = [*GENERATORS[group], tuple(range(NUM_POINTS))]
+    rows = [*letters_of(group, draw), tuple(range(NUM_POINTS))]
     return xp.asarray(np.array(rows, dtype=np.int64), device=device)
 
 
@@ -71,6 +113,7 @@ class PermutationAutomaton:
     Args:
         group: the group that the letters generate: z5, d5, f20, a5 or s5.
         serial_depth: letters on a fresh tape, at least 1.
+        draw: which of the group's generators the letters are (:func:`letters_of`), 0 to 2**20.
 
     Raises:
         ValueError: an option outside its range.
@@ -78,10 +121,12 @@ class PermutationAutomaton:
 
     group: str = "s5"
     serial_depth: int = 16
+    draw: int = 0
 
     def __post_init__(self) -> None:
         require(self.group in GENERATORS, "group", self.group, f"one of {', '.join(GENERATORS)}")
         require(self.serial_depth >= 1, "serial_depth", self.serial_depth, "at least 1")
+        require(0 <= self.draw <= MOST_DRAWS, "draw", self.draw, f"0 to {MOST_DRAWS}")
 
     @property
     def num_kicks(self) -> int:
@@ -183,4 +228,4 @@ class PermutationAutomaton:
 
     def _apply(self, letter: Array, point: Array) -> Array:
         xp = array_namespace(point)
-        return _permutations(self.group, xp, point.device)[letter, point]
+        return _permutations(self.group, self.draw, xp, point.device)[letter, point]
