@@ -69,8 +69,10 @@ def draw_floor(
         index: of several floors in one figure, which one: their edges have other dashes.
     """
     heights = np.asarray(floor, dtype=np.float64)
-    axes.fill_between(
-        x, 0, heights, facecolor="0.93", edgecolor="0.78", hatch="///", linewidth=0, zorder=0.5
+    region = axes.fill_between(
+        x, 0, heights, facecolor="0.93", edgecolor="0.7", hatch="///", linewidth=0, zorder=0.5
     )
     dashes = (*DASHES[1:], DASHES[0])[index % len(DASHES)]
-    axes.plot(x, heights, color="0.45", linewidth=1.1, linestyle=dashes, label=label, zorder=1.5)
+    [edge] = axes.plot(x, heights, color="0.45", linewidth=1.1, linestyle=dashes, zorder=1.5)
+    # In the legend regions look alike, so that further floors are named by their edges.
+    (edge if index else region).set_label(label)

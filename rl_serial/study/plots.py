@@ -7,6 +7,7 @@ line stands for several seeds the seeds are shown too.
 from __future__ import annotations
 
 import itertools
+import re
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -39,7 +40,7 @@ from rl_serial.study.findings import (
 )
 from rl_serial.study.statistics import aggregate, performance_profile
 from rl_serial.study.table import Record
-from rl_serial.styles import REFERENCE, draw_floor, line_styles
+from rl_serial.styles import DASHES, REFERENCE, draw_floor, line_styles
 
 MOST_PANELS, MOST_LINES = 16, 8
 _MOST_NAMES = 14  # in one legend above all panels
@@ -64,6 +65,7 @@ _LABELS = {
     "search/learned/score": "score with search in learned dynamics",
 }
 _RIGHT = 0.9  # the share of right decisions that the serial horizon asks for
+_RIGHT_SEARCHED = re.compile(r"search/true/right/(\d+)/remaining_(\d+)")
 _FLOORS = {"eval/serial_reach": "floor/reach"}
 """The metric of the floor with which a metric is compared; accuracies have theirs."""
 
@@ -276,14 +278,24 @@ def _accuracy(study: Study, records: Sequence[Record], layout: Layout) -> list[D
     if not tags:
         return []
     remaining = np.array([int(tag.rpartition("_")[2]) for tag in tags])
+    searched, simulations = _searched(records)
     styles = _styles(study, layout.x)
+    names: list[Scalar | None] = [*study.levels(layout.x)]
+    if 2 * len(names) > MOST_LINES:
+        searched = {}
+    names += [_with_search(name, simulations) for name in names]
     panels, left_out = _panels(study, records, _rest(layout))
     figure, axes = _grid(len(panels), share_y=True)
     for axis, (title, rows) in zip(axes, panels, strict=False):
         for level in _present(study, rows, layout.x, MOST_LINES):
-            table = [[r.get(tag) for tag in tags] for r in rows if r[layout.x] == level]
-            values = np.array(table, dtype=np.float64)
+            mine = [r for r in rows if r[layout.x] == level]
+            values = np.array([[r.get(tag) for tag in tags] for r in mine], dtype=np.float64)
             _line_with_band(axis, remaining, values, str(level), styles[level])
+            if searched:
+                values = np.array([[r.get(tag) for tag in searched.values()] for r in mine], float)
+                look = styles[level] | {"linestyle": DASHES[1], "markerfacecolor": "white"}
+                name = _with_search(level, simulations)
+                _line_with_band(axis, np.array([*searched]), values, name, look)
         floors = [_floor(study, rows, _floor_of(tag)) for tag in tags]
         if np.isfinite(floors).any():
             draw_floor(axis, remaining.tolist(), floors)
@@ -295,12 +307,16 @@ def _accuracy(study: Study, records: Sequence[Record], layout: Layout) -> list[D
             axis.set_xticks([first], [f"{first:.0f}"])
         axis.set_ylim(-0.02, 1.04)
         axis.set_title(title, fontsize=9)
-    names = study.levels(layout.x)
     _finish(figure, axes, "remaining serial steps", "accuracy of decisions", names, layout.x)
     caption = (
         "Lines: mean over seeds; bands: from the lowest seed to the highest "
         f"({_seeds(records)}); dotted: 0.9, which the serial horizon asks for.{_of_floor(axes)}"
     )
+    if searched:
+        caption += (
+            f" Dashed: the same weights with a search of {simulations} simulations on top, in "
+            "episodes that begin with so many steps remaining."
+        )
     title = "Accuracy of decisions by remaining serial steps"
     return [
         Drawing(
@@ -475,6 +491,24 @@ def _styles(study: Study, column: str | None) -> dict[Scalar | None, dict[str, A
         return {None: line_styles(["the only one"])[0]}
     levels = study.levels(column)
     return dict(zip(levels, line_styles(levels), strict=True))
+
+
+def _searched(records: Sequence[Record]) -> tuple[dict[int, str], int]:
+    """By remaining, the tags of the largest search in the true rules, and its simulations.
+
+    None where all episodes begin with as many steps remaining.
+    """
+    found: dict[int, dict[int, str]] = {}
+    for tag in records[0] if records else ():
+        if match := _RIGHT_SEARCHED.fullmatch(tag):
+            found.setdefault(int(match.group(1)), {})[int(match.group(2))] = tag
+    most = max(found, default=0)
+    tags = dict(sorted(found.get(most, {}).items()))
+    return (tags, most) if most and len(tags) > 1 else ({}, 0)
+
+
+def _with_search(level: Scalar | None, simulations: int) -> str:
+    return f"{level} + search of {simulations}"
 
 
 def _as_number(name: Scalar | None) -> float:

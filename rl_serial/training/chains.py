@@ -142,7 +142,9 @@ class ChainSubject:
         for name in models if counts else ():
             searcher = searcher_of(self.config, trainer, self.task, device, name)
             for found in search_scores(searcher, examine, counts):
-                metrics[f"search/{name}/{found.tag}"] = found.score
+                metrics[f"search/{name}/score/{found.tag}"] = found.score
+                for remaining, share in found.right.items():
+                    metrics[f"search/{name}/right/{found.tag}/remaining_{remaining}"] = share
         if "learned" in models:
             steps = self.task.chain.serial_depth
             error = rollout_error(models["learned"], self.task, examine.seeds, steps)

@@ -21,12 +21,13 @@ class SearchScore:
     mean_return: float
     score: float
     interval: tuple[float, float]  # 95 % over instances
+    right: dict[int, float]  # share of episodes played optimally, by remaining at their start
     seconds: float  # of play, all instances together
 
     @property
     def tag(self) -> str:
-        """Its name among metrics, behind what was searched in."""
-        return f"score/{'one_ply' if self.simulations == ONE_PLY else self.simulations}"
+        """Its number among metrics."""
+        return "one_ply" if self.simulations == ONE_PLY else str(self.simulations)
 
 
 def search_scores(
@@ -45,7 +46,6 @@ def search_scores(
     scores = []
     for name, contender in contenders:
         started = time.perf_counter()
-        mean_return, score, interval = evaluator.score(contender)
-        seconds = time.perf_counter() - started
-        scores.append(SearchScore(name, mean_return, score, interval, seconds))
+        played = evaluator.score(contender)
+        scores.append(SearchScore(name, *played, time.perf_counter() - started))
     return scores
