@@ -116,6 +116,25 @@ def test_a_level_looks_the_same_in_every_panel_and_the_floor_is_drawn() -> None:
     assert all("Hatched: the floor" in figures[n].caption for n in figures if "profile" not in n)
 
 
+def test_searches_stand_beside_the_networks_by_remaining_steps() -> None:
+    """Of the largest search, in the colour of its network."""
+    table = [
+        row
+        | {f"value/accuracy/remaining_{k}": 0.5 for k in (1, 2)}
+        | {f"search/true/right/{n}/remaining_{k}": 0.5 + n / 100 for k in (1, 2) for n in (4, 16)}
+        for row in TABLE
+    ]
+    accuracy = next(d for d in draw(study_with(ABOVE), table, []) if "remaining" in d.name)
+    lines = {line.get_label(): line for line in accuracy.figure.axes[0].get_lines()}
+    assert {"1", "4", "1 + search of 16", "4 + search of 16"} <= set(lines)
+    np.testing.assert_allclose(lines["4 + search of 16"].get_ydata(), 0.66)
+    assert lines["4 + search of 16"].get_color() == lines["4"].get_color()
+    assert "a search of 16 simulations on top" in accuracy.caption
+    one = [{k: v for k, v in row.items() if not k.endswith("remaining_2")} for row in table]
+    accuracy = next(d for d in draw(study_with(ABOVE), one, []) if "remaining" in d.name)
+    assert "search" not in accuracy.caption
+
+
 def test_scores_of_searches_over_another_column_have_a_line_each() -> None:
     base = BASE | {"evaluation": {"simulations": [0, 8]}}
     figure = {"x": "network.depth", "panels": ["group"], "metric": "search/true/score"}
