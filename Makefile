@@ -26,8 +26,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps mctx
 	touch $@
 
-# A small study: the value of a word in s5 and in its parallel twin z5, and what search adds to it; what
-# is finished is not repeated.
+# A small study: deep-narrow against shallow-wide networks on a random cycle and on its parallel twin, and
+# what search adds to them; what is finished is not repeated.
 demo: setup
 	$(BIN)/rl-serial study run configs/study/demo.yaml --out $(DEMO) > /dev/null
 	@$(BIN)/rl-serial study report $(DEMO)

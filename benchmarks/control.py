@@ -546,9 +546,10 @@ def _figure(
     file: Path,
 ) -> None:
     """Means of the seeds' returns with a bar from the least to the greatest; a panel a task."""
-    from matplotlib import colormaps
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
+    from rl_serial.styles import line_styles
 
     tasks = [task for task in TASKS if any(row["task"] == task for row in rows)]
     across = min(2, len(tasks))
@@ -561,7 +562,7 @@ def _figure(
             axes.axis("off")
             continue
         here = [row for row in rows if row["task"] == tasks[panel]]
-        for number, name in enumerate(names):
+        for name, style in zip(names, line_styles(names), strict=True):
             marks: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
             for row in here:
                 if series(row) == name:
@@ -576,10 +577,8 @@ def _figure(
                 points.append((at, middle, middle - min(means), max(means) - middle))
             x, y, below, above = zip(*sorted(points), strict=True)
             drawn[name] = axes.errorbar(
-                x, y, (below, above), label=name, capsize=2, linewidth=1.2, markersize=5,
-                marker="osD^vPX*"[number % 8], linestyle=("-", "--", "-.", ":")[number % 4],
-                color=colormaps["viridis"](0.9 * number / max(1, len(names) - 1)),
-            )  # fmt: skip
+                x, y, (below, above), label=name, capsize=2, linewidth=1.2, markersize=5, **style
+            )
         axes.set_xscale("log")
         if "horizon" in label:
             axes.set_xticks(sorted({place(row) for row in here}))

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "rl_serial"
 ALLOWED = {
     "envs": {"errors"},
     "tables": set(),
+    "styles": set(),
     "errors": set(),
     "networks": {"envs"},
     "planning": set(),
@@ -19,8 +20,8 @@ ALLOWED = {
     "arguments": {"errors"},
     "config": {"envs", "errors", "yaml_core"},
     "agents": {"envs", "errors", "config", "networks", "planning"},
-    "training": {"envs", "errors", "config", "networks", "planning", "agents", "tables"},
-    "study": {"envs", "errors", "config", "agents", "training", "tables", "yaml_core"},
+    "training": {"envs", "errors", "config", "networks", "planning", "agents", "tables", "styles"},
+    "study": {"envs", "errors", "config", "agents", "training", "tables", "styles", "yaml_core"},
     "cli": {"envs", "errors", "config", "training", "tables", "study", "arguments", "__init__"},
     "__init__": {"envs"},
 }

@@ -1,12 +1,13 @@
 """Figures of a study, from its stored tables alone.
 
-Everything is told apart by marker, line style and lightness, so that a grey print reads the same.
-Where a line stands for several seeds the seeds are shown too.
+A level of a column has the same colour and marker in every panel (:mod:`rl_serial.styles`). Where a
+line stands for several seeds the seeds are shown too.
 """
 
 from __future__ import annotations
 
 import itertools
+import re
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -16,10 +17,19 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from rl_serial.study.design import ACCURACY, SEED, WITHIN_RUN, Scalar, Study, by_simulations
+from rl_serial.study.design import (
+    ACCURACY,
+    SEED,
+    SIMULATIONS,
+    WITHIN_RUN,
+    Scalar,
+    Study,
+    by_simulations,
+    over_simulations,
+)
 from rl_serial.study.findings import (
     SMALLER_IS_BETTER,
     Lack,
@@ -31,10 +41,10 @@ from rl_serial.study.findings import (
 )
 from rl_serial.study.statistics import aggregate, performance_profile
 from rl_serial.study.table import Record
+from rl_serial.styles import DASHES, REFERENCE, draw_floor, line_styles
 
 MOST_PANELS, MOST_LINES = 16, 8
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-_LINES = ("-", "--", "-.", ":")
+_MOST_NAMES = 14  # in one legend above all panels
 _GRID = "0.9"
 _LABELS = {
     "eval/serial_horizon": "serial horizon (steps)",
@@ -60,6 +70,9 @@ _LABELS = {
     "search/model_steps": "model steps of a decision",
 }
 _RIGHT = 0.9  # the share of right decisions that the serial horizon asks for
+_RIGHT_SEARCHED = re.compile(r"search/true/right/(\d+)/remaining_(\d+)")
+_FLOORS = {"eval/serial_reach": "floor/reach"}
+"""The metric of the floor with which a metric is compared; accuracies have theirs."""
 
 
 @dataclass(frozen=True)
@@ -99,9 +112,12 @@ def draw(study: Study, records: Sequence[Record], curves: Sequence[Record]) -> l
     drawings: list[Drawing] = []
     plans = layouts(study)
     for layout in plans:
-        over_simulations = {*WITHIN_RUN} & {layout.x, layout.series, *layout.panels}
+        searched = over_simulations(layout.metric)
+        if searched and SIMULATIONS not in (layout.x, *layout.panels):
+            layout = replace(layout, series=layout.series or SIMULATIONS)
+        within = {*WITHIN_RUN} & {layout.x, layout.series, *layout.panels}
         shown, every = (study, chosen), records
-        if over_simulations:
+        if searched or within:
             shown = by_simulations(study, chosen, layout.metric)
             every = by_simulations(study, records, layout.metric)[1]
         lacks = lacking(every, study.columns, layout.metric)
@@ -163,6 +179,8 @@ def _against_axis(study: Study, records: Sequence[Record], layout: Layout) -> li
     number = _is_number(study, layout.x)
     column = layout.series or ""
     series = study.levels(column) if column else [None]
+    styles = _styles(study, layout.series)
+    floor = _floor_of(layout.metric)
     panels, left_out = _panels(study, records, layout.panels)
     if not panels:
         return []
@@ -174,7 +192,11 @@ def _against_axis(study: Study, records: Sequence[Record], layout: Layout) -> li
             places = {level: place or 0.5 for level, place in places.items()}
         for i, name in enumerate(series):
             mine = [r for r in rows if name is None or r[column] == name]
-            _line_with_seeds(axis, mine, layout, study.columns, places, i, len(series), name)
+            side = (i, len(series))
+            _line_with_seeds(axis, mine, layout, study.columns, places, side, name, styles[name])
+        floors = [_floor(study, [r for r in rows if r[layout.x] == v], floor) for v in levels]
+        if np.isfinite(floors).any():
+            _draw_floor_over(axis, list(places.values()), floors, number)
         axis.set_title(title, fontsize=9)
         if layout.scale == "log2":
             axis.set_xscale("log", base=2)
@@ -192,10 +214,11 @@ def _against_axis(study: Study, records: Sequence[Record], layout: Layout) -> li
                 fontsize=7,
             )
             axis.set_xlim(-0.6, len(levels) - 0.4)
-    _finish(figure, axes, layout.x, _label(layout.metric), len(series) > 1, layout.series)
+    names = series if len(series) > 1 else []
+    _finish(figure, axes, layout.x, _label(layout.metric), names, layout.series)
     caption = (
         f"Large marks: interquartile mean over seeds with its 95 % interval; "
-        f"small marks: single seeds ({_seeds(records)}).{left_out}"
+        f"small marks: single seeds ({_seeds(records)}).{_of_floor(axes)}{left_out}"
     )
     title = f"{_label(layout.metric)} over {layout.x}"
     return [
@@ -209,21 +232,20 @@ def _line_with_seeds(
     layout: Layout,
     columns: Sequence[str],
     places: dict[Scalar, float],
-    index: int,
-    total: int,
+    side: tuple[int, int],  # which of how many lines that stand side by side
     name: Scalar | None,
+    style: dict[str, Any],
 ) -> None:
     by_place = cells(records, [layout.x], layout.metric)
     # Several cells at one place (columns that are not shown) are strata of their own.
     hidden = cells(records, [layout.x, *columns], layout.metric)
-    style = _style(index, total)
     shown, estimates, lows, highs = [], [], [], []
     for level, place in places.items():
         if (level,) not in by_place:
             continue
         strata = [list(s.values()) for cell, s in hidden.items() if cell[0] == level]
         interval = aggregate(strata, np.random.default_rng(0)).interval()
-        x = _dodged(place, index, total, list(places.values()), layout.scale)
+        x = _dodged(place, *side, list(places.values()), layout.scale)
         shown.append(x)
         estimates.append(interval.estimate)
         lows.append(interval.estimate - (interval.low if interval.known else interval.estimate))
@@ -234,9 +256,9 @@ def _line_with_seeds(
             seeds,
             linestyle="none",
             marker=style["marker"],
-            markersize=2.5,
+            markersize=3,
             markerfacecolor="none",
-            markeredgewidth=0.5,
+            markeredgewidth=0.6,
             color=style["color"],
         )
     if shown:
@@ -263,24 +285,45 @@ def _accuracy(study: Study, records: Sequence[Record], layout: Layout) -> list[D
     if not tags:
         return []
     remaining = np.array([int(tag.rpartition("_")[2]) for tag in tags])
+    searched, simulations = _searched(records)
+    styles = _styles(study, layout.x)
+    names: list[Scalar | None] = [*study.levels(layout.x)]
+    if 2 * len(names) > MOST_LINES:
+        searched = {}
+    names += [_with_search(name, simulations) for name in names]
     panels, left_out = _panels(study, records, _rest(layout))
     figure, axes = _grid(len(panels), share_y=True)
     for axis, (title, rows) in zip(axes, panels, strict=False):
-        lines = _present(study, rows, layout.x, MOST_LINES)
-        for i, level in enumerate(lines):
-            table = [[r.get(tag) for tag in tags] for r in rows if r[layout.x] == level]
-            if table:
-                values = np.array(table, dtype=np.float64)
-                _line_with_band(axis, remaining, values, i, len(lines), level)
-        axis.axhline(_RIGHT, color="0.35", linewidth=0.9, linestyle=(0, (1, 2)))
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        for level in _present(study, rows, layout.x, MOST_LINES):
+            mine = [r for r in rows if r[layout.x] == level]
+            values = np.array([[r.get(tag) for tag in tags] for r in mine], dtype=np.float64)
+            _line_with_band(axis, remaining, values, str(level), styles[level])
+            if searched:
+                values = np.array([[r.get(tag) for tag in searched.values()] for r in mine], float)
+                look = styles[level] | {"linestyle": DASHES[1], "markerfacecolor": "white"}
+                name = _with_search(level, simulations)
+                _line_with_band(axis, np.array([*searched]), values, name, look)
+        floors = [_floor(study, rows, _floor_of(tag)) for tag in tags]
+        if np.isfinite(floors).any():
+            draw_floor(axis, remaining.tolist(), floors)
+        axis.axhline(_RIGHT, **REFERENCE)
+        first, last = axis.dataLim.intervalx
+        if first < last:
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        else:
+            axis.set_xticks([first], [f"{first:.0f}"])
         axis.set_ylim(-0.02, 1.04)
         axis.set_title(title, fontsize=9)
-    _finish(figure, axes, "remaining serial steps", "accuracy of decisions", True, layout.x)
+    _finish(figure, axes, "remaining serial steps", "accuracy of decisions", names, layout.x)
     caption = (
         "Lines: mean over seeds; bands: from the lowest seed to the highest "
-        f"({_seeds(records)}); dotted: 0.9, which the serial horizon asks for."
+        f"({_seeds(records)}); dotted: 0.9, which the serial horizon asks for.{_of_floor(axes)}"
     )
+    if searched:
+        caption += (
+            f" Dashed: the same weights with a search of {simulations} simulations on top, in "
+            "episodes that begin with so many steps remaining."
+        )
     title = "Accuracy of decisions by remaining serial steps"
     return [
         Drawing(
@@ -301,22 +344,26 @@ def _learning_curves(
     panels, left_out = _panels(study, [r for r in records if r["id"] in by_run], _rest(layout))
     if not panels or max(len(points) for points in by_run.values()) < 2:
         return []
+    styles = _styles(study, layout.x)
     figure, axes = _grid(len(panels), share_y=True)
     for axis, (title, rows) in zip(axes, panels, strict=False):
-        lines = _present(study, rows, layout.x, MOST_LINES)
-        for i, level in enumerate(lines):
+        for level in _present(study, rows, layout.x, MOST_LINES):
             seeds = [np.array(by_run[r["id"]]) for r in rows if r[layout.x] == level]
-            if not seeds:
-                continue
             steps = np.unique(np.concatenate([s[:, 0] for s in seeds]))
             values = np.array(
                 [np.interp(steps, s[:, 0], s[:, 1], left=np.nan, right=np.nan) for s in seeds]
             )
-            _line_with_band(axis, steps, values, i, len(lines), level)
+            _line_with_band(axis, steps, values, str(level), styles[level])
+        floor = _floor(study, rows, _floor_of(metric))
+        if np.isfinite(floor):
+            draw_floor(axis, axis.dataLim.intervalx.tolist(), [floor, floor])
+        axis.xaxis.set_major_locator(MaxNLocator(5))
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         axis.set_title(title, fontsize=9)
-    _finish(figure, axes, "training step", _label(metric), True, layout.x)
+    _finish(figure, axes, "training step", _label(metric), study.levels(layout.x), layout.x)
     caption = (
         f"Lines: mean over seeds; bands: from the lowest seed to the highest ({_seeds(records)})."
+        f"{_of_floor(axes)}"
     )
     title = f"{_label(metric)} during training"
     return [
@@ -344,7 +391,7 @@ def _profile(study: Study, records: Sequence[Record], layout: Layout) -> list[Dr
     thresholds = np.linspace(min(values), max(values), 60)
     series = study.levels(layout.series) if layout.series else ["all runs"]
     figure, axes = _grid(1, share_y=False)
-    for i, name in enumerate(series):
+    for name, style in zip(series, line_styles(series), strict=True):
         place = columns.index(layout.series) if layout.series else 0
         strata = [
             list(seeds.values())
@@ -354,12 +401,13 @@ def _profile(study: Study, records: Sequence[Record], layout: Layout) -> list[Dr
         if not strata:
             continue
         profile, low, high = performance_profile(strata, thresholds, np.random.default_rng(0))
-        style = _style(i, len(series)) | {"marker": ""}
-        axes[0].step(thresholds, profile, where="post", label=str(name), **style)
+        axes[0].step(
+            thresholds, profile, where="post", label=str(name), markevery=10, markersize=4, **style
+        )
         axes[0].fill_between(
             thresholds, low, high, step="post", color=style["color"], alpha=0.15, linewidth=0
         )
-    _finish(figure, axes, _label(metric), "share of runs above", True, layout.series)
+    _finish(figure, axes, _label(metric), "share of runs above", series, layout.series)
     caption = (
         "Over all runs of a line, whatever their other columns; one without a value counts as the "
         "worst; bands: 95 %, pointwise."
@@ -368,18 +416,17 @@ def _profile(study: Study, records: Sequence[Record], layout: Layout) -> list[Dr
 
 
 def _line_with_band(
-    axis: Axes, x: NDArray[Any], values: NDArray[np.float64], index: int, total: int, name: Scalar
+    axis: Axes, x: NDArray[Any], values: NDArray[np.float64], name: str, style: dict[str, Any]
 ) -> None:
     """The mean of ``values`` [seeds, len(x)] with the range of the seeds."""
     shown = ~np.isnan(values).all(axis=0)
     if not shown.any():
         return
     x, values = x[shown], values[:, shown]
-    style = _style(index, total)
     axis.plot(
         x,
         np.nanmean(values, axis=0),
-        label=str(name),
+        label=name,
         markersize=4,
         linewidth=1.2,
         markevery=max(1, len(x) // 8),
@@ -445,9 +492,80 @@ def _grid(count: int, share_y: bool) -> tuple[Figure, list[Axes]]:
     return figure, flat[:count]
 
 
-def _finish(
-    figure: Figure, axes: Sequence[Axes], x: str, y: str, legend: bool, title: str | None
+def _styles(study: Study, column: str | None) -> dict[Scalar | None, dict[str, Any]]:
+    """How the line of each level is drawn, the same in every panel; of None where there is one."""
+    if column is None:
+        return {None: line_styles(["the only one"])[0]}
+    levels = study.levels(column)
+    return dict(zip(levels, line_styles(levels), strict=True))
+
+
+def _searched(records: Sequence[Record]) -> tuple[dict[int, str], int]:
+    """By remaining, the tags of the largest search in the true rules, and its simulations.
+
+    None where all episodes begin with as many steps remaining.
+    """
+    found: dict[int, dict[int, str]] = {}
+    for tag in records[0] if records else ():
+        if match := _RIGHT_SEARCHED.fullmatch(tag):
+            found.setdefault(int(match.group(1)), {})[int(match.group(2))] = tag
+    most = max(found, default=0)
+    tags = dict(sorted(found.get(most, {}).items()))
+    return (tags, most) if most and len(tags) > 1 else ({}, 0)
+
+
+def _with_search(level: Scalar | None, simulations: int) -> str:
+    return f"{level} + search of {simulations}"
+
+
+def _as_number(name: Scalar | None) -> float:
+    return float(name or 0)
+
+
+def _floor_of(metric: str) -> str:
+    """The floor's tag that belongs to a metric; empty where there is none."""
+    accuracy = ACCURACY.fullmatch(metric)
+    return f"floor/accuracy/remaining_{accuracy.group(1)}" if accuracy else _FLOORS.get(metric, "")
+
+
+def _floor(study: Study, records: Sequence[Record], tag: str) -> float:
+    """The floor of the cell whose floor is highest, the mean of its seeds; NaN without any."""
+    found = cells(records, study.columns, tag).values()
+    return max((float(np.mean(list(seeds.values()))) for seeds in found), default=float("nan"))
+
+
+def _draw_floor_over(
+    axis: Axes, places: Sequence[float], floors: Sequence[float], number: bool
 ) -> None:
+    """The floor at places on an axis: joined where they are numbers, else a step for each."""
+    if number and len(places) > 1:
+        order = np.argsort(places)
+        draw_floor(axis, np.array(places)[order].tolist(), np.array(floors)[order])
+        return
+    edges = [edge for place in places for edge in (place - 0.45, place + 0.45)]
+    draw_floor(axis, edges, np.repeat(floors, 2))
+
+
+def _of_floor(axes: Sequence[Axes]) -> str:
+    """What a caption says of the floor, where one is drawn."""
+    drawn = any("floor" in axis.get_legend_handles_labels()[1] for axis in axes)
+    return (
+        " Hatched: the floor, which needs no serial computation; where a panel has several, the "
+        "highest."
+        if drawn
+        else ""
+    )
+
+
+def _finish(
+    figure: Figure,
+    axes: Sequence[Axes],
+    x: str,
+    y: str,
+    names: Sequence[Scalar | None],
+    title: str | None,
+) -> None:
+    """Label axes and lines; numbers among ``names`` stand in their order in the legend."""
     for axis in axes:
         axis.grid(color=_GRID, linewidth=0.6)
         axis.set_axisbelow(True)
@@ -455,31 +573,28 @@ def _finish(
         axis.tick_params(labelsize=7)
     figure.supxlabel(x, fontsize=9)
     figure.supylabel(y, fontsize=9)
-    if not legend:
-        return
-    entries = [a.get_legend_handles_labels() for a in axes]  # lines and their names
-    if any(entry[1] != entries[0][1] for entry in entries):
-        for axis in axes:  # each panel has lines of its own
+    entries: dict[str, Any] = {}
+    for axis in axes:
+        for line, name in zip(*axis.get_legend_handles_labels(), strict=True):
+            entries.setdefault(name, line)
+    in_order = [*names] if any(isinstance(n, str) for n in names) else sorted(names, key=_as_number)
+    listed = [str(name) for name in in_order if str(name) in entries]
+    listed += [name for name in entries if name not in listed]
+    if len(listed) > _MOST_NAMES:
+        for axis in axes:
             axis.legend(frameon=False, fontsize=6.5, title=title, title_fontsize=6.5)
-    elif entries[0][1]:
+    elif listed:
+        room = 13 * figure.get_figwidth() / (max(len(name) for name in listed) + 6)
         figure.legend(
-            *entries[0],
+            [entries[name] for name in listed],
+            listed,
             loc="outside upper center",
-            ncols=min(len(entries[0][1]), 6),
+            ncols=max(1, min(len(listed), 8, int(room))),
             frameon=False,
             fontsize=8,
-            title=title,
+            title=title if names else None,
             title_fontsize=8,
         )
-
-
-def _style(index: int, total: int) -> dict[str, Any]:
-    grey = 0.05 + 0.6 * index / max(1, total - 1)
-    return {
-        "marker": _MARKERS[index % len(_MARKERS)],
-        "linestyle": _LINES[index % len(_LINES)],
-        "color": f"{grey:.3f}",
-    }
 
 
 def _dodged(place: float, index: int, total: int, places: list[float], scale: str) -> float:

@@ -155,6 +155,8 @@ class ChainSubject:
         for name, found_scores in scores.items():
             for found in found_scores:
                 metrics[f"search/{name}/score/{found.tag}"] = found.score
+                for remaining, share in found.right.items():
+                    metrics[f"search/{name}/right/{found.tag}/remaining_{remaining}"] = share
                 if baselines:
                     metrics[f"search/{name}/model_steps/{found.tag}"] = found.model_steps
         if "learned" in models:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ RIGHT = 0.9
 """Share of right decisions that counts as deciding rightly (serial horizon)."""
 CLOSE = 0.5
 """Error below which a value counts as right; the payoffs of a chain lie 1 or more apart."""
+ROUNDING = 1e-5
+"""Of sums of rewards: a return this close to the optimal one is optimal."""
 LEAST_LABELLED = 64
 """States with a number of collisions that make an accuracy."""
 
@@ -94,6 +96,17 @@ class Evaluation:
         )
 
 
+class Played(NamedTuple):
+    """What an agent's episodes earned."""
+
+    mean_return: float
+    score: float  # 0 random, 1 optimal
+    interval: tuple[float, float]  # of the score, 95 % over instances
+    # By how many steps remained at the start: share of the episodes that earn what optimal play
+    # earns. Of a Bet without THINK it is the accuracy of decisions.
+    right: dict[int, float]
+
+
 def play(agent: Agent, task: Task[Any], seeds: NDArray[np.int64]) -> NDArray[np.float64]:
     """[B] the returns of the agent's episodes on the instances ``seeds`` [B]."""
     state = task.initial(seeds)
@@ -164,6 +177,7 @@ class Evaluator:
         self.task = task
         self.seeds = evaluation_seeds(2 * seed, instances, np)
         first = task.initial(self.seeds)
+        self.starts = task.remaining(first)  # [instances]
         # Both exact: dice would move every agent's score by some thousandths.
         self.random_returns = task.random_values(first).astype(np.float64)
         self.optimal_returns = task.action_values(first).max(axis=1)
@@ -186,15 +200,19 @@ class Evaluator:
         self.collisions = self._count_collisions()
         self.floors: dict[tuple[str, int, int], Floor] = {}  # measured before
 
-    def score(self, agent: Agent) -> tuple[float, float, tuple[float, float]]:
-        """An agent's mean return, its score and the score's 95 % interval over instances."""
+    def score(self, agent: Agent) -> Played:
+        """Play the episodes and say what they earned."""
         returns = play(agent, self.task, self.seeds)
         score = score_with_interval(returns, self.random_returns, self.optimal_returns)
-        return float(returns.mean()), *score
+        optimal = returns > self.optimal_returns - ROUNDING
+        right = {
+            int(k): float(optimal[self.starts == k].mean()) for k in np.unique(self.starts).tolist()
+        }
+        return Played(float(returns.mean()), *score, right)
 
     def __call__(self, agent: Agent) -> Evaluation:
         """Examine an agent."""
-        mean_return, score, interval = self.score(agent)
+        mean_return, score, interval, _ = self.score(agent)
         judgement = agent.judge(self.states)
         choices = decide(judgement, self.legal)
         chosen = choices[:, None] == np.arange(self.right.shape[1])

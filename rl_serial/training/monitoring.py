@@ -111,7 +111,7 @@ def accuracy_heat_map(
     """Accuracy [remaining, steps] over remaining steps and training time."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    image = axes.imshow(accuracy, vmin=0, vmax=1, cmap="gray", aspect="auto", origin="lower")
+    image = axes.imshow(accuracy, vmin=0, vmax=1, cmap="viridis", aspect="auto", origin="lower")
     axes.set_yticks(range(len(remaining)), [str(k) for k in remaining])
     shown = np.unique(np.linspace(0, len(steps) - 1, min(6, len(steps))).round().astype(int))
     axes.set_xticks(shown, [str(steps[i]) for i in shown])

@@ -16,17 +16,13 @@ from numpy.typing import NDArray
 from rl_serial.agents.dynamics import LearnedDynamics
 from rl_serial.config import CONTROL_KINDS, GOAL_KINDS, RunConfig
 from rl_serial.errors import UserError
+from rl_serial.styles import REFERENCE, draw_floor, line_styles
 from rl_serial.tables import markdown_table
 from rl_serial.training.evaluation import RIGHT, Evaluator
 from rl_serial.training.files import write_text
 from rl_serial.training.goals import DISTANCES
 from rl_serial.training.run import examine_finished, load_searcher, load_trained, load_with_zip
 from rl_serial.training.simulations import ONE_PLY, SearchScore, search_scores
-
-FLOOR = "#b2182b"
-"""The only colour of the figures: what an agent must exceed."""
-# Told apart without colour: by marker and line style.
-_STYLES = (("o", "-"), ("s", "--"), ("^", "-."), ("D", ":"), ("v", "-"), ("x", "--"))
 
 
 @dataclass(frozen=True)
@@ -173,24 +169,21 @@ def draw_search(scores: dict[str, list[SearchScore]], file: Path) -> None:
     """Draw scores by simulations, with their intervals."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    for i, (name, found_scores) in enumerate(scores.items()):
+    for (name, found_scores), style in zip(scores.items(), line_styles(list(scores)), strict=True):
         searched = [found for found in found_scores if found.simulations != ONE_PLY]
-        marker, line = _STYLES[i % len(_STYLES)]
         axes.errorbar(
             [int(found.simulations) for found in searched],
             [found.score for found in searched],
             yerr=[found.interval[1] - found.score for found in searched],
-            marker=marker,
-            linestyle=line,
-            color=_grey(i, len(scores)),
             capsize=2,
             label=name,
+            **style,
         )
     axes.set_xscale("symlog", base=2, linthresh=1)
     axes.xaxis.set_major_formatter("{x:.0f}")
     axes.set_xlabel("simulations of a decision (0: raw network)")
     axes.set_ylabel("score (0 random, 1 optimal)")
-    axes.axhline(1, color="0.5", linewidth=0.8, linestyle=":")
+    axes.axhline(1, **REFERENCE)
     axes.legend(frameon=False)
     _save(figure, file)
 
@@ -253,31 +246,24 @@ def draw_accuracy(examined: list[ExaminedRun], file: Path) -> None:
     """Draw accuracy by remaining steps with floor, chance and the threshold of the horizon."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    for i, run in enumerate(examined):
-        marker, line = _STYLES[i % len(_STYLES)]
+    for run, style in zip(examined, _styles(examined), strict=True):
         remaining = np.arange(1, run.evaluation.accuracy.size + 1)
         shown = ~np.isnan(run.evaluation.accuracy)
         horizon = run.evaluation.serial_horizon
         axes.plot(
             remaining[shown],
             run.evaluation.accuracy[shown],
-            marker=marker,
-            linestyle=line,
-            color=_grey(i, len(examined)),
             label=f"{run.config.name}: serial horizon {horizon}",
+            **style,
         )
     chance = examined[0].evaluation.chance
-    axes.plot(np.arange(1, chance.size + 1), chance, color="0.75", label="best constant action")
+    axes.plot(
+        np.arange(1, chance.size + 1), chance, color="0.75", label="best constant action", zorder=1
+    )
     for i, (name, accuracy) in enumerate(_floors(examined).items()):
-        axes.plot(
-            np.arange(1, accuracy.size + 1),
-            accuracy,
-            color=FLOOR,
-            linestyle=_STYLES[i % len(_STYLES)][1],
-            linewidth=1,
-            label=f"{name} (no serial computation)",
-        )
-    axes.axhline(RIGHT, color="0.5", linewidth=0.8, linestyle=":")
+        label = f"{name} (no serial computation)"
+        draw_floor(axes, list(range(1, accuracy.size + 1)), accuracy, label, i)
+    axes.axhline(RIGHT, **REFERENCE)
     axes.set_xlabel("remaining serial steps")
     axes.set_ylabel("accuracy of decisions")
     axes.set_ylim(0.4, 1.02)
@@ -312,17 +298,14 @@ def draw_success(examined: list[ExaminedRun], file: Path) -> None:
     """Draw success by the goal's distance at the start."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    for i, run in enumerate(examined):
-        marker, line = _STYLES[i % len(_STYLES)]
+    for run, style in zip(examined, _styles(examined), strict=True):
         found = run.evaluation.final()
         classes = range(1, DISTANCES + 1)
         axes.plot(
             [found[f"eval/distance_{k}"] for k in classes],
             [found[f"eval/success/distance_{k}"] for k in classes],
-            marker=marker,
-            linestyle=line,
-            color=_grey(i, len(examined)),
             label=run.config.name,
+            **style,
         )
     axes.set_xlabel("distance of the goal at the start (mean of a quarter of the episodes)")
     axes.set_ylabel("success")
@@ -357,18 +340,16 @@ def draw_returns(examined: list[ExaminedRun], file: Path) -> None:
     """Draw returns by the serial steps of a decision, with their intervals."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    for i, run in enumerate(examined):
+    for run, style in zip(examined, _styles(examined), strict=True):
         found = run.evaluation.metrics()
         low, high = run.evaluation.interval
         axes.errorbar(
             [found["eval/serial_steps_per_decision"]],
             [found["eval/return"]],
             yerr=(high - low) / 2,
-            marker=_STYLES[i % len(_STYLES)][0],
-            color=_grey(i, len(examined)),
             capsize=2,
-            linestyle="none",
             label=run.config.name,
+            **style | {"linestyle": "none"},
         )
     axes.set_xscale("log", base=2)
     axes.set_xlabel("serial steps a decision (horizon × iterations)")
@@ -384,8 +365,8 @@ _PRESENTATIONS: dict[str, tuple[tuple[Callable[..., str], ...], Callable[..., No
 }
 
 
-def _grey(index: int, count: int) -> str:
-    return str(0.15 + 0.4 * index / max(1, count - 1))
+def _styles(examined: list[ExaminedRun]) -> list[dict[str, Any]]:
+    return line_styles([run.config.name for run in examined])
 
 
 def _save(figure: Figure, file: Path) -> None:

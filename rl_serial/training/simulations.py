@@ -28,6 +28,7 @@ class SearchScore:
     mean_return: float
     score: float
     interval: tuple[float, float]  # 95 % over instances
+    right: dict[int, float]  # share of episodes played optimally, by remaining at their start
     seconds: float  # of play, all instances together
     model_steps: float  # of a decision with a choice, as the model counted them
 
@@ -99,8 +100,6 @@ def _scored(
     """The score of what ``contender`` makes of a model, which counts the steps."""
     counted = CountedDynamics(dynamics)
     started = time.perf_counter()
-    mean_return, score, interval = evaluator.score(contender(counted))
+    played = evaluator.score(contender(counted))
     seconds = time.perf_counter() - started
-    return SearchScore(
-        simulations, mean_return, score, interval, seconds, counted.steps_per_decision
-    )
+    return SearchScore(simulations, *played, seconds, counted.steps_per_decision)

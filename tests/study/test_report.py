@@ -82,11 +82,69 @@ def test_page_holds_figures_tables_and_every_run(page: str, finished: Path) -> N
             assert image.width > 600
 
 
-def test_figures_are_grey(page: str, finished: Path) -> None:
-    for file in (finished / "figures").glob("*.png"):
-        with Image.open(file) as image:
-            pixels = np.asarray(image.convert("RGB"), dtype=np.int64)
-        assert (pixels.max(axis=2) - pixels.min(axis=2)).max() <= 2
+def floor_of(axis: Any) -> set[tuple[float, float]]:
+    """The upper corners of the region that is called the floor."""
+    [region] = [part for part in axis.collections if part.get_label() == "floor"]
+    [path] = region.get_paths()
+    return {(x, round(y, 6)) for x, y in path.vertices.tolist() if y > 0}
+
+
+def test_a_level_looks_the_same_in_every_panel_and_the_floor_is_drawn() -> None:
+    """Depth 4 alone in one panel, both depths in the others; the floor of the highest cell."""
+    accuracy = {f"value/accuracy/remaining_{k}": 1 - 0.1 * k for k in (1, 2, 3)}
+    floors = {f"floor/accuracy/remaining_{k}": 0.9 - 0.2 * k for k in (1, 2, 3)}
+    table = [
+        row
+        | accuracy
+        | {tag: floor - 0.1 * (row["network.depth"] == 1) for tag, floor in floors.items()}
+        | {"floor/reach": 1.5 if row["network.depth"] == 4 else 1.0}
+        for row in TABLE
+        if (row["group"], row["network.depth"]) != ("a5", 1)
+    ]
+    figures = {d.name[3:]: d for d in draw(study_with(ABOVE), table, [])}
+    drawn: dict[str, set[tuple[Any, ...]]] = {}
+    for axis in figures["accuracy_by_remaining"].figure.axes:
+        for line in axis.get_lines():
+            look = (line.get_color(), line.get_marker(), line.get_linestyle())
+            drawn.setdefault(str(line.get_label()), set()).add(look)
+        assert floor_of(axis) == {(1, 0.7), (2, 0.5), (3, 0.3)}
+    looks = {name: len(looks) for name, looks in drawn.items() if name[0] != "_"}
+    assert looks == {"1": 1, "4": 1}
+    assert drawn["1"].isdisjoint(drawn["4"])
+    axis = figures["serial_reach_over_network_depth"].figure.axes[0]
+    assert floor_of(axis) == {(1, 1.0), (4, 1.5)}
+    assert all("Hatched: the floor" in figures[n].caption for n in figures if "profile" not in n)
+
+
+def test_searches_stand_beside_the_networks_by_remaining_steps() -> None:
+    """Of the largest search, in the colour of its network."""
+    table = [
+        row
+        | {f"value/accuracy/remaining_{k}": 0.5 for k in (1, 2)}
+        | {f"search/true/right/{n}/remaining_{k}": 0.5 + n / 100 for k in (1, 2) for n in (4, 16)}
+        for row in TABLE
+    ]
+    accuracy = next(d for d in draw(study_with(ABOVE), table, []) if "remaining" in d.name)
+    lines = {line.get_label(): line for line in accuracy.figure.axes[0].get_lines()}
+    assert {"1", "4", "1 + search of 16", "4 + search of 16"} <= set(lines)
+    np.testing.assert_allclose(lines["4 + search of 16"].get_ydata(), 0.66)
+    assert lines["4 + search of 16"].get_color() == lines["4"].get_color()
+    assert "a search of 16 simulations on top" in accuracy.caption
+    one = [{k: v for k, v in row.items() if not k.endswith("remaining_2")} for row in table]
+    accuracy = next(d for d in draw(study_with(ABOVE), one, []) if "remaining" in d.name)
+    assert "search" not in accuracy.caption
+
+
+def test_scores_of_searches_over_another_column_have_a_line_each() -> None:
+    base = BASE | {"evaluation": {"simulations": [0, 8]}}
+    figure = {"x": "network.depth", "panels": ["group"], "metric": "search/true/score"}
+    study = study_with(
+        ABOVE, base=base, metric=["eval/serial_reach", "search/true/score"], figures=[figure]
+    )
+    table = [row | {"search/true/score/0": 0.25, "search/true/score/8": 0.75} for row in TABLE]
+    axis = draw(study, table, [])[0].figure.axes[0]
+    heights = {bars.get_label(): bars.lines[0].get_ydata().tolist() for bars in axis.containers}
+    assert heights == {"0": [0.25, 0.25], "8": [0.75, 0.75]}
 
 
 def test_same_runs_give_the_same_figures(page: str, finished: Path) -> None:
@@ -695,7 +753,9 @@ def test_statistics_and_plots_read_tables_only() -> None:
     for name in ("statistics", "plots", "findings", "table"):
         for node in ast.walk(ast.parse((folder / f"{name}.py").read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rl_serial"):
-                assert node.module.split(".")[1] in ("study", "errors"), f"{name}: {node.module}"
+                assert node.module.split(".")[1] in ("study", "errors", "styles"), (
+                    f"{name}: {node.module}"
+                )
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "x"])

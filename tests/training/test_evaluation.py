@@ -206,6 +206,30 @@ def test_an_agent_that_knows_the_last_five_steps_has_horizon_five() -> None:
     assert evaluation.value_horizon == 5
 
 
+def test_shares_of_episodes_played_rightly_go_by_their_start() -> None:
+    """Where nothing is known PASS is played, which is right where the chain pays less than zero."""
+    task = task_of("rl_serial/PermutationAutomatonBet-v0", serial_depth=3, start="uniform")
+
+    class Knows1(OptimalAgent):
+        def judge(self, state: Any) -> Judgement:
+            exact = super().judge(state).preferences.copy()
+            exact[task.remaining(state) > 1] = 0
+            return Judgement(exact, exact.max(axis=1))
+
+    evaluator = Evaluator(task, instances=512, per_remaining=1)
+    state = task.initial(evaluator.seeds)
+    starts, chain = task.remaining(state), task.chain_state(state)
+    for _ in range(3):
+        chain = task.chain.advance(chain)
+    loses = task.chain.payoff(chain) < 0
+    right = evaluator.score(Knows1(task)).right
+    assert right == pytest.approx(
+        {1: 1.0, 2: loses[starts == 2].mean(), 3: loses[starts == 3].mean()}
+    )
+    assert 0.5 < right[2] < 0.7
+    assert evaluator.score(OptimalAgent(task)).right == {1: 1.0, 2: 1.0, 3: 1.0}
+
+
 def test_evaluation_instances_are_not_training_instances() -> None:
     task = task_of("rl_serial/PermutationAutomatonBet-v0")
     assert Evaluator(task, instances=16, per_remaining=4).seeds.min() >= 2**62
