@@ -224,10 +224,9 @@ class _StackedLayers(TorchFunctionMode):
     ) -> Any:
         if func is F.linear and len(args) == 3 and args[2] is not None:
             return _Dense.apply(*args)  # type: ignore[no-untyped-call]
-        if func is F.layer_norm and len(args) == 5 and args[3] is not None:
-            x, shape, weight, bias, eps = args
-            normed = F.layer_norm(x, shape, None, None, eps)
-            return _Affine.apply(normed, weight, bias)  # type: ignore[no-untyped-call]
+        if func is F.layer_norm and kwargs and kwargs.get("weight") is not None:
+            normed = F.layer_norm(*args, eps=kwargs["eps"])
+            return _Affine.apply(normed, kwargs["weight"], kwargs["bias"])  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 

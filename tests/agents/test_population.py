@@ -164,3 +164,24 @@ def test_loss_that_is_not_finite_is_its_own_trainers_trouble(
     assert list(errors) == [2]
     assert "train/loss is nan at update 2" in str(errors[2])
     assert all(np.isfinite(numbers(together[i])).all() for i in (0, 1, 3))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("case", ["stepwise", "setting and twin", "bootstraps"])
+def test_population_on_a_gpu_is_its_trainers_on_the_cpu(
+    case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, together = trainers(case), trainers(case)
+    cuda = torch.device("cuda")
+    monkeypatch.setattr("rl_serial.agents.value.LEAST_ON_GPU", 0)
+    moved = [
+        type(one)(one.task, one.config, one.network.to(cuda), one.seed, cuda) for one in together
+    ]
+    population = Population(moved)
+    for _ in range(10):
+        population.update()
+        for one in alone:
+            one._update()
+    for one, other in zip(alone, moved, strict=True):
+        mine = torch.cat([p.detach().flatten() for p in other.network.parameters()]).cpu()
+        np.testing.assert_allclose(mine.numpy(), numbers(one), atol=1e-6)

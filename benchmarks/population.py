@@ -1,0 +1,94 @@
+"""Updates of the value agent's networks, one by one and as a population.
+
+The configurations are those of the studies of depth. A row has the milliseconds of an update of one
+network by itself, and of one network of a population of N, which are updated together; then how
+many times more updates that makes, and what all N together cost beside one. Lessons included,
+evaluations not. Interleaved over rounds, one torch thread; the least of the rounds counts.
+
+    rl-serial bench population [--members 8] [--updates 10] [--rounds 5] [--device cpu]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from rl_serial.agents.population import Population
+from rl_serial.agents.value import ValueTrainer
+from rl_serial.config import load_config
+from rl_serial.tables import markdown_table
+from rl_serial.training.chains import make_trainer
+from rl_serial.training.run import choose_device
+
+CONFIGS = Path(__file__).parents[1] / "configs/train"
+CASES = (
+    ("automaton_s5_depth_pays", 16),
+    ("automaton_s5_depth_pays", 4),
+    ("automaton_s5_depth_pays", 1),
+    ("pointer_random_depth_pays", 8),
+    ("pointer_random_depth_pays", 1),
+)
+
+
+def trainers(name: str, layers: int, members: int, device: torch.device) -> list[ValueTrainer]:
+    """Of the configuration with so many layers at the same budget, with seeds 0, 1, …"""
+    configs = [
+        load_config(CONFIGS / f"{name}.yaml", [f"network.layers={layers}", f"seed={seed}"])
+        for seed in range(members)
+    ]
+    task = configs[0].env.task()
+    made = [make_trainer(config, task, device, lambda *_: None) for config in configs]
+    return [trainer for trainer in made if isinstance(trainer, ValueTrainer)]
+
+
+def milliseconds(update: Callable[[], object], updates: int, device: torch.device) -> float:
+    """Of an update."""
+    started = time.perf_counter()
+    for _ in range(updates):
+        update()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return 1000 * (time.perf_counter() - started) / updates
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(prog="rl-serial bench population", description=__doc__)
+    parser.add_argument("--members", type=int, default=8)
+    parser.add_argument("--updates", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    device = choose_device(options.device)
+    rows = []
+    for name, layers in CASES:
+        [single] = trainers(name, layers, 1, device)
+        population = Population(trainers(name, layers, options.members, device))
+        alone, together = [], []
+        for round_ in range(-1, options.rounds):  # the first one warms up
+            times = [
+                milliseconds(update, options.updates, device)
+                for update in (single._update, population.update)
+            ]
+            if round_ >= 0:
+                alone.append(times[0])
+                together.append(times[1])
+        one, all_ = min(alone), min(together)
+        each = all_ / options.members
+        shape = f"{layers} x {single.network.trunk.width}"
+        figures = f"{one:.1f}", f"{each:.1f}", f"{one / each:.2f}x", f"{all_ / one:.2f}x"
+        rows.append((f"`{name}`", shape, *figures))
+    where = torch.cuda.get_device_name() if device.type == "cuda" else f"{os.cpu_count()} cores"
+    print(f"{where}, one torch thread, populations of {options.members}.\n")
+    header = ("configuration", "layers x width", "alone (ms)", "in a population (ms)")
+    print(markdown_table((*header, "updates", "cost of all"), rows))
+
+
+if __name__ == "__main__":
+    main()
