@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
@@ -164,6 +165,7 @@ class _Stack:
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         self.shape = copy.deepcopy(networks[0]).to("meta")
+        self.recorded: dict[tuple[Any, ...], nn.Module] = {}
         self.parameters: dict[str, Tensor] = {}
         for name, _ in networks[0].named_parameters():
             own = [network.get_parameter(name) for network in networks]
@@ -176,9 +178,7 @@ class _Stack:
     def __call__(self, observations: Tensor, first: int = 0, last: int | None = None) -> Tensor:
         """[Q, B, ...]: what the networks ``first`` to ``last`` give for their rows [Q, B, size]."""
         mine = {name: stacked[first:last] for name, stacked in self.parameters.items()}
-        with _StackedLayers():
-            outputs: Tensor = vmap(self._one)(mine, observations)
-        return outputs
+        return self._run("outputs", self._one, mine, observations)
 
     def each(self, loss: Callable[..., Tensor], *lesson: Tensor) -> Tensor:
         """[P] ``loss`` of each network, which is its first argument, on its part of a lesson."""
@@ -186,9 +186,32 @@ class _Stack:
         def of_one(parameters: dict[str, Tensor], *part: Tensor) -> Tensor:
             return loss(partial(self._one, parameters), *part)
 
-        with _StackedLayers():
-            losses: Tensor = vmap(of_one)(self.parameters, *lesson)
-        return losses
+        return self._run("losses", of_one, self.parameters, *lesson)
+
+    def _run(
+        self,
+        name: str,
+        function: Callable[..., Tensor],
+        parameters: dict[str, Tensor],
+        *arguments: Tensor,
+    ) -> Tensor:
+        """A function of one network's parameters, of all networks at once.
+
+        Its operations are recorded at the first call with arguments of these shapes, and only they
+        run afterwards: vmap itself takes longer than many a small product.
+        """
+        key = (name, *(argument.shape for argument in arguments))
+        if key not in self.recorded:
+
+            def together(*all_arguments: Any) -> Tensor:
+                with _StackedLayers():
+                    outputs: Tensor = vmap(function)(*all_arguments)
+                return outputs
+
+            numbers = {name: stacked.detach() for name, stacked in parameters.items()}
+            self.recorded[key] = make_fx(together)(numbers, *arguments)
+        outputs: Tensor = self.recorded[key](parameters, *arguments)
+        return outputs
 
     def part(self, name: str, first: int, last: int) -> nn.Parameter:
         """A parameter of networks ``first`` to ``last``, [Q, ...]: numbers and gradient shared."""
@@ -251,7 +274,7 @@ class _Together(torch.autograd.Function):
             if place is None:
                 yield tensor.expand(info.batch_size, *tensor.shape)
             else:
-                yield tensor.movedim(place, 0)
+                yield tensor.movedim(place, 0) if place else tensor
 
 
 class _Dense(_Together):
