@@ -46,7 +46,7 @@ from rl_serial.networks import (
     build_trunk,
 )
 from rl_serial.training.evaluation import ABOVE_FLOOR, ACCURACY, Evaluation, Evaluator
-from rl_serial.training.floors import FLOOR_ACCURACY, floor_tags
+from rl_serial.training.floors import CPU, FLOOR_ACCURACY, floor_tags
 from rl_serial.training.simulations import SearchScore, baseline_scores, search_scores
 from rl_serial.training.subject import Examine, Log, Trainer, device_of, solved_trunk
 from rl_serial.training.watching import Moment, watch_episode
@@ -110,7 +110,8 @@ class ChainSubject:
         """What the agent does, beside what is done without serial computation: the floor."""
         assert isinstance(examine, Evaluator)
         instances = 0 if trainer is None else trainer.instances
-        floor = examine.floor(instances, self.config.seed, training_task(self.config))
+        device = getattr(trainer, "device", CPU)
+        floor = examine.floor(instances, self.config.seed, training_task(self.config), device)
         return replace(examine(agent), floor=floor)
 
     def trainer(self, device: torch.device, log: Log) -> ChainTrainer:

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from rl_serial.agents.agent import Agent, decide
 from rl_serial.envs.random import evaluation_seeds
 from rl_serial.envs.shortcuts import Sample, right_actions, serial_reach
 from rl_serial.envs.tasks import Task
-from rl_serial.training.floors import Floor, measure_floor
+from rl_serial.training.floors import CPU, Floor, measure_floor
 
 RIGHT = 0.9
 """Share of right decisions that counts as deciding rightly (serial horizon)."""
@@ -244,7 +245,13 @@ class Evaluator:
             collision_horizon=collision_horizon(by_collisions),
         )
 
-    def floor(self, instances: int, seed: int, trained_in: Task[Any] | None = None) -> Floor:
+    def floor(
+        self,
+        instances: int,
+        seed: int,
+        trained_in: Task[Any] | None = None,
+        device: torch.device = CPU,
+    ) -> Floor:
         """What needs no serial computation gets on the same states; see :func:`measure_floor`.
 
         ``trained_in``: the rules with the starts of training, where those are others.
@@ -258,7 +265,7 @@ class Evaluator:
                 Sample.of(observations[rows], self.exact[rows], self.legal[rows])
                 for rows in np.split(states, self.task.chain.serial_depth)
             ]
-            self.floors[key] = measure_floor(rules, samples, instances, seed)
+            self.floors[key] = measure_floor(rules, samples, instances, seed, device)
         return self.floors[key]
 
     def _count_collisions(self) -> NDArray[np.int64] | None:

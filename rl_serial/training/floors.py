@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from rl_serial.agents.value import visited_states
-from rl_serial.envs.chain import has_binary_observations
+from rl_serial.envs.chain import has_binary_observations, is_numpy_only
 from rl_serial.envs.random import fold_in
 from rl_serial.envs.shortcuts import (
     BlindRule,
@@ -35,8 +36,9 @@ CHOOSING = 512
 """States with each number of remaining steps on which the highest of the three is chosen."""
 FITTED_NUMBERS = 2**25
 """Most numbers of observations that a fit holds (134 MB)."""
-CHUNK = 8192
+CHUNK, CHUNK_ON_GPU = 8192, 2**18
 """Training states that the memoriser looks at together."""
+CPU = torch.device("cpu")
 UNUSED = 2**40
 """First instance of a run's seed that no training comes to."""
 FLOOR_ACCURACY = "floor/accuracy/remaining_"
@@ -82,6 +84,7 @@ def measure_floor(
     examined: list[Sample],
     instances: int,
     seed: int,
+    device: torch.device = CPU,
 ) -> Floor:
     """Give the three rules what training had and examine them.
 
@@ -92,6 +95,7 @@ def measure_floor(
             only guesses and the others are fitted as after a long one.
         seed: the run's. The memoriser's states are those of its instances under random play, which
             are a value agent's very own; other agents make theirs by their own play.
+        device: where those states are made; the rest is NumPy's.
     """
     depth = task.chain.serial_depth
     fitted = min(
@@ -118,7 +122,7 @@ def measure_floor(
         )
     graded_choosing: list[list[tuple[float, float]]] = []
     graded: list[list[tuple[float, float]]] = []
-    seen = _seen(task, [*choosing, *examined], instances, seed)
+    seen = _seen(task, [*choosing, *examined], instances, seed, device)
     for remaining, by_sample in enumerate(choices):
         for samples, all_choices, grades in (
             (choosing, by_sample[0], graded_choosing),
@@ -150,7 +154,9 @@ def _training_sample(task: Task[Any], remaining: int, count: int, seed: int, str
     return Sample.of(task.observe(state), task.action_values(state), task.legal_actions(state))
 
 
-def _seen(task: Task[Any], samples: list[Sample], instances: int, seed: int) -> set[bytes]:
+def _seen(
+    task: Task[Any], samples: list[Sample], instances: int, seed: int, device: torch.device
+) -> set[bytes]:
     """Which of the samples' observations are among the run's instances; no others are kept.
 
     Observations of real numbers never come twice.
@@ -159,14 +165,21 @@ def _seen(task: Task[Any], samples: list[Sample], instances: int, seed: int) -> 
         return set()
     asked = {key for sample in samples for key in _keys(sample.observations)}
     found: set[bytes] = set()
-    for first in range(0, instances, CHUNK):
-        index = np.arange(first, min(first + CHUNK, instances), dtype=np.int64)
-        states = visited_states(task, fold_in(np.full_like(index, seed), index))
-        found.update(asked.intersection(_keys(task.observe(states))))
+    on_cpu = device.type == "cpu" or is_numpy_only(task.chain)
+    xp: Any = np if on_cpu else torch
+    chunk = CHUNK if on_cpu else CHUNK_ON_GPU
+    for first in range(0, instances, chunk):
+        last = min(first + chunk, instances)
+        index = xp.arange(first, last, dtype=xp.int64, device="cpu" if on_cpu else device)
+        states = visited_states(task, fold_in(xp.full_like(index, seed), index))
+        observations = task.observe(states)
+        if not on_cpu:
+            observations = (observations != 0).cpu().numpy()
+        found.update(asked.intersection(_keys(observations)))
     return found
 
 
-def _keys(observations: NDArray[np.float32]) -> list[bytes]:
+def _keys(observations: NDArray[Any]) -> list[bytes]:
     """A key for each of ``observations`` [N, size] of zeros and ones."""
     bits = np.packbits(observations.astype(np.bool_), axis=1)
     keys: list[bytes] = bits.view(f"V{bits.shape[1]}").ravel().tolist()

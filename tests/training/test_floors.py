@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from rl_serial.cli import main
 from rl_serial.config import parse_config
-from rl_serial.envs import task_of
+from rl_serial.envs import make_task, task_of
 from rl_serial.envs.shortcuts import BlindRule, ConstantRule, LinearRule, Sample, serial_reach
 from rl_serial.training.chains import ChainSubject
 from rl_serial.training.evaluation import Evaluator, serial_horizon
@@ -195,3 +196,11 @@ def test_reach_of_a_floor_is_chance_corrected_as_the_agents_is() -> None:
     nan = float("nan")
     reach = serial_reach(np.array([0.8, nan, 0.7]), np.array([0.5, nan, 0.6]))
     assert reach == pytest.approx(0.85)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_the_memoriser_makes_the_same_instances_on_a_gpu() -> None:
+    evaluator = Evaluator(make_task("PermutationAutomaton", "Bet", serial_depth=6), 64, 64)
+    here = evaluator.floor(20_000, 3).metrics()
+    evaluator.floors.clear()
+    assert evaluator.floor(20_000, 3, device=torch.device("cuda")).metrics() == here
