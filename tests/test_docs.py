@@ -10,7 +10,7 @@ import pytest
 
 from rl_serial.cli import registry_table
 from rl_serial.envs import FAMILIES, Family
-from rl_serial.envs.certificate import certify
+from rl_serial.envs.certificate import certify, certify_shortcuts
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -38,6 +38,12 @@ def test_certificates_in_the_docs_are_those_measured(family: Family) -> None:
         shares = [f"{share:.2f}" for share in (found.first, found.middle, found.last)]
         expected = [setting, str(found.serial_depth), *shares, f"{found.payoff_mean:+.3f}"]
         assert expected in rows
+    for setting, depth, found in certify_shortcuts(family, {}, (4,)):
+        assert found is not None
+        cells = [setting, str(depth)]
+        for row in (found["blind"], found["linear"]):
+            cells += [f"{row.largest:+.2f}", str(row.remaining), f"{row.reach:+.1f}"]
+        assert cells in rows
 
 
 def test_commands_of_the_readme_name_files_that_are_there() -> None:

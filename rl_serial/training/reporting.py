@@ -184,7 +184,6 @@ def draw_search(scores: dict[str, list[SearchScore]], file: Path) -> None:
     axes.set_xlabel("simulations of a decision (0: raw network)")
     axes.set_ylabel("score (0 random, 1 optimal)")
     axes.axhline(1, **REFERENCE)
-    axes.legend(frameon=False)
     _save(figure, file)
 
 
@@ -267,7 +266,6 @@ def draw_accuracy(examined: list[ExaminedRun], file: Path) -> None:
     axes.set_xlabel("remaining serial steps")
     axes.set_ylabel("accuracy of decisions")
     axes.set_ylim(0.4, 1.02)
-    axes.legend(frameon=False)
     _save(figure, file)
 
 
@@ -310,7 +308,6 @@ def draw_success(examined: list[ExaminedRun], file: Path) -> None:
     axes.set_xlabel("distance of the goal at the start (mean of a quarter of the episodes)")
     axes.set_ylabel("success")
     axes.set_ylim(-0.02, 1.02)
-    axes.legend(frameon=False)
     _save(figure, file)
 
 
@@ -354,7 +351,6 @@ def draw_returns(examined: list[ExaminedRun], file: Path) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xlabel("serial steps a decision (horizon × iterations)")
     axes.set_ylabel("return")
-    axes.legend(frameon=False)
     _save(figure, file)
 
 
@@ -370,6 +366,8 @@ def _styles(examined: list[ExaminedRun]) -> list[dict[str, Any]]:
 
 
 def _save(figure: Figure, file: Path) -> None:
+    """Put the legend above the axes, where it hides nothing, and write the picture."""
+    figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)
     try:
         figure.savefig(file, dpi=150)
     except (OSError, ValueError) as error:
