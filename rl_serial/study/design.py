@@ -49,6 +49,8 @@ Scalar = str | int | float | bool
 """What a cell of a column holds."""
 
 ABOVE_FLOOR = "eval/serial_reach_above_floor"
+IN_STEPS = ("eval/serial_horizon", "eval/serial_reach", "value/horizon")
+"""Metrics that count serial steps, from 0 to the serial depth."""
 METRICS = (
     "eval/return",
     "eval/score",
@@ -198,6 +200,16 @@ class FigureConfig(_Model):
     scale: Literal["linear", "log2"] = "linear"
 
 
+class PlaneConfig(_Model):
+    """How far runs come over two numbers, width and depth; see rl_serial/study/planes.py."""
+
+    x: str  # the width
+    y: str  # the depth: layers or blocks
+    panels: list[str] = []
+    metric: str | None = None  # None: the study's first
+    scale: Literal["linear", "log2"] = "log2"  # of both
+
+
 class SmokeConfig(_Model):
     """What makes a study finish in well under a minute."""
 
@@ -217,6 +229,7 @@ class StudyConfig(_Model):
     metric: list[str]
     tuned: list[str] = []  # columns of which each cell takes its best level
     figures: list[FigureConfig] = []
+    planes: list[PlaneConfig] = []
     smoke: SmokeConfig | None = None
 
     @field_validator("metric", "tuned", mode="before")
@@ -746,6 +759,24 @@ def _check_columns(study: Study, source: str, smoke: bool) -> None:
             check(figure.series, f"{path}.series")
         for column in figure.panels:
             check(column, f"{path}.panels")
+    for i, plane in enumerate(study.config.planes):
+        path = f"planes.{i}"
+        check_metric(plane.metric, f"{path}.metric")
+        metric = plane.metric or study.config.metric[0]
+        if metric not in IN_STEPS:
+            raise UserError(
+                f"{source}: {path}.metric: {metric!r} does not count serial steps, which a plane "
+                f"needs; there are {', '.join(IN_STEPS)}"
+            )
+        check_number(plane.x, plane.scale, f"{path}.x")
+        check_number(plane.y, plane.scale, f"{path}.y")
+        for column in plane.panels:
+            check(column, f"{path}.panels")
+        places = [plane.x, plane.y, *plane.panels]
+        if len(set(places)) < len(places):
+            raise UserError(f"{source}: {path}: the same column twice in {', '.join(places)}")
+        if SIMULATIONS in places:
+            raise UserError(f"{source}: {path}: {SIMULATIONS} is no column of a plane")
     known: set[str] = set()
     for i, hypothesis in enumerate(study.config.hypotheses):
         if hypothesis.id in known:
@@ -769,6 +800,11 @@ def _check_columns(study: Study, source: str, smoke: bool) -> None:
             check_number(test.slope, test.scale, f"{path}.slope")
         if test.per is not None:
             check_number(test.per.slope, test.per.scale, f"{path}.per.slope")
+
+
+def serial_depth(run: PlannedRun) -> int:
+    """How many steps a fresh instance of a run on a chain has."""
+    return _serial_depth(_canonical(run.config["env"]))
 
 
 @lru_cache
@@ -802,6 +838,7 @@ def _keys_at(location: tuple[int | str, ...]) -> list[str]:
         "expect": Expectation,
         "per": Slope,
         "figures": FigureConfig,
+        "planes": PlaneConfig,
         "smoke": SmokeConfig,
     }
     names = [str(part) for part in location if not isinstance(part, int)]
