@@ -5,16 +5,16 @@ width x and depth y (Merrill and Sabharwal 2025, arXiv 2503.03961, is the templa
 
 - how many steps a doubling of the depth buys at each width, and a doubling of the width at each
   depth: slopes of the metric, with Student's intervals;
-- the **least depth** at which the mean reaches k steps, for k = 1, 2, …, at each width and at the
-  best one (the width whose mean is largest at that depth), and the least width likewise. Between two
-  places of the grid the mean is taken as a straight line on the scale of the axis.
+- the **least depth** at which the plane reaches k steps, for k = 1, 2, …, at each width and at the
+  best one (the width that is best at that depth), and the least width likewise. Between two places
+  of the grid the plane is taken as a straight line on the scale of the axis.
 
 Where the least place of the grid reaches k already, the least depth is at most that place; where no
-place reaches k, it is more than the last. Such k are *censored*: they enter no slope and are counted
-beside it. The slopes of the least depth over log2 k and over k stand beside two laws: log2 k + 2
-(layers that k hops need, Sanford, Hsu, Telgarsky 2024, arXiv 2402.09268) and k (one layer for each
-step). Cells at the serial depth could be right further than there are steps; they are counted too,
-for they flatten the slopes of the metric.
+place reaches k, it is more than the last. Such k are *censored*: they enter no slope and are
+counted beside it. The slopes of the least depth over log2 k and over k stand beside two laws:
+log2 k + 2 (layers that k hops need, Sanford, Hsu, Telgarsky 2024, arXiv 2402.09268) and k (one
+layer for each step). Cells at the serial depth could be right further than there are steps; they
+are counted too, for they flatten the slopes of the metric.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -81,7 +82,7 @@ class Plane:
         if not self.scores:
             raise ValueError("a plane needs a score")
 
-    @property
+    @cached_property
     def means(self) -> Array:
         """[Y, X]; NaN where no run is."""
         return self.arranged(np.array([[iqm(s) for s in self.scores.values()]]))[0]
@@ -391,7 +392,7 @@ def _plane(found: Sequence[Plane]) -> Drawing:
     figure.supxlabel(found[0].x, fontsize=9)
     figure.supylabel(found[0].y, fontsize=9)
     caption = (
-        "Numbers: interquartile mean over seeds. Lines: equal means, where steps are reached. Level lines say "
+        "Numbers: interquartile mean over seeds. Lines: equal numbers of steps. Level lines say "
         f"that {found[0].x} buys nothing, upright ones that {found[0].y} buys nothing."
     )
     title = f"{label} over {found[0].x} and {found[0].y}"
@@ -433,7 +434,11 @@ def _least(found: Sequence[Plane], direction: Direction) -> Drawing:
         axis.set_axisbelow(True)
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(labelsize=7)
-    entries = {name: line for axis in axes for line, name in zip(*axis.get_legend_handles_labels())}
+    entries = {
+        name: line
+        for axis in axes
+        for line, name in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
     figure.legend(
         entries.values(),
         entries.keys(),

@@ -265,10 +265,11 @@ def _fits(fits: Sequence[Fit]) -> list[str]:
             HEADER, [cells_of_fit(f) for f in sorted(fits, key=lambda f: not f.summary)], "fits"
         ),
         "<p><small>95 % intervals over seeds: Student's for steps per doubling or unit; for least "
-        "depths and widths with the spread of a bootstrap that draws the seeds of each cell. k that "
-        "the first place of the grid reaches already, or that none reaches, are left out; cells at "
-        "the end of the chain could be right further, so their slopes are lower bounds. The best "
-        "of several means is an optimistic one. No verdict rests on this table.</small></p>",
+        "depths and widths with the spread of a bootstrap that draws the seeds of each cell. k "
+        "that the first place of the grid reaches already, or that none reaches, are left out. "
+        "Cells at the end of the chain could be right further, so their slopes are lower bounds. "
+        "The best of several cells is an optimistic one. No verdict rests on this table."
+        "</small></p>",
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from collections.abc import Callable
@@ -154,3 +155,101 @@ def test_intervals_of_least_depth_cover_the_truth() -> None:
             true, fit = the(truth, *question).interval.estimate, the(found, *question)
             held[question] += fit.interval.low <= true <= fit.interval.high
     assert all(number >= 24 for number in held.values()), held  # 28.5 of 30 are expected
+
+
+SOURCE: Data = {
+    "question": "How wide, how deep?",
+    "base": {
+        "env": {
+            "id": "rl_serial/PermutationAutomatonBet-v0",
+            "serial_depth": 3,
+            "start": "uniform",
+        },
+        "network": {"kind": "residual", "depth": 1, "width": 8},
+        "agent": {"kind": "value", "updates": 4, "batch_size": 8},
+        "evaluation": {"instances": 32, "per_remaining": 8, "every": 4},
+    },
+    "grid": {
+        "depth": [{"label": d, "network.depth": d} for d in (1, 2, 4)],
+        "width": [{"label": w, "network.width": w} for w in (8, 16)],
+        "setting": [{"label": s, "env.group": s} for s in ("s5", "z5")],
+    },
+    "seeds": 3,
+    "metric": ["eval/serial_horizon", "value/rmse"],
+    "planes": [{"x": "width", "y": "depth", "panels": ["setting"]}],
+}
+
+
+def test_planes_of_a_table() -> None:
+    study = plan(SOURCE, "study.yaml", "study")
+    generator = np.random.default_rng(0)
+    records = [
+        {"id": run.id, "status": "done", **run.columns}
+        | {
+            # In s5 a step for each doubling of the depth, of the width a tenth; z5 is at the end.
+            "eval/serial_horizon": 3.0
+            if run.columns["setting"] == "z5"
+            else math.log2(float(run.columns["depth"]))
+            + 0.1 * math.log2(float(run.columns["width"]) / 8)
+            + 1e-3 * generator.normal(),
+            "value/rmse": 0.0,
+        }
+        for run in study.runs
+    ]
+    s5, z5 = planes(study, records, study.config.planes[0])
+    assert (s5.title, z5.title, s5.top) == ("setting s5", "setting z5", 3)
+    np.testing.assert_allclose(s5.means, [[0, 0.1], [1, 1.1], [2, 2.1]], atol=0.01)
+    assert (z5.means == 3).all()
+    found = [fit for fit in study_fits(study, records) if fit.panel == "setting s5"]
+    gain = the(found, "steps per doubling of depth", "all").interval
+    assert gain.estimate == pytest.approx(1, abs=0.01)
+    assert gain.runs == 18
+    drawings = draw_planes(study, records)
+    assert [drawing.name for drawing in drawings] == [
+        "plane_01_serial_horizon_plane",
+        "plane_02_least_depth",
+        "plane_03_least_width",
+    ]
+    texts = {text.get_text() for axis in drawings[0].figure.axes for text in axis.texts}
+    assert {"0.1", "1.1", "2.0", "3.0"} <= texts
+    lacking = [r | {"status": "missing"} if i < 2 else r for i, r in enumerate(records)]
+    assert "Runs are missing" in draw_planes(study, lacking)[0].caption
+    assert draw_planes(study, [r | {"status": "missing"} for r in records]) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"x": "setting"}, "planes.0.x: setting holds no numbers"),
+        ({"y": "layers"}, "planes.0.y: no column of the grid; there are depth, width, setting"),
+        ({"panels": ["role"]}, "planes.0.panels: no column of the grid"),
+        ({"metric": "value/rmse"}, "planes.0.metric: 'value/rmse' does not count serial steps"),
+        ({"metric": "eval/score"}, "planes.0.metric: 'eval/score' is none of the study's"),
+        ({"panels": ["width"]}, "planes.0: the same column twice in width, depth, width"),
+        ({"colour": "red"}, "planes.0.colour"),
+    ],
+)
+def test_planes_that_no_study_has(change: Data, message: str) -> None:
+    data = copy.deepcopy(SOURCE)
+    data["planes"][0] |= change
+    with pytest.raises(UserError, match=message):
+        plan(data, "study.yaml", "study")
+
+
+def test_report_and_summary_show_planes(
+    tmp_path: Path,
+    study_file: Callable[[Data], Path],
+    run_undisturbed: Callable[[Path, Path], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run_undisturbed(study_file(copy.deepcopy(SOURCE) | {"seeds": 2}), tmp_path / "out")
+    page = write_report(StudyFolder(tmp_path / "out"), episodes=0).read_text()
+    assert "<h2 id=fits>" in page
+    assert "<figure id='plane_01_serial_horizon_plane'>" in page
+    assert (tmp_path / "out/figures/plane_02_least_depth.svg").exists()
+    assert "steps per doubling of depth" in page
+    capsys.readouterr()
+    assert main(["study", "status", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr().out
+    assert "steps per doubling of width" in shown
+    assert "least depth over log2 k" in shown
