@@ -225,7 +225,7 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _summary(folder: Any) -> str:
-    """Where a study stands: counts, failures, verdicts, cells."""
+    """Where a study stands: counts, failures, verdicts, slopes of planes, cells."""
     from rl_serial.study.design import final_metrics
     from rl_serial.study.findings import (
         cell_intervals,
@@ -236,6 +236,7 @@ def _summary(folder: Any) -> str:
         shown_of,
     )
     from rl_serial.study.folder import result_of
+    from rl_serial.study.planes import HEADER, cells_of_fit, study_fits
 
     parts = []
     if folder.screening.plan.exists():
@@ -256,6 +257,9 @@ def _summary(folder: Any) -> str:
             (f.hypothesis.id, f.words, f.quantity, shown(f.interval), f.note) for f in findings
         ]
         parts.append(markdown_table(("hypothesis", "verdict", "measured", "value", "note"), table))
+    fits = [fit for fit in study_fits(study, records) if fit.summary]
+    if fits:
+        parts.append(markdown_table(HEADER, [cells_of_fit(fit) for fit in fits]))
     measured = (cell for cell in cell_intervals(study, records) if cell[1])
     first = list(islice(measured, SHOWN_CELLS))
     if first:

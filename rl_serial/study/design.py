@@ -52,6 +52,8 @@ Cell = tuple[Scalar, ...]
 """What the columns hold that tell cells apart, in the order of the grid."""
 
 ABOVE_FLOOR = "eval/serial_reach_above_floor"
+IN_STEPS = ("eval/serial_horizon", "eval/serial_reach", "value/horizon")
+"""Metrics that count serial steps, from 0 to the serial depth."""
 METRICS = (
     "eval/return",
     "eval/score",
@@ -218,6 +220,16 @@ class FigureConfig(_Model):
     scale: Literal["linear", "log2"] = "linear"
 
 
+class PlaneConfig(_Model):
+    """How far runs come over two numbers, width and depth; see rl_serial/study/planes.py."""
+
+    x: str  # the width
+    y: str  # the depth: layers or blocks
+    panels: list[str] = []
+    metric: str | None = None  # None: the study's first
+    scale: Literal["linear", "log2"] = "log2"  # of both
+
+
 class SmokeConfig(_Model):
     """What makes a study finish in well under a minute."""
 
@@ -272,6 +284,7 @@ class StudyConfig(_Model):
     tuned: list[str] = []  # columns of which each cell takes its best level
     screen: ScreenConfig | None = None
     figures: list[FigureConfig] = []
+    planes: list[PlaneConfig] = []
     smoke: SmokeConfig | None = None
 
     @field_validator("metric", "tuned", mode="before")
@@ -1040,6 +1053,24 @@ def _check_columns(study: Study, source: str, smoke: bool) -> None:
         for column in figure.panels:
             check(column, f"{path}.panels")
         check_planner(figure.metric, (figure.x, figure.series, *figure.panels), path)
+    for i, plane in enumerate(study.config.planes):
+        path = f"planes.{i}"
+        check_metric(plane.metric, f"{path}.metric")
+        metric = plane.metric or study.config.metric[0]
+        if metric not in IN_STEPS:
+            raise UserError(
+                f"{source}: {path}.metric: {metric!r} does not count serial steps, which a plane "
+                f"needs; there are {', '.join(IN_STEPS)}"
+            )
+        check_number(plane.x, plane.scale, f"{path}.x")
+        check_number(plane.y, plane.scale, f"{path}.y")
+        for column in plane.panels:
+            check(column, f"{path}.panels")
+        places = [plane.x, plane.y, *plane.panels]
+        if len(set(places)) < len(places):
+            raise UserError(f"{source}: {path}: the same column twice in {', '.join(places)}")
+        if SIMULATIONS in places:
+            raise UserError(f"{source}: {path}: {SIMULATIONS} is no column of a plane")
     known: set[str] = set()
     for i, hypothesis in enumerate(study.config.hypotheses):
         if hypothesis.id in known:
@@ -1066,6 +1097,11 @@ def _check_columns(study: Study, source: str, smoke: bool) -> None:
         check_planner(test.metric, (*test.where, *(test.difference or {}), test.slope), path)
         if test.per is not None:
             check_planner(test.metric, (*test.per.where, test.per.slope), f"{path}.per")
+
+
+def serial_depth(run: PlannedRun) -> int:
+    """How many steps a fresh instance of a run on a chain has."""
+    return _serial_depth(_canonical(run.config["env"]))
 
 
 @lru_cache
@@ -1100,6 +1136,7 @@ def _keys_at(location: tuple[int | str, ...]) -> list[str]:
         "per": Slope,
         "screen": ScreenConfig,
         "figures": FigureConfig,
+        "planes": PlaneConfig,
         "smoke": SmokeConfig,
     }
     names = [str(part) for part in location if not isinstance(part, int)]

@@ -122,13 +122,14 @@ def draw(study: Study, records: Sequence[Record], curves: Sequence[Record]) -> l
             every = by_simulations(study, records, layout.metric)[1]
         lacks = lacking(every, study.columns, layout.metric)
         drawings += [
-            replace(d, caption=d.caption + _lacks(lacks)) for d in _against_axis(*shown, layout)
+            replace(d, caption=d.caption + missing_runs(lacks))
+            for d in _against_axis(*shown, layout)
         ]
     first = plans[0]
     others = _accuracy(study, chosen, first)
     others += _learning_curves(study, chosen, curves, first)
     others += _profile(study, planned, first)
-    undone = _lacks(lacking(records, study.columns, None))
+    undone = missing_runs(lacking(records, study.columns, None))
     drawings += [replace(d, caption=d.caption + undone) for d in others]
     return [
         replace(d, name=f"{i:02}_{d.name}", caption=d.caption + tuned)
@@ -136,7 +137,7 @@ def draw(study: Study, records: Sequence[Record], curves: Sequence[Record]) -> l
     ]
 
 
-def _lacks(lacks: Sequence[Lack]) -> str:
+def missing_runs(lacks: Sequence[Lack]) -> str:
     """What a caption says of cells that have fewer runs than planned."""
     return f" Runs are missing: there are {named(lacks)}." if lacks else ""
 
@@ -181,7 +182,7 @@ def _against_axis(study: Study, records: Sequence[Record], layout: Layout) -> li
     series = study.levels(column) if column else [None]
     styles = _styles(study, layout.series)
     floor = _floor_of(layout.metric)
-    panels, left_out = _panels(study, records, layout.panels)
+    panels, left_out = split_panels(study, records, layout.panels)
     if not panels:
         return []
     figure, axes = _grid(len(panels), share_y=True)
@@ -215,14 +216,14 @@ def _against_axis(study: Study, records: Sequence[Record], layout: Layout) -> li
             )
             axis.set_xlim(-0.6, len(levels) - 0.4)
     names = series if len(series) > 1 else []
-    _finish(figure, axes, layout.x, _label(layout.metric), names, layout.series)
+    _finish(figure, axes, layout.x, metric_label(layout.metric), names, layout.series)
     caption = (
         f"Large marks: interquartile mean over seeds with its 95 % interval; "
         f"small marks: single seeds ({_seeds(records)}).{_of_floor(axes)}{left_out}"
     )
-    title = f"{_label(layout.metric)} over {layout.x}"
+    title = f"{metric_label(layout.metric)} over {layout.x}"
     return [
-        Drawing(f"{_slug(layout.metric)}_over_{_slug(layout.x)}", title, caption, figure),
+        Drawing(f"{slug(layout.metric)}_over_{slug(layout.x)}", title, caption, figure),
     ]
 
 
@@ -291,7 +292,7 @@ def _accuracy(study: Study, records: Sequence[Record], layout: Layout) -> list[D
     if 2 * len(names) > MOST_LINES:
         searched = {}
     names += [_with_search(name, simulations) for name in names]
-    panels, left_out = _panels(study, records, _rest(layout))
+    panels, left_out = split_panels(study, records, _rest(layout))
     figure, axes = _grid(len(panels), share_y=True)
     for axis, (title, rows) in zip(axes, panels, strict=False):
         for level in _present(study, rows, layout.x, MOST_LINES):
@@ -341,7 +342,7 @@ def _learning_curves(
     for point in curves:
         if point.get(metric) is not None:
             by_run.setdefault(point["id"], []).append((point["step"], point[metric]))
-    panels, left_out = _panels(study, [r for r in records if r["id"] in by_run], _rest(layout))
+    panels, left_out = split_panels(study, [r for r in records if r["id"] in by_run], _rest(layout))
     if not panels or max(len(points) for points in by_run.values()) < 2:
         return []
     styles = _styles(study, layout.x)
@@ -360,12 +361,12 @@ def _learning_curves(
         axis.xaxis.set_major_locator(MaxNLocator(5))
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         axis.set_title(title, fontsize=9)
-    _finish(figure, axes, "training step", _label(metric), study.levels(layout.x), layout.x)
+    _finish(figure, axes, "training step", metric_label(metric), study.levels(layout.x), layout.x)
     caption = (
         f"Lines: mean over seeds; bands: from the lowest seed to the highest ({_seeds(records)})."
         f"{_of_floor(axes)}"
     )
-    title = f"{_label(metric)} during training"
+    title = f"{metric_label(metric)} during training"
     return [
         Drawing("learning_curves", title, caption + _left_out(panels, layout) + left_out, figure)
     ]
@@ -407,7 +408,7 @@ def _profile(study: Study, records: Sequence[Record], layout: Layout) -> list[Dr
         axes[0].fill_between(
             thresholds, low, high, step="post", color=style["color"], alpha=0.15, linewidth=0
         )
-    _finish(figure, axes, _label(metric), "share of runs above", series, layout.series)
+    _finish(figure, axes, metric_label(metric), "share of runs above", series, layout.series)
     caption = (
         "Over all runs of a line, whatever their other columns; one without a value counts as the "
         "worst; bands: 95 %, pointwise."
@@ -436,7 +437,7 @@ def _line_with_band(
     axis.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0)
 
 
-def _panels(
+def split_panels(
     study: Study, records: Sequence[Record], columns: Sequence[str]
 ) -> tuple[list[tuple[str, list[Record]]], str]:
     """The records of each level of the columns that has any, with its title; at most 16.
@@ -623,14 +624,14 @@ def _seeds(records: Sequence[Record]) -> str:
     return f"{count} seed{'' if count == 1 else 's'}"
 
 
-def _label(metric: str) -> str:
+def metric_label(metric: str) -> str:
     if match := ACCURACY.fullmatch(metric):
         return f"accuracy with {match.group(1)} steps remaining"
     name, far, distance = metric.partition("/distance_")
     if far:
-        return f"{_label(name)}, goals of distance {distance} of 4"
+        return f"{metric_label(name)}, goals of distance {distance} of 4"
     return _LABELS.get(metric, metric)
 
 
-def _slug(name: str) -> str:
+def slug(name: str) -> str:
     return name.rpartition("/")[2].replace(".", "_").replace(" ", "_")

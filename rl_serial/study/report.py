@@ -25,6 +25,7 @@ from rl_serial.study.findings import (
     shown_of,
 )
 from rl_serial.study.folder import Row, StudyFolder, counts
+from rl_serial.study.planes import HEADER, Fit, cells_of_fit, draw_planes, study_fits
 from rl_serial.study.plots import Drawing, draw
 from rl_serial.study.table import Record, read_table
 from rl_serial.training.files import read_text, write_atomically, write_text
@@ -55,7 +56,7 @@ def write_report(folder: StudyFolder, episodes: int = 4) -> Any:
         folder.write_tables(rows)
         folder.write_curves(rows)
         records = folder.read_results()
-        drawings = draw(study, records, folder.read_curves())
+        drawings = draw(study, records, folder.read_curves()) + draw_planes(study, records)
         pictures = [(drawing, _save(folder, drawing)) for drawing in drawings]
         renderings = _renderings(folder, study, rows, episodes)
         text = page(study, folder, rows, records, pictures, renderings)
@@ -127,6 +128,7 @@ def page(
         _state(study, rows),
         *_hypotheses(judge(study, records)),
         *_figures(pictures),
+        *_fits(study_fits(study, records)),
         "<h2 id=cells>Cells</h2>",
         "<p>Interquartile mean over seeds (of up to three the mean) with its 95 % interval over "
         "seeds; none where all seeds are equal. A cell that lacks runs says how many it has. "
@@ -145,6 +147,7 @@ def page(
     ]
     links = [("hypotheses", "Hypotheses")] if study.config.hypotheses else []
     links += [("figures", "Figures")] if pictures else []
+    links += [("fits", "Fits")] if study.config.planes else []
     links += [("cells", "Cells")]
     links += [("screening", "Screening")] if folder.choices.exists() else []
     links += [("runs", "Runs"), ("repeat", "To repeat it")]
@@ -255,6 +258,24 @@ def _figures(pictures: Sequence[tuple[Drawing, str]]) -> list[str]:
             "</figcaption></figure>"
         )
     return ["<h2 id=figures>Figures</h2>", *figures]
+
+
+def _fits(fits: Sequence[Fit]) -> list[str]:
+    """The slopes of the planes; those of a whole plane first."""
+    if not fits:
+        return []
+    return [
+        "<h2 id=fits>Fits of the planes</h2>",
+        _table(
+            HEADER, [cells_of_fit(f) for f in sorted(fits, key=lambda f: not f.summary)], "fits"
+        ),
+        "<p><small>95 % intervals over seeds: Student's for steps per doubling or unit; for least "
+        "depths and widths with the spread of a bootstrap that draws the seeds of each cell. k "
+        "that the first place of the grid reaches already, or that none reaches, are left out. "
+        "Cells at the end of the chain could be right further, so their slopes are lower bounds. "
+        "The best of several cells is an optimistic one. No verdict rests on this table."
+        "</small></p>",
+    ]
 
 
 def _cells(study: Study, records: Sequence[Record]) -> str:

@@ -26,6 +26,8 @@ Statistic = Callable[[Array], Array]
 """Maps scores [..., N] to a number for each row [...]."""
 
 RESAMPLES = 2000
+KNOWN_DRAWS = 0.9
+"""Share of a bootstrap's draws that must give a number."""
 ROUNDING = 1e-9
 """A standard error this small beside the scores is no spread but rounding."""
 
@@ -268,11 +270,78 @@ def aggregate(
     error = math.sqrt(sum(parts))
     trimmed = statistic == "median" or (statistic == "iqm" and pooled.size >= 4)
     if trimmed and error > 0:
-        stretched = [s.mean() + (s - s.mean()) * math.sqrt(s.size / (s.size - 1)) for s in scores]
-        drawn = np.concatenate([resampled(s, generator, resamples) for s in stretched], axis=1)
+        drawn = np.concatenate(
+            [resampled(_stretched(s), generator, resamples) for s in scores], axis=1
+        )
         error = float(function(drawn).std(ddof=1))
     freedom = _freedom(parts, [stratum.size - 1 for stratum in scores])
     return Estimate(value, error, freedom, pooled.size, seeds, float(np.abs(pooled).max()))
+
+
+def of_cells(
+    strata: Sequence[ArrayLike],
+    function: Callable[[Array], Array],
+    generator: np.random.Generator,
+    *,
+    statistic: str = "iqm",
+    resamples: int = RESAMPLES,
+) -> list[Estimate]:
+    """Numbers that are made of one number for each cell, whatever the function.
+
+    Their standard errors are the spread of a bootstrap that is stratified by cell and stretched as
+    in :func:`aggregate`. Cells are drawn independently of one another, so what each adds to the
+    variance, for the degrees of freedom, is the part that the drawn results share with the cell's
+    drawn numbers. Draws where a result has no value are left out; where they are a tenth or more
+    it has no error.
+
+    Args:
+        strata: for each cell its scores, one per seed.
+        function: numbers of cells [R, cells] to results [R, M], NaN where there is none.
+        generator: of the bootstrap.
+        statistic: iqm, mean or median, the number of a cell.
+        resamples: of the bootstrap.
+
+    Returns:
+        M estimates.
+
+    Raises:
+        ValueError: a cell has no score.
+    """
+    scores = [np.asarray(stratum, dtype=np.float64).ravel() for stratum in strata]
+    if not scores or any(stratum.size == 0 for stratum in scores):
+        raise ValueError("every cell needs a score")
+    number = AGGREGATES[statistic]
+    found = function(np.array([[number(stratum) for stratum in scores]]))[0]
+    runs, seeds = sum(s.size for s in scores), min(s.size for s in scores)
+    if seeds < 2:
+        return [Estimate(float(v), math.nan, math.nan, runs, seeds) for v in found]
+    drawn = np.stack([number(resampled(_stretched(s), generator, resamples)) for s in scores], 1)
+    freedoms = [s.size - 1 for s in scores]
+    return [
+        _of_draws(float(value), drawn, results, freedoms, runs, seeds)
+        for value, results in zip(found, function(drawn).T, strict=True)
+    ]
+
+
+def _of_draws(
+    value: float, drawn: Array, results: Array, freedoms: Sequence[float], runs: int, seeds: int
+) -> Estimate:
+    """The estimate of which ``results`` [R] came of the drawn cells [R, cells]."""
+    known = np.isfinite(results)
+    if math.isnan(value) or known.mean() <= KNOWN_DRAWS:
+        return Estimate(value, math.nan, math.nan, runs, seeds)
+    drawn, results = drawn[known], results[known]
+    away = drawn - drawn.mean(axis=0)
+    spread = (away**2).mean(axis=0)
+    shared = (away * (results - results.mean())[:, None]).mean(axis=0)
+    parts = np.divide(shared**2, spread, out=np.zeros_like(spread), where=spread > 0)
+    error, largest = float(results.std(ddof=1)), float(np.abs(results).max())
+    return Estimate(value, error, _freedom(list(parts), freedoms), runs, seeds, largest)
+
+
+def _stretched(scores: Array) -> Array:
+    """Scores [n] whose distances from their mean a bootstrap does not make too small."""
+    return scores.mean() + (scores - scores.mean()) * math.sqrt(scores.size / (scores.size - 1))
 
 
 def _freedom(variances: Sequence[float], freedoms: Sequence[float]) -> float:
