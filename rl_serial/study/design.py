@@ -280,6 +280,8 @@ class StudyConfig(_Model):
     base: dict[str, Any]
     grid: dict[str, Any]
     seeds: Seeds
+    # Keys of a run with levels that the seeds take in turn: the draw of the task, say.
+    by_seed: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
     metric: list[str]
     tuned: list[str] = []  # columns of which each cell takes its best level
     screen: ScreenConfig | None = None
@@ -720,6 +722,8 @@ def _planned(
     size = math.prod(len(axis.levels) for axis in axes) * len(seeds)
     if size > MOST_RUNS:
         raise UserError(f"{source}: grid: plans {size} runs; {MOST_RUNS} are the most")
+    _check_by_seed(config, axes, source)
+    turns = math.lcm(*(len(levels) for levels in config.by_seed.values()))
     cells = []
     for levels in itertools.product(*(axis.levels for axis in axes)):
         columns = {column: cell for level in levels for column, cell in level.columns.items()}
@@ -730,14 +734,41 @@ def _planned(
                 continue
             levels = (*levels, Level({}, {config.screen.key: choice.level}))
             recorded = {config.screen.key: choice.level, AT_END: choice.at_end}
-        cells.append((columns, recorded, *_resolved(config, levels, columns, source)))
+        variants = []
+        for turn in range(min(turns, len(seeds))):
+            own = {key: values[turn % len(values)] for key, values in config.by_seed.items()}
+            run = _resolved(config, (*levels, Level({}, own)), columns, source)
+            shown_own = {key: _cell(value) for key, value in own.items()}
+            variants.append((recorded | shown_own, *run))
+        cells.append((columns, variants))
     # Seed by seed: a study that is stopped has whole grids, not a few cells with all their seeds.
-    for seed in seeds:
-        for columns, recorded, resolved, particular in cells:
+    for place, seed in enumerate(seeds):
+        for columns, variants in cells:
+            recorded, resolved, particular = variants[place % turns]
             id_ = content_id(particular | {SEED: seed})
             yield PlannedRun(
                 id_, columns | {SEED: seed}, resolved | {SEED: seed, "name": id_}, recorded
             )
+
+
+def _check_by_seed(config: StudyConfig, axes: Sequence[Axis], source: str) -> None:
+    """Each is a key of a run that nothing else sets."""
+    others = {
+        key: f"grid.{axis.name}" for axis in axes for lv in axis.levels for key in lv.settings
+    }
+    if config.screen is not None:
+        others[config.screen.key] = "screen.key"
+    for key in config.by_seed:
+        if key in (SEED, "name") or key.partition(".")[0] not in RunConfig.model_fields:
+            raise UserError(
+                f"{source}: by_seed.{key}: no key of a run that a seed can set; there are "
+                f"{', '.join(k for k in RunConfig.model_fields if k not in (SEED, 'name'))}"
+            )
+        for other, owner in others.items():
+            if _touches(key, other):
+                raise UserError(
+                    f"{source}: by_seed.{key}: clashes with {owner}, which sets {other}"
+                )
 
 
 def _resolved(
@@ -774,6 +805,8 @@ def blamed(
 
 def _told_by_setter(path: str, message: str, config: StudyConfig) -> str:
     """A run's error, its path led by what in the study set it."""
+    if any(_touches(key, path) for key in config.by_seed):
+        return f"by_seed.{message}"
     for axis, values in reversed(config.grid.items()):
         if axis.partition(".")[0] in RunConfig.model_fields:
             if axis.startswith(f"{path}."):  # a part was set, and the whole is found wrong

@@ -85,7 +85,8 @@ class Plane:
     @cached_property
     def means(self) -> Array:
         """[Y, X]; NaN where no run is."""
-        return self.arranged(np.array([[iqm(s) for s in self.scores.values()]]))[0]
+        means: Array = self.arranged(np.array([[iqm(s) for s in self.scores.values()]]))[0]
+        return means
 
     def arranged(self, values: Array) -> Array:
         """[R, cells] numbers of the cells with scores, in their order, as [R, Y, X]."""
@@ -410,7 +411,12 @@ def _least(found: Sequence[Plane], direction: Direction) -> Drawing:
         steps = np.arange(1.0, plane.top + 1)
         for i, place in enumerate((*others, None)):
             places = least(plane, plane.means[None], direction, None if place is None else i)[0]
-            style: dict[str, Any] = {"color": "black", "linewidth": 2.0, "marker": "o", "markersize": 5}
+            style: dict[str, Any] = {
+                "color": "black",
+                "linewidth": 2.0,
+                "marker": "o",
+                "markersize": 5,
+            }
             if place is not None:
                 colour = MAP(0.9 * i / max(1, len(others) - 1))
                 marker = "osD^vPX*"[i % 8]

@@ -139,6 +139,25 @@ def test_a_label_may_be_several_columns(tiny: Data) -> None:
     assert study.levels("role") == ["serial", "twin"]
 
 
+def test_seeds_take_levels_in_turn(tiny: Data) -> None:
+    tiny["seeds"] = [4, 7, 9]
+    tiny["by_seed"] = {"env.draw": [0, 3], "evaluation.seed": [5]}
+    study = planned(tiny)
+    draws = {4: 0, 7: 3, 9: 0}
+    assert len(study.runs) == 12
+    for run in study.runs:
+        draw = draws[int(run.columns["seed"])]
+        assert run.config["env"].get("draw", 0) == draw
+        assert run.recorded == {"env.draw": draw, "evaluation.seed": 5}
+        assert "env.draw" not in run.columns
+    # The runs are those of a study that sets the keys itself.
+    del tiny["by_seed"]
+    tiny["base"]["env"] |= {"draw": 3}
+    tiny["base"]["evaluation"] |= {"seed": 5}
+    by_hand = {run.id for run in planned(tiny).runs if run.columns["seed"] == 7}
+    assert by_hand == {run.id for run in study.runs if run.columns["seed"] == 7}
+
+
 def test_smoke_changes_base_grid_and_seeds(tiny: Data) -> None:
     study = planned(tiny, smoke=True)
     assert [run.columns for run in study.runs] == [
@@ -314,6 +333,13 @@ BAD_STUDIES: dict[str, tuple[Data, str]] = {
     ),
     "figure over no column": ({"figures": [{"x": "width"}]}, r"figures\.0\.x: no column"),
     "tuned over no column": ({"tuned": "lr"}, r"tuned\.0: no column of the grid"),
+    "by_seed of no key": ({"by_seed": {"draw": [1]}}, r"by_seed\.draw: no key of a run"),
+    "by_seed of an axis": (
+        {"by_seed": {"network.depth": [1]}},
+        r"by_seed\.network\.depth: clashes with grid\.network\.depth",
+    ),
+    "by_seed without levels": ({"by_seed": {"env.draw": []}}, r"by_seed\.env\.draw: .*at least 1"),
+    "by_seed out of range": ({"by_seed": {"env.draw": [-1]}}, r"by_seed\.env\.draw=-1"),
     "smoke of no axis": (
         {"smoke": {"grid": {"network.width": [1]}}},
         r"smoke\.grid\.network\.width: no axis of the grid",
