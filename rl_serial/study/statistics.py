@@ -341,7 +341,9 @@ def _of_draws(
 
 def _stretched(scores: Array) -> Array:
     """Scores [n] whose distances from their mean a bootstrap does not make too small."""
-    return scores.mean() + (scores - scores.mean()) * math.sqrt(scores.size / (scores.size - 1))
+    middle = float(scores.mean())
+    stretched: Array = middle + (scores - middle) * math.sqrt(scores.size / (scores.size - 1))
+    return stretched
 
 
 def _freedom(variances: Sequence[float], freedoms: Sequence[float]) -> float:
