@@ -85,7 +85,8 @@ class Plane:
     @cached_property
     def means(self) -> Array:
         """[Y, X]; NaN where no run is."""
-        return self.arranged(np.array([[iqm(s) for s in self.scores.values()]]))[0]
+        means: Array = self.arranged(np.array([[iqm(s) for s in self.scores.values()]]))[0]
+        return means
 
     def arranged(self, values: Array) -> Array:
         """[R, cells] numbers of the cells with scores, in their order, as [R, Y, X]."""
@@ -369,12 +370,13 @@ def _plane(found: Sequence[Plane]) -> Drawing:
         image = axis.pcolormesh(_edges(x), _edges(y), means, cmap=MAP, vmin=0, vmax=top)
         for (row, column), scores in plane.scores.items():
             value = float(iqm(scores))
-            axis.text(
-                x[column],
-                y[row],
+            axis.annotate(  # a little above the middle, through which lines pass
                 f"{value:.1f}",
+                (x[column], y[row]),
+                xytext=(0, 3),
+                textcoords="offset points",
                 ha="center",
-                va="center",
+                va="bottom",
                 fontsize=7,
                 color="black" if value > 0.55 * top else "white",
             )
@@ -409,7 +411,7 @@ def _equal_lines(axis: Axes, plane: Plane, x: Array, y: Array, means: Any) -> No
             axis.annotate(
                 f"{level:g}",
                 (right, height),
-                xytext=(4, 0),
+                xytext=(11, 0),
                 textcoords="offset points",
                 va="center",
                 fontsize=6.5,
@@ -474,8 +476,8 @@ def _least(found: Sequence[Plane], direction: Direction) -> Drawing:
     figure.supylabel(f"least {name}", fontsize=9)
     caption = (
         f"For each k the least {name} with which the plane reaches it, by straight lines between "
-        f"the cells. Triangles: at the best {across} it is at most the lowest of the grid (pointing "
-        "down), or more than the highest (pointing up); such k are in no slope. "
+        f"the cells. Triangles: at the best {across} it is at most the lowest of the grid "
+        "(pointing down), or more than the highest (pointing up); such k are in no slope. "
         "Slopes, at the best: with their 95 % intervals over seeds."
     )
     if direction == "depth":
