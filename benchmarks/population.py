@@ -6,6 +6,7 @@ many times more updates that makes, and what all N together cost beside one. Les
 evaluations not. Interleaved over rounds, one torch thread; the least of the rounds counts.
 
     rl-serial bench population [--members 8] [--updates 10] [--rounds 5] [--device cpu]
+        [--least-on-gpu ROWS]
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import torch
 
+from rl_serial.agents import value
 from rl_serial.agents.population import Population
 from rl_serial.agents.value import ValueTrainer
 from rl_serial.config import load_config
@@ -63,7 +65,14 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument(
+        "--least-on-gpu",
+        type=int,
+        default=value.LEAST_ON_GPU,
+        help="instances of an update from which on the GPU plays the rules",
+    )
     options = parser.parse_args()
+    value.LEAST_ON_GPU = options.least_on_gpu
     torch.set_num_threads(1)
     device = choose_device(options.device)
     rows = []
@@ -85,7 +94,10 @@ def main() -> None:
         figures = f"{one:.1f}", f"{each:.1f}", f"{one / each:.2f}x", f"{all_ / one:.2f}x"
         rows.append((f"`{name}`", shape, *figures))
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"{os.cpu_count()} cores"
-    print(f"{where}, one torch thread, populations of {options.members}.\n")
+    print(
+        f"{where}, one torch thread, populations of {options.members}; rules on the GPU from "
+        f"{options.least_on_gpu} instances on.\n"
+    )
     header = ("configuration", "layers x width", "alone (ms)", "in a population (ms)")
     print(markdown_table((*header, "updates", "cost of all"), rows))
 

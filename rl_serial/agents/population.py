@@ -84,7 +84,7 @@ class Population:
         parts = []
         for first, last in self.lessons:
             trainer, count = self.trainers[first], last - first
-            seeds = [trainer.training_seeds() for trainer in self.trainers[first:last]]
+            seeds = [one.training_seeds(count) for one in self.trainers[first:last]]
             joined = array_namespace(seeds[0]).concat(seeds)
             state = visited_states(trainer.task, joined)
             values = partial(self._target_values, first, last)

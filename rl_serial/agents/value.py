@@ -318,9 +318,12 @@ class FittedTrainer(Generic[C]):
         """Load what a finished run kept."""
         self.network.load_state_dict(state)
 
-    def training_seeds(self) -> Array:
-        """[batch_size] int64: the seeds of the next update's instances, where the rules run."""
-        small = self.config.batch_size < LEAST_ON_GPU
+    def training_seeds(self, together: int = 1) -> Array:
+        """[batch_size] int64: the seeds of the next update's instances, where the rules run.
+
+        ``together``: how many trainers' instances are played as one batch.
+        """
+        small = self.config.batch_size * together < LEAST_ON_GPU
         on_cpu = self.device.type == "cpu" or small or is_numpy_only(self.task.chain)
         xp: Any = np if on_cpu else torch
         first, count = self.step * self.config.batch_size, self.config.batch_size

@@ -370,20 +370,17 @@ def _plane(found: Sequence[Plane]) -> Drawing:
         image = axis.pcolormesh(_edges(x), _edges(y), means, cmap=MAP, vmin=0, vmax=top)
         for (row, column), scores in plane.scores.items():
             value = float(iqm(scores))
-            axis.text(
-                x[column],
-                y[row],
+            axis.annotate(  # a little above the middle, through which lines pass
                 f"{value:.1f}",
+                (x[column], y[row]),
+                xytext=(0, 3),
+                textcoords="offset points",
                 ha="center",
-                va="center",
+                va="bottom",
                 fontsize=7,
                 color="black" if value > 0.55 * top else "white",
             )
-        levels = [k for k in range(1, plane.top + 1) if means.min() < k <= means.max()]
-        if levels and min(means.shape) > 1:
-            lines = axis.contour(x, y, means, levels, colors="white", linewidths=1.3)
-            axis.contour(x, y, means, levels, colors="black", linewidths=0.6, linestyles="--")
-            axis.clabel(lines, fmt="k = %d", fontsize=6, colors="black")
+        _equal_lines(axis, plane, x, y, means)
         axis.set_xticks(x, [f"{place:g}" for place in plane.xs])
         axis.set_yticks(y, [f"{place:g}" for place in plane.ys])
         axis.set_title(plane.title, fontsize=9)
@@ -393,11 +390,33 @@ def _plane(found: Sequence[Plane]) -> Drawing:
     figure.supxlabel(found[0].x, fontsize=9)
     figure.supylabel(found[0].y, fontsize=9)
     caption = (
-        "Numbers: interquartile mean over seeds. Lines: equal numbers of steps. Level lines say "
-        f"that {found[0].x} buys nothing, upright ones that {found[0].y} buys nothing."
+        "Numbers: interquartile mean over seeds. Lines: equal numbers of steps k. Level lines "
+        f"mean that only {found[0].y} count, upright ones that only {found[0].x} counts."
     )
     title = f"{label} over {found[0].x} and {found[0].y}"
     return Drawing(f"{slug(found[0].metric)}_plane", title, caption, figure)
+
+
+def _equal_lines(axis: Axes, plane: Plane, x: Array, y: Array, means: Any) -> None:
+    """Lines where k steps are reached, with k at their right ends."""
+    levels = [float(k) for k in range(1, plane.top + 1) if means.min() < k <= means.max()]
+    if not levels or min(means.shape) < 2:
+        return
+    axis.contour(x, y, means, levels, colors="white", linewidths=2.2)
+    lines = axis.contour(x, y, means, levels, colors="black", linewidths=0.9)
+    for level, path in zip(levels, lines.get_paths(), strict=True):
+        vertices = np.asarray(path.vertices, dtype=np.float64)
+        if len(vertices):
+            right, height = vertices[vertices[:, 0].argmax()].tolist()
+            axis.annotate(
+                f"{level:g}",
+                (right, height),
+                xytext=(11, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=6.5,
+                bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "linewidth": 0.4},
+            )
 
 
 def _least(found: Sequence[Plane], direction: Direction) -> Drawing:
@@ -405,6 +424,7 @@ def _least(found: Sequence[Plane], direction: Direction) -> Drawing:
     figure, axes = _panels(len(found))
     first = found[0]
     name, across = (first.y, first.x) if direction == "depth" else (first.x, first.y)
+    every = sorted({p for f in found for p in (f.xs if direction == "depth" else f.ys)})
     for axis, plane in zip(axes, found, strict=True):
         others = plane.xs if direction == "depth" else plane.ys
         own = plane.ys if direction == "depth" else plane.xs
@@ -418,8 +438,8 @@ def _least(found: Sequence[Plane], direction: Direction) -> Drawing:
                 "markersize": 5,
             }
             if place is not None:
-                colour = MAP(0.9 * i / max(1, len(others) - 1))
-                marker = "osD^vPX*"[i % 8]
+                rank = every.index(place)  # the same look in every panel
+                colour, marker = MAP(0.9 * rank / max(1, len(every) - 1)), "osD^vPX*"[rank % 8]
                 style = {"color": colour, "linewidth": 1.0, "marker": marker, "markersize": 4}
             label = f"best {across}" if place is None else f"{across} {place:g}"
             known = np.isfinite(places)
@@ -455,14 +475,14 @@ def _least(found: Sequence[Plane], direction: Direction) -> Drawing:
     figure.supxlabel("k, the steps that are reached", fontsize=9)
     figure.supylabel(f"least {name}", fontsize=9)
     caption = (
-        f"The least {name} at which the mean reaches k, by straight lines between the cells. "
-        f"Triangles: at the best {across} the least {name} is at most the lowest of the grid "
+        f"For each k the least {name} with which the plane reaches it, by straight lines between "
+        f"the cells. Triangles: at the best {across} it is at most the lowest of the grid "
         "(pointing down), or more than the highest (pointing up); such k are in no slope. "
         "Slopes, at the best: with their 95 % intervals over seeds."
     )
     if direction == "depth":
         caption += " Grey: the laws log2 k + 2 (k hops) and k (one step a layer)."
-    title = f"Least {name} that reaches k"
+    title = f"Least {name} for k steps"
     return Drawing(f"least_{slug(name)}", title, caption, figure)
 
 

@@ -341,8 +341,8 @@ def _of_draws(
 
 def _stretched(scores: Array) -> Array:
     """Scores [n] whose distances from their mean a bootstrap does not make too small."""
-    factor = math.sqrt(scores.size / (scores.size - 1))
-    stretched: Array = scores.mean() + (scores - scores.mean()) * factor
+    middle = float(scores.mean())
+    stretched: Array = middle + (scores - middle) * math.sqrt(scores.size / (scores.size - 1))
     return stretched
 
 
