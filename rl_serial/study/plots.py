@@ -273,7 +273,6 @@ def _line_with_seeds(
             yerr=errors,
             capsize=2,
             elinewidth=0.8,
-            markersize=5,
             linewidth=1.2,
             label=None if name is None else str(name),
             **style | {"linestyle": style["linestyle"] if connected else "none"},
@@ -301,7 +300,8 @@ def _accuracy(study: Study, records: Sequence[Record], layout: Layout) -> list[D
             _line_with_band(axis, remaining, values, str(level), styles[level])
             if searched:
                 values = np.array([[r.get(tag) for tag in searched.values()] for r in mine], float)
-                look = styles[level] | {"linestyle": DASHES[1], "markerfacecolor": "white"}
+                look = styles[level] | {"linestyle": DASHES[1], "markerfacecolor": "none"}
+                look["markersize"] += 2.5
                 name = _with_search(level, simulations)
                 _line_with_band(axis, np.array([*searched]), values, name, look)
         floors = [_floor(study, rows, _floor_of(tag)) for tag in tags]
@@ -313,7 +313,7 @@ def _accuracy(study: Study, records: Sequence[Record], layout: Layout) -> list[D
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         else:
             axis.set_xticks([first], [f"{first:.0f}"])
-        axis.set_ylim(-0.02, 1.04)
+        axis.set_ylim(-0.02, 1.07)
         axis.set_title(title, fontsize=9)
     _finish(figure, axes, "remaining serial steps", "accuracy of decisions", names, layout.x)
     caption = (
@@ -428,7 +428,6 @@ def _line_with_band(
         x,
         np.nanmean(values, axis=0),
         label=name,
-        markersize=4,
         linewidth=1.2,
         markevery=max(1, len(x) // 8),
         **style,
@@ -496,9 +495,11 @@ def _grid(count: int, share_y: bool) -> tuple[Figure, list[Axes]]:
 def _styles(study: Study, column: str | None) -> dict[Scalar | None, dict[str, Any]]:
     """How the line of each level is drawn, the same in every panel; of None where there is one."""
     if column is None:
-        return {None: line_styles(["the only one"])[0]}
+        return {None: line_styles(["the only one"])[0] | {"markersize": 5}}
     levels = study.levels(column)
-    return dict(zip(levels, line_styles(levels), strict=True))
+    # The first marks are the largest, so that they show under later ones at the same place.
+    styles = [s | {"markersize": max(3.5, 6 - 1.25 * i)} for i, s in enumerate(line_styles(levels))]
+    return dict(zip(levels, styles, strict=True))
 
 
 def _searched(records: Sequence[Record]) -> tuple[dict[int, str], int]:
@@ -586,11 +587,14 @@ def _finish(
             axis.legend(frameon=False, fontsize=6.5, title=title, title_fontsize=6.5)
     elif listed:
         room = 13 * figure.get_figwidth() / (max(len(name) for name in listed) + 6)
+        ncols = max(1, min(len(listed), 8, int(room)))
+        rows = -(-len(listed) // ncols)
+        figure.set_figheight(figure.get_figheight() + 0.18 * rows)
         figure.legend(
             [entries[name] for name in listed],
             listed,
             loc="outside upper center",
-            ncols=max(1, min(len(listed), 8, int(room))),
+            ncols=ncols,
             frameon=False,
             fontsize=8,
             title=title if names else None,
