@@ -45,6 +45,8 @@ Verdict = Literal["supported", "refuted", "undecided", "not learned", "not teste
 SMALLER_IS_BETTER = {"value/rmse"}
 CONFIRMATORY_SEEDS, EXPLORATORY_SEEDS = 5, 3
 """Seeds that each cell must have for a verdict."""
+CLEARLY = 0.25
+"""Serial steps by which an agent is clearly below its floor."""
 MOST_NAMED = 3
 """Cells that a line names."""
 
@@ -116,7 +118,7 @@ def judge(study: Study, records: Sequence[Record], seed: int = 0) -> list[Findin
 def _decided(evidence: _Evidence, p: float, family: int) -> Finding:
     """The finding with its verdict, given the p-value that counts."""
     finding, test = evidence.finding, evidence.finding.hypothesis.test
-    if test is None or finding.interval is None or not finding.interval.known or finding.reason:
+    if test is None or finding.interval is None or finding.reason:
         return finding
     if finding.verdict == "not learned":
         return finding
@@ -367,7 +369,9 @@ def _weigh(
         )
     if unpaired:
         notes.append(f"{unpaired} cells have no partner on the other side and do not count")
-    if measured.lack:
+    if measured.equal:
+        notes.append("all runs of each cell are equal: a sign test over seeds decides")
+    elif measured.lack:
         notes.append(measured.lack)
     elif test.difference is None and test.slope is None:
         notes += _instances(chosen.records, metric)
@@ -379,8 +383,8 @@ def _weigh(
         reason = "runs missing"
     elif measured.seeds < needed:
         reason = f"{measured.seeds} seed{'' if measured.seeds == 1 else 's'}"
-    elif measured.lack:
-        reason = "all runs equal"
+    elif measured.lack and not measured.equal:
+        reason = "no interval"
     finding = replace(
         finding, reason=reason, interval=interval, improvement=improvement, note="; ".join(notes)
     )
@@ -411,13 +415,17 @@ def _instances(records: Sequence[Record], metric: str) -> list[str]:
 
 
 def _below_floor(records: Sequence[Record], columns: Sequence[str]) -> bool:
-    """Whether runs have a floor, and the mean of every cell's runs lies below it."""
+    """Whether runs have a floor, and the mean of every cell's runs lies clearly below it.
+
+    A floor may reach the end of the chain, as where the table of a twin knows every instance;
+    agents that are right but for a few states are not below it.
+    """
     found = cells(records, columns, ABOVE_FLOOR)
     there = {tuple(record[column] for column in columns) for record in records}
     return (
         found.keys() == there
         and bool(found)
-        and all(np.mean(list(seeds.values())) < 0 for seeds in found.values())
+        and all(np.mean(list(seeds.values())) <= -CLEARLY for seeds in found.values())
     )
 
 

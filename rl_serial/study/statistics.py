@@ -62,6 +62,10 @@ class Measured(Protocol):
     def lack(self) -> str:
         """Why there is no interval; empty where there is one."""
 
+    @property
+    def equal(self) -> bool:
+        """Whether the runs of every cell are equal: p-values are a sign test's over seeds."""
+
     def interval(self, confidence: float = 0.95) -> Interval:
         """The two-sided interval.
 
@@ -92,9 +96,14 @@ class Estimate:
         """Why there is no interval; empty where there is one."""
         if math.isnan(self.error):
             return "an interval needs two seeds in each cell"
-        if self.error <= ROUNDING * self.scale:
+        if self.equal:
             return "all runs of each cell are equal: no interval"
         return ""
+
+    @property
+    def equal(self) -> bool:
+        """Whether the runs of every cell are equal, so that Student's t has no spread to go by."""
+        return self.error <= ROUNDING * self.scale  # which NaN is not
 
     def interval(self, confidence: float = 0.95) -> Interval:
         """The two-sided interval with that confidence, in (0, 1)."""
@@ -105,13 +114,21 @@ class Estimate:
 
     def p_above(self, bound: float) -> float:
         """One-sided p-value of the null "the true value is at most ``bound``"; 1 without one."""
+        if self.equal:
+            return self._sign_test(self.value > bound)
         if self.lack:
             return 1.0
         return float(stats.t.sf((self.value - bound) / self.error, self.freedom))
 
     def p_below(self, bound: float) -> float:
         """One-sided p-value of the null "the true value is at least ``bound``"; 1 without one."""
+        if self.equal:
+            return self._sign_test(self.value < bound)
         return 1.0 if self.lack else 1 - self.p_above(bound)
+
+    def _sign_test(self, beyond: bool) -> float:
+        """Of equal seeds, all beyond a bound or none: a half for each seed (Dixon, Mood 1946)."""
+        return 0.5**self.seeds if beyond else 1.0
 
 
 @dataclass(frozen=True)
@@ -145,6 +162,11 @@ class Ratio:
         if math.isnan(self.first.error):
             return self.first.lack
         return self.second.lack if math.isnan(self.second.error) else self._difference().lack
+
+    @property
+    def equal(self) -> bool:
+        """A ratio is told by its spread alone."""
+        return False
 
     def _difference(self, bound: float | None = None) -> Estimate:
         """first − bound · second, with the degrees of freedom that it has at the ratio itself."""
