@@ -374,7 +374,8 @@ def _weigh(
     elif measured.lack:
         notes.append(measured.lack)
     elif test.difference is None and test.slope is None:
-        notes += _instances(chosen.records, metric)
+        shared = 1.96 * _instance_error(chosen.records, metric)
+        notes += [f"± {shared:.2g} of the interval is over evaluation instances"] if shared else []
     needed = EXPLORATORY_SEEDS if hypothesis.exploratory else CONFIRMATORY_SEEDS
     reason = ""
     if measured.seeds < needed:
@@ -402,16 +403,18 @@ def _compared(test: Comparison, records: Sequence[Record]) -> list[Record]:
     return [r for r in records if all(r[column] in levels for column, levels in sides)]
 
 
-def _instances(records: Sequence[Record], metric: str) -> list[str]:
-    """What the shared evaluation instances leave open, where runs say so of a metric."""
+def _instance_error(records: Sequence[Record], metric: str) -> float:
+    """Standard error over the evaluation instances, which runs share; 0 where they do not say.
+
+    What a run is above its floor has that of its reach.
+    """
+    of = {ABOVE_FLOOR: "eval/serial_reach"}.get(metric, metric)
     widths = [
-        record[f"{metric}_high"] - record[f"{metric}_low"]
+        record[f"{of}_high"] - record[f"{of}_low"]
         for record in records
-        if record.get(f"{metric}_low") is not None and record.get(f"{metric}_high") is not None
+        if record.get(f"{of}_low") is not None and record.get(f"{of}_high") is not None
     ]
-    if not widths:
-        return []
-    return [f"not in the interval: ± {np.mean(widths) / 2:.2g} over evaluation instances"]
+    return float(np.mean(widths)) / (2 * 1.96) if widths else 0.0
 
 
 def _below_floor(records: Sequence[Record], columns: Sequence[str]) -> bool:
@@ -498,7 +501,8 @@ def _measure(
     if test.difference is None:
         if test.slope is None:
             strata = [list(seeds.values()) for seeds in cells(records, columns, metric).values()]
-            return aggregate(strata, generator, statistic=test.aggregate), None, 0
+            found = aggregate(strata, generator, statistic=test.aggregate)
+            return found.with_common_error(_instance_error(records, metric)), None, 0
         places = _strata(test.slope, records, columns, metric)
         return slope(places, scale=test.scale), None, 0
     [(column, levels)] = test.difference.items()

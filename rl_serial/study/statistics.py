@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -28,6 +28,8 @@ Statistic = Callable[[Array], Array]
 RESAMPLES = 2000
 KNOWN_DRAWS = 0.9
 """Share of a bootstrap's draws that must give a number."""
+MOST_FREEDOM = 1e6
+"""Degrees of freedom from which on Student's t is the normal distribution."""
 ROUNDING = 1e-9
 """A standard error this small beside the scores is no spread but rounding."""
 
@@ -125,6 +127,14 @@ class Estimate:
         if self.equal:
             return self._sign_test(self.value < bound)
         return 1.0 if self.lack else 1 - self.p_above(bound)
+
+    def with_common_error(self, error: float) -> Estimate:
+        """The same with a standard error more that all runs share, which seeds do not show."""
+        total = math.hypot(self.error, error)
+        if error == 0 or math.isnan(self.error):
+            return self
+        freedom = self.freedom * (total / self.error) ** 4 if self.error > 0 else math.inf
+        return replace(self, error=total, freedom=min(freedom, MOST_FREEDOM))
 
     def _sign_test(self, beyond: bool) -> float:
         """Of equal seeds, all beyond a bound or none: a half for each seed (Dixon, Mood 1946)."""

@@ -47,6 +47,7 @@ class Evaluation:
     chance: NDArray[np.float64]  # [serial_depth]: accuracy of the best constant action
     serial_horizon: int
     serial_reach: float
+    serial_reach_interval: tuple[float, float]  # 95 % over instances
     value_rmse: float  # of state values against V*, at all remaining steps; NaN without values
     value_horizon: float  # as serial_horizon, of values less than CLOSE from V*; NaN without values
     # [most collisions + 1]: accuracy by collisions until the end; empty for chains without them
@@ -80,6 +81,7 @@ class Evaluation:
         """What ``summary.json`` keeps."""
         final = self.metrics() | {
             "eval/score_interval": list(self.score_interval),
+            "eval/serial_reach_interval": list(self.serial_reach_interval),
             "eval/instances": self.instances,
             "eval/random_return": self.random_return,
             "eval/optimal_return": self.optimal_return,
@@ -149,6 +151,21 @@ def serial_horizon(accuracy: NDArray[np.float64]) -> int:
     return horizon
 
 
+def reach_error(
+    accuracy: NDArray[np.float64], expected: NDArray[np.float64], states: NDArray[np.int64]
+) -> float:
+    """Standard error over instances of :func:`serial_reach`, for that many ``states`` at each step.
+
+    Accuracies are shares of independent states, by Wilson's centre where all or none are right, so
+    that a perfect agent's error is not 0. What varies of ``expected`` is left out.
+    """
+    told = (expected < 1) & (states > 0)
+    n, right = states[told], accuracy[told]
+    centre = (right * n + 1.92) / (n + 3.84)  # Wilson 1927 at 95 %
+    variance = centre * (1 - centre) / n / (1 - expected[told]) ** 2
+    return float(np.sqrt(variance.sum()))
+
+
 def collision_horizon(accuracy: NDArray[np.float64]) -> float:
     """Largest c such that the accuracy is at least 0.9 at every number of collisions <= c.
 
@@ -196,6 +213,8 @@ class Evaluator:
         self.right = right_actions(self.exact, self.legal)
         # Where every legal action is as good as any other there is nothing to decide.
         self.counted = (self.legal & ~self.right).any(axis=1)
+        # [serial_depth]: states that count.
+        self.states_counted = self.counted.reshape(depth, -1).sum(axis=1)
         # [serial_depth, num_actions]: how often each action would be right.
         self.right_shares = self._by_remaining(self.right)
         self.collisions = self._count_collisions()
@@ -221,6 +240,8 @@ class Evaluator:
         accuracy = self._by_remaining(hits[:, None])[:, 0]
         by_collisions = self._by_collisions(hits)
         expected = (self._by_remaining(chosen) * self.right_shares).sum(axis=1)
+        reach = serial_reach(accuracy, expected)
+        half = 1.96 * reach_error(accuracy, expected, self.states_counted)
         rmse = horizon = float("nan")
         if judgement.values is not None:
             best = np.where(self.legal, self.exact, -np.inf).max(axis=1)
@@ -238,7 +259,8 @@ class Evaluator:
             accuracy=accuracy,
             chance=self.right_shares.max(axis=1),
             serial_horizon=serial_horizon(accuracy),
-            serial_reach=serial_reach(accuracy, expected),
+            serial_reach=reach,
+            serial_reach_interval=(reach - half, reach + half),
             value_rmse=rmse,
             value_horizon=float(horizon),
             collision_accuracy=by_collisions,

@@ -696,12 +696,27 @@ def test_equivalence_is_two_one_sided_tests_at_5_percent(shift: float, verdict: 
     assert finding.interval.high == pytest.approx(high - 0.005 + shift)
 
 
-def test_noise_of_the_instances_is_stated() -> None:
-    table = [r | {"eval/serial_reach_low": 1.0, "eval/serial_reach_high": 1.5} for r in TABLE]
-    [finding] = judge(study_with(ABOVE), table)
-    assert "not in the interval: ± 0.25 over evaluation instances" in finding.note
-    [finding] = judge(study_with(ABOVE), TABLE)
-    assert "instances" not in finding.note
+def test_noise_of_the_instances_is_in_the_interval_of_a_level() -> None:
+    """The variances of seeds and instances add up."""
+    scores = [1.0, 1.2, 1.1, 1.3, 1.4]
+    table = rows({("z5", 1): scores})
+    noisy = [r | {"eval/serial_reach_low": 1.0, "eval/serial_reach_high": 1.5} for r in table]
+    test = ABOVE | {"aggregate": "mean"}
+    [alone] = judge(study_with(test), table)
+    assert "instances" not in alone.note
+    [finding] = judge(study_with(test), noisy)
+    assert "± 0.25 of the interval is over evaluation instances" in finding.note
+    assert finding.interval is not None
+    seeds, instances = stats.sem(scores), 0.25 / 1.96
+    error = np.hypot(seeds, instances)
+    freedom = error**4 / (seeds**4 / 4)  # Satterthwaite's, the instances being many
+    half = stats.t.ppf(0.975, freedom) * error
+    assert finding.interval.high == pytest.approx(1.2 + half)
+    # Equal runs have an interval then, that of the instances.
+    equal = [r | {"eval/serial_reach": 1.2} for r in noisy]
+    [finding] = judge(study_with(test), equal)
+    assert finding.interval is not None
+    assert finding.interval.high == pytest.approx(1.2 + 0.25, abs=1e-4)
 
 
 def test_exploratory_hypotheses_stand_apart_in_the_page(tiny: Data, tmp_path: Path) -> None:

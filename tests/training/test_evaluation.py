@@ -9,7 +9,7 @@ import pytest
 
 from rl_serial.agents.agent import Judgement
 from rl_serial.agents.baselines import OptimalAgent, RandomAgent
-from rl_serial.envs import ENV_IDS, task_of
+from rl_serial.envs import ENV_IDS, make_task, task_of
 from rl_serial.training.evaluation import (
     Evaluator,
     collision_horizon,
@@ -241,3 +241,34 @@ def test_play_adds_the_rewards_of_an_episode() -> None:
     task = task_of("rl_serial/PermutationAutomatonBet-v0", **options)
     returns = play(_Blind(task, 2), task, np.arange(10))
     np.testing.assert_allclose(returns, -0.5)
+
+
+def test_the_interval_of_the_reach_holds_other_instances_reach() -> None:
+    """Of 100 evaluation seeds about 95 have intervals with the mean of all; a binomial bound."""
+    task = make_task("PermutationAutomaton", "Bet", group="s5", serial_depth=4)
+
+    class Myopic:
+        """Bets by what the point pays now, so that it is right more often than not."""
+
+        preference = "action value"
+
+        def judge(self, state: Any) -> Judgement:
+            pays = task.chain.payoff(state.chain)
+            return Judgement(np.stack([np.zeros_like(pays), pays], axis=1), pays)
+
+    found = [Evaluator(task, 64, 100, seed)(Myopic()) for seed in range(100)]
+    truth = np.mean([f.serial_reach for f in found])
+    held = sum(f.serial_reach_interval[0] < truth < f.serial_reach_interval[1] for f in found)
+    assert 86 <= held <= 100
+    spread = np.std([f.serial_reach for f in found])
+    half = np.mean([f.serial_reach_interval[1] - f.serial_reach for f in found])
+    assert half / 1.96 == pytest.approx(spread, rel=0.3)
+
+
+def test_the_reach_of_a_perfect_agent_has_an_interval_too() -> None:
+    """About that of 3 wrong ones of 100, the rule of three, at each of four steps."""
+    task = make_task("PermutationAutomaton", "Bet", group="s5", serial_depth=4)
+    found = Evaluator(task, 64, 100)(OptimalAgent(task))
+    half = found.serial_reach_interval[1] - found.serial_reach
+    assert found.serial_reach == 4
+    assert 0.05 < half < 0.3
