@@ -235,6 +235,7 @@ class ValueAgentConfig(_Model):
     trained_horizons: PositiveInt | None = None  # the longest with a target; None: all
     losses: Literal["last_loop", "every_loop"] = "last_loop"
     trained_loops: tuple[Loops, Loops] | None = None  # of an update; None: network.loops
+    loops_curriculum: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of updates
     policy: Literal["optimal", "random", "greedy"] = "optimal"
     updates: PositiveInt = 4000
     batch_size: PositiveInt = 512
@@ -266,6 +267,8 @@ class ValueAgentConfig(_Model):
         if self.trained_loops is not None and self.trained_loops[0] > self.trained_loops[1]:
             least, most = self.trained_loops
             raise ValueError(f"trained_loops: from a number to a larger one, not [{least}, {most}]")
+        if self.loops_curriculum and self.trained_loops is None:
+            raise ValueError("loops_curriculum: goes with trained_loops, which are missing")
         if self.readout == "layerwise":
             if self.losses == "every_loop":
                 raise ValueError(

@@ -460,11 +460,15 @@ class ValueTrainer(FittedTrainer[ValueAgentConfig]):
     def update_loops(self, step: int) -> int | None:
         """How many loops an update runs, a pure function of seed and step.
 
-        Uniform over ``trained_loops``; None where there are none: as many as the network's.
+        Uniform over ``trained_loops``; None where there are none: as many as the network's. In the
+        first ``loops_curriculum`` of the updates the most grows evenly from the least.
         """
         if self.config.trained_loops is None:
             return None
         least, most = self.config.trained_loops
+        growing = self.config.loops_curriculum * self.total
+        if step < growing:
+            most = least + int((most - least) * step / growing)
         seeds = fold_in(np.array([self.seed]), np.array([step]))
         words = random_words(seeds, 1, stream=LOOPS_STREAM)
         return least + int(below(words, most - least + 1)[0, 0])

@@ -63,7 +63,7 @@ class Trunk(nn.Module):
 
     ``injection`` says how a loop sees the input: add (the embedding is added to the stream before
     each further loop) or concat (before every loop, a dense layer joins the stream, normalised as
-    the head reads it, with the embedding, so that streams do not grow with the loops).
+    the head reads it, with the embedding, of the same size, so that streams do not grow).
 
     Raises ValueError for a depth, width or number of loops below 1, for another injection and for a
     layout without tokens or globals.
@@ -147,11 +147,12 @@ class Trunk(nn.Module):
         Each run sees ``embedding`` as the trunk's injection says.
         """
         h = embedding
+        again = embedding if self.join is None else F.layer_norm(embedding, embedding.shape[-1:])
         for loop in range(loops or self.loops):
             if self.join is not None:
-                h = self.join(torch.cat([self.norm(h), embedding], dim=-1))
+                h = self.join(torch.cat([self.norm(h), again], dim=-1))
             elif loop:
-                h = h + embedding
+                h = h + again
             h = stack(h)
         return h
 

@@ -117,6 +117,15 @@ def test_loops_of_an_update_are_a_pure_function_of_seed_and_step() -> None:
     assert chaser().update_loops(3) is None
 
 
+def test_loops_grow_in_the_curriculum() -> None:
+    """From one to five over the first half of 800 updates: a loop more every hundred."""
+    trainer = chaser(trained_loops=(1, 5), loops_curriculum=0.5, updates=800)
+    drawn = [trainer.update_loops(step) for step in range(800)]
+    for most in range(1, 5):
+        assert set(drawn[100 * (most - 1) : 100 * most]) == set(range(1, most + 1))
+    assert set(drawn[400:]) == {1, 2, 3, 4, 5}
+
+
 @pytest.mark.parametrize("losses", ["every_loop", "last_loop"])
 def test_resumed_training_is_the_uninterrupted_one(losses: str) -> None:
     options = {"losses": losses, "trained_loops": (1, 5), "trained_horizons": 4}

@@ -46,7 +46,9 @@ def after(network: HorizonNetwork, loops: int) -> Tensor:
     )
     stream = seen
     for _ in range(loops):
-        both = torch.cat([trunk.norm(stream), seen], dim=2)
+        centred = seen - seen.mean(dim=2, keepdim=True)
+        size = (centred.square().mean(dim=2, keepdim=True) + 1e-5).sqrt()
+        both = torch.cat([trunk.norm(stream), centred / size], dim=2)
         [layer] = trunk.stack
         stream = layer(both @ trunk.join.weight.T + trunk.join.bias)
     [head] = network.heads

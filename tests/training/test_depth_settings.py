@@ -100,6 +100,7 @@ def test_a_head_that_the_trunk_cannot_have_is_refused_before_training() -> None:
     [
         ({"trained_horizons": 6}, {}, "agent.trained_horizons: at most the serial depth 5, not 6"),
         ({"trained_loops": [3, 2]}, {}, "agent: trained_loops: from a number to a larger one"),
+        ({"loops_curriculum": 0.5}, {}, "loops_curriculum: goes with trained_loops"),
         ({"trained_loops": [0, 2]}, {}, "agent.trained_loops.0: must be greater than 0"),
         (
             {"trained_loops": [1, 999]},
