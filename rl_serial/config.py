@@ -81,6 +81,8 @@ MOST_PATH = 4096
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """What NumPy, torch and Stable-Baselines3 all take as a seed."""
+Loops = Annotated[int, Field(gt=0, le=MOST["loops"])]
+"""How often a network runs its stack."""
 ModelKind = Annotated[
     Literal["true", "learned"], BeforeValidator(lambda value: "true" if value is True else value)
 ]
@@ -155,8 +157,13 @@ class BudgetConfig(_Model):
 
 PRODUCTS_PER_LAYER = {"transformer": 6, "stepwise": 2}
 """Sequential matrix products of a layer, for the trunks whose depth may be given in layers."""
-RESIDUAL_OPTIONS = ("block", "scaled", "recall")
-"""The keys of a network that :class:`rl_serial.networks.ResidualTrunk` alone has."""
+KINDS_WITH = {
+    "block": ("residual",),
+    "scaled": ("residual",),
+    "recall": ("residual",),
+    "injection": ("residual", "transformer", "conv", "stepwise"),
+}
+"""The kinds of trunks that have a key of a network which not every one has."""
 
 
 class NetworkConfig(_Model):
@@ -172,21 +179,22 @@ class NetworkConfig(_Model):
     width: PositiveInt | None = None
     budget: BudgetConfig | None = None
     layers: Annotated[int, Field(gt=0, strict=True)] | None = None  # in place of depth
+    injection: Literal["add", "concat"] = "add"  # how a loop sees the input
     block: Literal["wang", "pre_norm"] = "wang"  # of the residual trunk, as the next two
     scaled: bool = True
     recall: bool = False
 
     @property
     def options(self) -> dict[str, Any]:
-        """What only this kind of trunk has."""
-        return {key: getattr(self, key) for key in RESIDUAL_OPTIONS if self.kind == "residual"}
+        """What not every kind of trunk has, of those that this one has."""
+        return {key: getattr(self, key) for key, kinds in KINDS_WITH.items() if self.kind in kinds}
 
     @model_validator(mode="after")
     def _options_of_its_own(self) -> NetworkConfig:
-        for key in RESIDUAL_OPTIONS:
+        for key, kinds in KINDS_WITH.items():
             default = type(self).model_fields[key].default
-            if self.kind != "residual" and getattr(self, key) != default:
-                raise ValueError(f"{key}: only kind residual has it, not {self.kind}")
+            if self.kind not in kinds and getattr(self, key) != default:
+                raise ValueError(f"{key}: only kind {', '.join(kinds)} has it, not {self.kind}")
         return self
 
     @model_validator(mode="before")
@@ -223,7 +231,11 @@ class ValueAgentConfig(_Model):
     targets: Literal["monte_carlo", "td0", "fixed_horizon"] = "monte_carlo"
     estimator: Literal["monte_carlo", "td0"] = "monte_carlo"  # of fixed_horizon, as the next two
     head: Literal["pooled", "per_token"] = "pooled"
-    readout: Literal["last", "layerwise"] = "last"
+    readout: Literal["last", "layerwise", "by_loop"] = "last"
+    trained_horizons: PositiveInt | None = None  # the longest with a target; None: all
+    losses: Literal["last_loop", "every_loop"] = "last_loop"
+    trained_loops: tuple[Loops, Loops] | None = None  # of an update; None: network.loops
+    loops_curriculum: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of updates
     policy: Literal["optimal", "random", "greedy"] = "optimal"
     updates: PositiveInt = 4000
     batch_size: PositiveInt = 512
@@ -241,12 +253,32 @@ class ValueAgentConfig(_Model):
     @model_validator(mode="after")
     def _options_of_its_targets(self) -> ValueAgentConfig:
         fixed = self.all_starts
-        for key in ("policy",) if fixed else ("estimator", "head", "readout"):
+        of_fixed = ("estimator", "head", "readout", "trained_horizons")
+        for key in ("policy",) if fixed else of_fixed:
             if getattr(self, key) != type(self).model_fields[key].default:
                 having = (
                     "targets monte_carlo and td0 have" if fixed else "targets fixed_horizon has"
                 )
                 raise ValueError(f"{key}: only {having} it, not {self.targets}")
+        return self
+
+    @model_validator(mode="after")
+    def _loops_that_can_be(self) -> ValueAgentConfig:
+        if self.trained_loops is not None and self.trained_loops[0] > self.trained_loops[1]:
+            least, most = self.trained_loops
+            raise ValueError(f"trained_loops: from a number to a larger one, not [{least}, {most}]")
+        if self.loops_curriculum and self.trained_loops is None:
+            raise ValueError("loops_curriculum: goes with trained_loops, which are missing")
+        if self.readout == "layerwise":
+            if self.losses == "every_loop":
+                raise ValueError(
+                    "losses: with readout layerwise every layer has a loss already: last_loop"
+                )
+            if self.trained_loops is not None:
+                raise ValueError(
+                    "trained_loops: with readout layerwise each layer of each loop has a head of "
+                    "its own, so the loops are network.loops: leave it out"
+                )
         return self
 
 
@@ -440,6 +472,7 @@ class EvaluationConfig(_Model):
     simulations: list[NonNegativeInt] = []  # of a search on top of the trained agent, at the end
     # What is scored beside the search, with as many model steps as it has simulations.
     baselines: list[Literal["enumeration", "rollouts"]] = []
+    loops: list[Loops] = []  # of the trained network, judged at the end with so many, too
 
 
 NETWORKS = ("network", "policy_network", "model_network")
@@ -547,6 +580,11 @@ def check_config(config: RunConfig, source: str) -> None:
             "which are none; [0, 4, 16] for example"
         )
     _check_networks(config, source)
+    if config.evaluation.loops and not isinstance(config.agent, ValueAgentConfig):
+        raise UserError(
+            f"{source}: evaluation.loops: only the agent value is examined at other loops, not "
+            f"{config.agent.kind}"
+        )
     if config.agent.kind in GOAL_KINDS:
         _check_goal_agent(config, source)
         return
@@ -717,6 +755,7 @@ def _check_chain_agent(config: RunConfig, task: Task[Any], source: str) -> None:
             f"{source}: evaluation.simulations: the agent {config.agent.kind} has no values"
         )
     if isinstance(config.agent, ValueAgentConfig):
+        _check_loops(config, config.agent, task, source)
         if config.agent.all_starts:
             _check_starts(config.agent, "agent.targets: fixed_horizon", task, source)
         elif config.agent.policy == "optimal":
@@ -760,6 +799,43 @@ def _check_starts(
         raise UserError(
             f"{source}: agent.head: per_token needs starts that are tokens; in "
             f"{type(chain).__name__} they are not: pooled"
+        )
+
+
+def _check_loops(config: RunConfig, agent: ValueAgentConfig, task: Task[Any], source: str) -> None:
+    """What loops in training and examination ask of the network."""
+    network, depth = config.network, task.chain.serial_depth
+    assert network is not None
+    if network.kind == "recurrent" and agent.losses == "every_loop":
+        raise UserError(
+            f"{source}: agent.losses: every_loop reads the stream after each loop, which the trunk "
+            "recurrent does not show: last_loop"
+        )
+    if agent.readout == "layerwise" and config.evaluation.loops:
+        raise UserError(
+            f"{source}: evaluation.loops: with agent.readout layerwise each layer of each loop has "
+            "a head of its own, so there are no other loops: leave it out"
+        )
+    if agent.trained_horizons is not None and agent.trained_horizons > depth:
+        raise UserError(
+            f"{source}: agent.trained_horizons: at most the serial depth {depth}, not "
+            f"{agent.trained_horizons}"
+        )
+    trained = 0 if agent.trained_loops is None else agent.trained_loops[1]
+    counts = {
+        "agent.trained_loops": trained,
+        "evaluation.loops": max(config.evaluation.loops, default=0),
+    }
+    for key, count in counts.items():
+        if network.depth * count > MOST_PATH:
+            raise UserError(
+                f"{source}: {key}: {count} loops of depth={network.depth}: {MOST_PATH} layers in "
+                f"sequence are the most; loops can be {MOST_PATH // network.depth}"
+            )
+    if agent.readout == "by_loop" and trained > depth:
+        raise UserError(
+            f"{source}: agent.trained_loops: with agent.readout by_loop at most {depth}, one loop "
+            "for each step of the serial depth"
         )
 
 

@@ -29,7 +29,7 @@ from rl_serial.agents.targets import (
 )
 from rl_serial.config import CloningAgentConfig, ValueAgentConfig
 from rl_serial.envs.chain import Array, array_namespace, is_numpy_only, map_state, select
-from rl_serial.envs.random import fold_in, random_words
+from rl_serial.envs.random import below, fold_in, random_words
 from rl_serial.envs.tasks import Task, num_actions
 from rl_serial.errors import RunError
 
@@ -39,19 +39,24 @@ EVALUATION_BATCH = 4096
 LOG_INTERVAL = 50
 LEAST_ON_GPU = 8192
 """Instances of an update from which on a GPU plays the rules faster than NumPy does."""
+LOOPS_STREAM = 2**30
+"""Of the random words that say how many loops an update runs; no play comes so far."""
 FUSED_ON = ("cpu", "cuda")
 """Devices on which torch makes an optimiser's step in one kernel."""
 
 
 class ValueNetworkAgent:
-    """Acts greedily on a network's action values."""
+    """Acts greedily on a network's action values, read after ``loops``; None: the network's."""
 
     preference = "action value"
 
-    def __init__(self, task: Task[Any], network: nn.Module, device: torch.device) -> None:
+    def __init__(
+        self, task: Task[Any], network: nn.Module, device: torch.device, loops: int | None = None
+    ) -> None:
         self.task = task
         self.network = network
         self.device = device
+        self.loops = loops
 
     def judge(self, state: Any) -> Judgement:
         """Action values, and the largest legal one as the state's value."""
@@ -59,7 +64,7 @@ class ValueNetworkAgent:
 
     def assess(self, observations: Array, legal: Array) -> Judgement:
         """The same from observations."""
-        action_values = apply_network(self.network, observations, self.device)
+        action_values = apply_network(self.network, observations, self.device, self.loops)
         xp = array_namespace(action_values)
         return Judgement(action_values, xp.max(xp.where(legal, action_values, -xp.inf), axis=1))
 
@@ -68,13 +73,16 @@ class HorizonAgent:
     """Acts on V_remaining of the state's own start; of a kick, on that of the state after it.
 
     The push of a kick is that of the rules; how the chain runs on from there is read from the
-    network. Raises ValueError for a task whose chain has no starts.
+    network, after ``loops`` (None: as many as it was built for). Raises ValueError for a task whose
+    chain has no starts.
     """
 
     preference = "action value"
 
-    def __init__(self, task: Task[Any], network: nn.Module, device: torch.device) -> None:
-        self.task, self.network, self.device = task, network, device
+    def __init__(
+        self, task: Task[Any], network: nn.Module, device: torch.device, loops: int | None = None
+    ) -> None:
+        self.task, self.network, self.device, self.loops = task, network, device, loops
         self.chain = starts_of(task)
 
     def judge(self, state: Any) -> Judgement:
@@ -82,7 +90,7 @@ class HorizonAgent:
 
         def payoffs(chain_state: Any) -> Array:
             observations = self.task.observe(self.task.with_chain(state, chain_state))
-            values = apply_network(self.network, observations, self.device)
+            values = apply_network(self.network, observations, self.device, self.loops)
             return of_own_start(self.chain, chain_state, values)
 
         action_values = self.task.estimated_values(state, payoffs)
@@ -91,11 +99,17 @@ class HorizonAgent:
         return Judgement(action_values, xp.max(xp.where(legal, action_values, -xp.inf), axis=1))
 
 
-def apply_network(network: nn.Module, observations: Array, device: torch.device) -> Array:
-    """The network's outputs, in the library and on the device of ``observations`` [B, size]."""
+def apply_network(
+    network: nn.Module, observations: Array, device: torch.device, loops: int | None = None
+) -> Array:
+    """The network's outputs, in the library and on the device of ``observations`` [B, size].
+
+    ``loops`` asks for another number of loops than the network was built for.
+    """
+    asked = {} if loops is None else {"loops": loops}
     with torch.no_grad():
         batches = [
-            network(batch.to(device))
+            network(batch.to(device), **asked)
             for batch in torch.split(torch.as_tensor(observations), EVALUATION_BATCH)
         ]
         outputs = torch.cat(batches) if len(batches) > 1 else batches[0]
@@ -397,8 +411,8 @@ class ValueTrainer(FittedTrainer[ValueAgentConfig]):
         seed: int,
         device: torch.device,
     ) -> None:
-        kind = HorizonAgent if config.all_starts else ValueNetworkAgent
-        super().__init__(task, config, network, kind(task, network, device), seed, device)
+        self.kind = HorizonAgent if config.all_starts else ValueNetworkAgent
+        super().__init__(task, config, network, self.kind(task, network, device), seed, device)
         bootstraps = "td0" in (config.targets, config.estimator) or config.policy == "greedy"
         self.target = deepcopy(network) if bootstraps else None
 
@@ -413,6 +427,8 @@ class ValueTrainer(FittedTrainer[ValueAgentConfig]):
         if config.all_starts:
             chain, here = starts_of(task), task.chain_state(state)
             known = held_horizons(chain, here)
+            if config.trained_horizons is not None:
+                known[:, :, config.trained_horizons :] = False
             if config.estimator == "td0":
                 return Lesson(observations, known, horizon_bootstraps(task, state, values))
             return Lesson(observations, known, horizon_returns(chain, here))
@@ -425,8 +441,41 @@ class ValueTrainer(FittedTrainer[ValueAgentConfig]):
     def loss(
         self, network: Callable[..., Tensor], observations: Tensor, known: Tensor, wanted: Tensor
     ) -> Tensor:
-        """The mean squared error of the outputs that have a target."""
-        return mean_of_known((network(observations) - wanted).square(), known)
+        """The mean squared error of the outputs that have a target and are read in this update.
+
+        With losses every_loop every loop has the same weight; with readout by_loop a loop has one
+        horizon, its own.
+        """
+        loops, every = self.update_loops(self.step), self.config.losses == "every_loop"
+        asked: dict[str, Any] = {} if loops is None else {"loops": loops}
+        if self.config.readout == "by_loop":
+            own: Any = self.network
+            run = loops or own.trunk.loops
+            horizon = torch.arange(1, wanted.shape[-1] + 1, device=wanted.device)
+            known = known & (horizon <= run if every else horizon == run)
+        elif every:
+            asked["every"] = True
+        return mean_of_known((network(observations, **asked) - wanted).square(), known)
+
+    def update_loops(self, step: int) -> int | None:
+        """How many loops an update runs, a pure function of seed and step.
+
+        Uniform over ``trained_loops``; None where there are none: as many as the network's. In the
+        first ``loops_curriculum`` of the updates the most grows evenly from the least.
+        """
+        if self.config.trained_loops is None:
+            return None
+        least, most = self.config.trained_loops
+        growing = self.config.loops_curriculum * self.total
+        if step < growing:
+            most = least + int((most - least) * step / growing)
+        seeds = fold_in(np.array([self.seed]), np.array([step]))
+        words = random_words(seeds, 1, stream=LOOPS_STREAM)
+        return least + int(below(words, most - least + 1)[0, 0])
+
+    def agent_after(self, loops: int) -> Agent:
+        """Acts on the network alone, run for so many loops."""
+        return self.kind(self.task, self.network, self.device, loops)
 
 
 @dataclass(frozen=True)
@@ -447,7 +496,8 @@ class Lesson:
 def mean_of_known(losses: Tensor, known: Tensor) -> Tensor:
     """The mean of those ``losses`` whose place is ``known``, which broadcasts to them."""
     counts = known.expand_as(losses)
-    return (losses * counts).sum() / counts.sum()
+    # No state of a small batch may hold the horizon that an update reads.
+    return (losses * counts).sum() / counts.sum().clamp(min=1)
 
 
 def make_optimizer(

@@ -2,13 +2,18 @@
 
 ``depth`` counts sequential matrix products between the input layer and the head. With ``loops`` the
 same stack runs several times with the same weights, and the input embedding is added again before
-each further run, so ``depth * loops`` products lie between input layer and head. (That a looped
-network must see its input again is from Bansal et al. 2022, arXiv 2202.05826, who concatenate it.)
+each further run, so ``depth * loops`` products lie between input layer and head. That a looped
+network must see its input again is from Bansal et al. 2022 (arXiv 2202.05826), who concatenate it;
+so does ``injection`` concat, at the price of one more product per loop.
 The recurrent trunk is the exception: see :class:`RecurrentTrunk`.
+
+A trunk runs as often as it was built for, or as often as a call asks: the same weights give
+features after any number of loops.
 """
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
 from collections.abc import Callable, Iterable
@@ -25,6 +30,7 @@ HEADS = 4
 PRODUCTS_IN_ATTENTION_LAYER = 6  # qkv, scores, mix, out, up, down
 PRODUCTS_IN_STEPWISE_BLOCK = 2
 KERNEL = 3
+INJECTIONS = ("add", "concat")
 
 
 def dense(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
@@ -55,15 +61,28 @@ def fold(observation: Tensor, layout: TokenLayout) -> tuple[Tensor, Tensor]:
 class Trunk(nn.Module):
     """Maps a flat observation [B, layout.size] float32 to features [B, features_dim] float32.
 
-    Raises ValueError for a depth, width or number of loops below 1 and for a layout without tokens
-    or globals.
+    ``injection`` says how a loop sees the input: add (the embedding is added to the stream before
+    each further loop) or concat (before every loop, a dense layer joins the stream, normalised as
+    the head reads it, with the embedding, of the same size, so that streams do not grow).
+
+    Raises ValueError for a depth, width or number of loops below 1, for another injection and for a
+    layout without tokens or globals.
     """
 
     features_dim: int
     reads_layers: ClassVar[bool] = True  # whether :meth:`streams` tells the layers apart
     reads_tokens: ClassVar[bool] = False  # whether :meth:`tokens` is there
+    norm: nn.Module  # the last one
 
-    def __init__(self, layout: TokenLayout, *, depth: int, width: int, loops: int = 1) -> None:
+    def __init__(
+        self,
+        layout: TokenLayout,
+        *,
+        depth: int,
+        width: int,
+        loops: int = 1,
+        injection: str = "add",
+    ) -> None:
         super().__init__()
         for option, value in (("depth", depth), ("width", width), ("loops", loops)):
             require(isinstance(value, int) and value >= 1, option, value, "an integer of 1 or more")
@@ -74,12 +93,17 @@ class Trunk(nn.Module):
             "one with at least one token, one feature and one global number",
         )
         self.layout = layout
+        require(injection in INJECTIONS, "injection", injection, f"one of {', '.join(INJECTIONS)}")
         self.depth = depth
         self.width = width
         self.loops = loops
+        self.join = dense(2 * width, width) if injection == "concat" else None
 
-    def forward(self, observation: Tensor) -> Tensor:
-        """The features [B, features_dim] of ``observation`` [B, layout.size]."""
+    def forward(self, observation: Tensor, loops: int | None = None) -> Tensor:
+        """The features [B, features_dim] of ``observation`` [B, layout.size].
+
+        ``loops`` runs the stack another number of times than the trunk was built for.
+        """
         raise NotImplementedError
 
     @property
@@ -87,12 +111,17 @@ class Trunk(nn.Module):
         """How many :meth:`streams` there are: one per layer or block, in every loop."""
         return self.loops * len(self.stack)  # type: ignore[arg-type]
 
-    def streams(self, observation: Tensor) -> list[Tensor]:
+    def streams(self, observation: Tensor, loops: int | None = None) -> list[Tensor]:
         """What stands in the trunk after each layer or block of each loop, before its last norm.
 
         A head may read any of them, through :meth:`pool` or :meth:`tokens`.
         """
         raise NotImplementedError
+
+    def loop_streams(self, observation: Tensor, loops: int | None = None) -> list[Tensor]:
+        """Those of the :meth:`streams` that end a loop: one after each."""
+        last = len(self.stack) - 1  # type: ignore[arg-type]
+        return self.streams(observation, loops)[last :: last + 1]
 
     def pool(self, stream: Tensor) -> Tensor:
         """The features [B, features_dim] of a stream; of the last one they are the trunk's."""
@@ -110,15 +139,32 @@ class Trunk(nn.Module):
         """
         raise NotImplementedError
 
-    def run_loops(self, stack: Callable[[Tensor], Tensor], embedding: Tensor) -> Tensor:
-        """``stack`` run ``loops`` times, with ``embedding`` added before each further run."""
-        h = stack(embedding)
-        for _ in range(self.loops - 1):
-            h = stack(h + embedding)
+    def run_loops(
+        self, stack: Callable[[Tensor], Tensor], embedding: Tensor, loops: int | None
+    ) -> Tensor:
+        """``stack`` run ``loops`` times (None: as often as the trunk was built for).
+
+        Each run sees ``embedding`` as the trunk's injection says.
+        """
+        h = embedding
+        again = embedding if self.join is None else F.layer_norm(embedding, embedding.shape[-1:])
+        for loop in range(loops or self.loops):
+            if self.join is not None:
+                h = self.join(torch.cat([self.norm(h), again], dim=-1))
+            elif loop:
+                h = h + again
+            h = stack(h)
         return h
 
+    def joining(self) -> int:
+        """Multiplications of one row of the stream in all loops, for the injection concat."""
+        return 0 if self.join is None else self.loops * 2 * self.width**2
+
     def run_recorded(
-        self, stack: Iterable[Callable[[Tensor], Tensor]], embedding: Tensor
+        self,
+        stack: Iterable[Callable[[Tensor], Tensor]],
+        embedding: Tensor,
+        loops: int | None,
     ) -> list[Tensor]:
         """What :meth:`run_loops` passes through: the output of every part of ``stack``."""
         seen: list[Tensor] = []
@@ -129,7 +175,7 @@ class Trunk(nn.Module):
                 seen.append(h)
             return h
 
-        self.run_loops(recording, embedding)
+        self.run_loops(recording, embedding, loops)
         return seen
 
 
@@ -183,8 +229,9 @@ class ResidualTrunk(Trunk):
         block: str = "wang",
         scaled: bool = True,
         recall: bool = False,
+        injection: str = "add",
     ) -> None:
-        super().__init__(layout, depth=depth, width=width, loops=loops)
+        super().__init__(layout, depth=depth, width=width, loops=loops, injection=injection)
         require(block in self.LENGTHS, "block", block, f"one of {', '.join(self.LENGTHS)}")
         self.features_dim = width
         self.input = nn.Sequential(dense(layout.size, width), nn.LayerNorm(width), nn.SiLU())
@@ -200,12 +247,12 @@ class ResidualTrunk(Trunk):
         )
         self.norm = nn.LayerNorm(width) if block == "pre_norm" else nn.Identity()
 
-    def forward(self, observation: Tensor) -> Tensor:
+    def forward(self, observation: Tensor, loops: int | None = None) -> Tensor:
         if len(self.recall):
-            return self.pool(self.streams(observation)[-1])
-        return self.pool(self.run_loops(self.stack, self.input(observation)))
+            return self.pool(self.streams(observation, loops)[-1])
+        return self.pool(self.run_loops(self.stack, self.input(observation), loops))
 
-    def streams(self, observation: Tensor) -> list[Tensor]:
+    def streams(self, observation: Tensor, loops: int | None = None) -> list[Tensor]:
         recalled: list[Tensor | float] = [0.0, *(layer(observation) for layer in self.recall)]
         if len(recalled) < len(self.stack):
             recalled = [0.0] * len(self.stack)
@@ -213,14 +260,15 @@ class ResidualTrunk(Trunk):
             lambda h, block=block, seen_again=seen_again: block(h + seen_again)
             for block, seen_again in zip(self.stack, recalled, strict=True)
         ]
-        return self.run_recorded(stack, self.input(observation))
+        return self.run_recorded(stack, self.input(observation), loops)
 
     def pool(self, stream: Tensor) -> Tensor:
         return self.norm(stream)  # type: ignore[no-any-return]
 
     def forward_flops(self) -> int:
         inputs = (1 + len(self.recall)) * self.layout.size
-        return 2 * self.width * (inputs + self.loops * self.depth * self.width)
+        layers = self.width * (inputs + self.loops * self.depth * self.width)
+        return 2 * (layers + self.joining())
 
 
 class AttentionLayer(nn.Module):
@@ -257,8 +305,16 @@ class TransformerTrunk(Trunk):
 
     reads_tokens = True
 
-    def __init__(self, layout: TokenLayout, *, depth: int, width: int, loops: int = 1) -> None:
-        super().__init__(layout, depth=depth, width=width, loops=loops)
+    def __init__(
+        self,
+        layout: TokenLayout,
+        *,
+        depth: int,
+        width: int,
+        loops: int = 1,
+        injection: str = "add",
+    ) -> None:
+        super().__init__(layout, depth=depth, width=width, loops=loops, injection=injection)
         layers, rest = divmod(depth, PRODUCTS_IN_ATTENTION_LAYER)
         if rest:
             below = PRODUCTS_IN_ATTENTION_LAYER * max(layers, 1)
@@ -276,11 +332,11 @@ class TransformerTrunk(Trunk):
         self.stack = nn.Sequential(*(AttentionLayer(width) for _ in range(layers)))
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, observation: Tensor) -> Tensor:
-        return self.pool(self.run_loops(self.stack, self._embedding(observation)))
+    def forward(self, observation: Tensor, loops: int | None = None) -> Tensor:
+        return self.pool(self.run_loops(self.stack, self._embedding(observation), loops))
 
-    def streams(self, observation: Tensor) -> list[Tensor]:
-        return self.run_recorded(self.stack, self._embedding(observation))
+    def streams(self, observation: Tensor, loops: int | None = None) -> list[Tensor]:
+        return self.run_recorded(self.stack, self._embedding(observation), loops)
 
     def pool(self, stream: Tensor) -> Tensor:
         return self.norm(stream[:, 0])  # type: ignore[no-any-return]
@@ -302,7 +358,7 @@ class TransformerTrunk(Trunk):
         attention = 2 * rows * rows * inner  # scores, mix
         layers = self.loops * self.depth // PRODUCTS_IN_ATTENTION_LAYER
         inputs = (layout.tokens * layout.features + layout.globals) * width
-        return 2 * (inputs + layers * (dense_layers + attention))
+        return 2 * (inputs + layers * (dense_layers + attention) + rows * self.joining())
 
 
 class ConvBlock(nn.Module):
@@ -338,8 +394,16 @@ class ConvTrunk(Trunk):
 
     reads_tokens = True
 
-    def __init__(self, layout: TokenLayout, *, depth: int, width: int, loops: int = 1) -> None:
-        super().__init__(layout, depth=depth, width=width, loops=loops)
+    def __init__(
+        self,
+        layout: TokenLayout,
+        *,
+        depth: int,
+        width: int,
+        loops: int = 1,
+        injection: str = "add",
+    ) -> None:
+        super().__init__(layout, depth=depth, width=width, loops=loops, injection=injection)
         self.features_dim = layout.tokens * width
         self.token_input = dense(layout.features, width)
         self.global_input = dense(layout.globals, width, bias=False)
@@ -349,11 +413,11 @@ class ConvTrunk(Trunk):
         self.stack = nn.Sequential(*(ConvBlock(width, length, scale) for _ in range(blocks)))
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, observation: Tensor) -> Tensor:
-        return self.pool(self.run_loops(self.stack, self._embedding(observation)))
+    def forward(self, observation: Tensor, loops: int | None = None) -> Tensor:
+        return self.pool(self.run_loops(self.stack, self._embedding(observation), loops))
 
-    def streams(self, observation: Tensor) -> list[Tensor]:
-        return self.run_recorded(self.stack, self._embedding(observation))
+    def streams(self, observation: Tensor, loops: int | None = None) -> list[Tensor]:
+        return self.run_recorded(self.stack, self._embedding(observation), loops)
 
     def pool(self, stream: Tensor) -> Tensor:
         return self.tokens(stream).flatten(1)
@@ -369,7 +433,8 @@ class ConvTrunk(Trunk):
         layout, width = self.layout, self.width
         inputs = (layout.tokens * layout.features + layout.globals) * width
         convolution = layout.tokens * KERNEL * width * width
-        return 2 * (inputs + self.loops * self.depth * convolution)
+        convolutions = self.loops * self.depth * convolution
+        return 2 * (inputs + convolutions + layout.tokens * self.joining())
 
 
 class RecurrentTrunk(Trunk):
@@ -394,10 +459,10 @@ class RecurrentTrunk(Trunk):
             for layer in range(depth)
         )
 
-    def forward(self, observation: Tensor) -> Tensor:
+    def forward(self, observation: Tensor, loops: int | None = None) -> Tensor:
         tokens, rest = fold(observation, self.layout)
         hidden = list(self.global_input(rest)[None].chunk(self.depth, dim=-1))  # [1, B, width] each
-        for _ in range(self.loops):
+        for _ in range(loops or self.loops):
             x = tokens
             for layer, gru in enumerate(self.layers):
                 out, hidden[layer] = gru(x, hidden[layer].contiguous())
@@ -444,8 +509,16 @@ class StepwiseTrunk(Trunk):
     asks for more blocks than there are tokens.
     """
 
-    def __init__(self, layout: TokenLayout, *, depth: int, width: int, loops: int = 1) -> None:
-        super().__init__(layout, depth=depth, width=width, loops=loops)
+    def __init__(
+        self,
+        layout: TokenLayout,
+        *,
+        depth: int,
+        width: int,
+        loops: int = 1,
+        injection: str = "add",
+    ) -> None:
+        super().__init__(layout, depth=depth, width=width, loops=loops, injection=injection)
         blocks, rest = divmod(depth, PRODUCTS_IN_STEPWISE_BLOCK)
         right = f"even and at most {2 * layout.tokens}, two for each block that reads tokens"
         require(rest == 0 and blocks <= layout.tokens, "depth", depth, right)
@@ -457,14 +530,14 @@ class StepwiseTrunk(Trunk):
         )
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, observation: Tensor) -> Tensor:
-        return self.pool(self.streams(observation)[-1])
+    def forward(self, observation: Tensor, loops: int | None = None) -> Tensor:
+        return self.pool(self.streams(observation, loops)[-1])
 
-    def streams(self, observation: Tensor) -> list[Tensor]:
+    def streams(self, observation: Tensor, loops: int | None = None) -> list[Tensor]:
         tokens, rest = fold(observation, self.layout)
         groups = [group.flatten(1) for group in torch.split(tokens, self.groups, dim=1)]
         stack = [partial(block, tokens=g) for block, g in zip(self.stack, groups, strict=True)]
-        return self.run_recorded(stack, self.input(rest))
+        return self.run_recorded(stack, self.input(rest), loops)
 
     def pool(self, stream: Tensor) -> Tensor:
         return self.norm(stream)  # type: ignore[no-any-return]
@@ -472,7 +545,7 @@ class StepwiseTrunk(Trunk):
     def forward_flops(self) -> int:
         layout, width = self.layout, self.width
         read = layout.tokens * layout.features * width + self.depth * width * width
-        return 2 * (layout.globals * width + self.loops * read)
+        return 2 * (layout.globals * width + self.loops * read + self.joining())
 
 
 TRUNKS: dict[str, type[Trunk]] = {
@@ -489,11 +562,13 @@ def build_trunk(
 ) -> Trunk:
     """The trunk of that kind; ValueError for an unknown kind or an option it cannot have.
 
-    ``options`` are those of :class:`ResidualTrunk` alone.
+    ``options`` are ``injection`` and, of :class:`ResidualTrunk` alone, block, scaled and recall.
     """
     require(kind in TRUNKS, "kind", kind, f"one of {', '.join(TRUNKS)}")
-    if kind != "residual" and options:
-        raise ValueError(f"{', '.join(options)}: only kind residual has it, not {kind}")
+    for option in options:
+        having = [k for k, t in TRUNKS.items() if option in inspect.signature(t).parameters]
+        if kind not in having:
+            raise ValueError(f"{option}: only kind {', '.join(having)} has it, not {kind}")
     return TRUNKS[kind](layout, depth=depth, width=width, loops=loops, **options)
 
 
@@ -506,9 +581,16 @@ class Network(nn.Module):
         self.trunk = trunk
         self.head = dense(trunk.features_dim, num_outputs)
 
-    def forward(self, observation: Tensor) -> Tensor:
-        """The outputs [B, num_outputs] of ``observation`` [B, layout.size]."""
-        return self.head(self.trunk(observation))  # type: ignore[no-any-return]
+    def forward(self, observation: Tensor, loops: int | None = None, every: bool = False) -> Tensor:
+        """The outputs [B, num_outputs] of ``observation`` [B, layout.size].
+
+        ``loops`` as in :meth:`Trunk.forward`; with ``every`` [loops, B, num_outputs], what the head
+        reads after each of them.
+        """
+        if not every:
+            return self.head(self.trunk(observation, loops))  # type: ignore[no-any-return]
+        streams = self.trunk.loop_streams(observation, loops)
+        return self.head(torch.stack([self.trunk.pool(stream) for stream in streams]))  # type: ignore[no-any-return]
 
     def forward_flops(self) -> int:
         """FLOPs of one sample's forward pass, as :meth:`Trunk.forward_flops`."""

@@ -83,6 +83,10 @@ COLLISION_HORIZON = "value/collision_horizon"
 """What runs log too whose chain counts collisions."""
 ACCURACY = re.compile(r"value/accuracy/remaining_(\d+)")
 FLOOR_ACCURACY = re.compile(r"floor/accuracy/remaining_(\d+)")
+OTHER_LOOPS = re.compile(
+    r"loops/(\d+)/(?:score|serial_horizon|serial_reach|accuracy/remaining_(\d+))"
+)
+"""What a run logs at its end whose ``evaluation.loops`` ask for other numbers of loops."""
 SEARCHED = re.compile(
     r"search/(true|learned|enumeration|rollouts)/(score|model_steps)(?:/(one_ply|\d+))?"
 )
@@ -882,6 +886,8 @@ def check_metric(metric: str, run: PlannedRun, where: str) -> None:
         _check_searched(searched, run, where)
     elif BY_PLANNER.fullmatch(metric):
         _check_baselines(metric, run, where)
+    elif looped := OTHER_LOOPS.fullmatch(metric):
+        _check_looped(looped, run, where)
     elif metric == COLLISION_HORIZON:
         chain = EnvConfig.model_validate(run.config["env"]).task().chain
         if not hasattr(chain, "causal_collisions"):
@@ -920,6 +926,18 @@ def _check_accuracy(metric: str, remaining: int, run: PlannedRun, where: str) ->
             f"{where}: {metric!r} is never logged where nothing is decided with {remaining} steps "
             f"remaining (in the run with {describe(run.columns)})"
         )
+
+
+def _check_looped(looped: re.Match[str], run: PlannedRun, where: str) -> None:
+    metric, loops, remaining = looped.group(0, 1, 2)
+    asked = run.config["evaluation"]["loops"]
+    if loops not in map(str, asked):
+        raise UserError(
+            f"{where}: {metric!r} is never logged where base.evaluation.loops is {asked} "
+            f"(in the run with {describe(run.columns)})"
+        )
+    if remaining is not None:
+        _check_accuracy(metric, int(remaining), run, where)
 
 
 def _check_searched(searched: re.Match[str], run: PlannedRun, where: str) -> None:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from rl_serial.study.design import (
     ACCURACY,
+    OTHER_LOOPS,
     SEED,
     SIMULATIONS,
     WITHIN_RUN,
@@ -631,6 +632,9 @@ def _seeds(records: Sequence[Record]) -> str:
 def metric_label(metric: str) -> str:
     if match := ACCURACY.fullmatch(metric):
         return f"accuracy with {match.group(1)} steps remaining"
+    if match := OTHER_LOOPS.fullmatch(metric):
+        loops, group = match.group(1), "value" if match.group(2) else "eval"
+        return f"{metric_label(metric.replace(f'loops/{loops}', group))} after {loops} loops"
     name, far, distance = metric.partition("/distance_")
     if far:
         return f"{metric_label(name)}, goals of distance {distance} of 4"

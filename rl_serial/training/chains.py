@@ -45,7 +45,13 @@ from rl_serial.networks import (
     build_network,
     build_trunk,
 )
-from rl_serial.training.evaluation import ABOVE_FLOOR, ACCURACY, Evaluation, Evaluator
+from rl_serial.training.evaluation import (
+    ABOVE_FLOOR,
+    ACCURACY,
+    Evaluation,
+    Evaluator,
+    loops_metrics,
+)
 from rl_serial.training.floors import CPU, FLOOR_ACCURACY, floor_tags
 from rl_serial.training.simulations import SearchScore, baseline_scores, search_scores
 from rl_serial.training.subject import Examine, Log, Trainer, device_of, solved_trunk
@@ -141,9 +147,17 @@ class ChainSubject:
     def further_metrics(
         self, trainer: Trainer, examine: Examine, device: torch.device
     ) -> dict[str, float]:
-        """Scores of searches on top, and of their baselines; how a learned model's error grows."""
+        """What the end of a run measures beside the last examination.
+
+        The same weights at other numbers of loops, scores of searches on top and of their
+        baselines, and how a learned model's error grows.
+        """
         assert isinstance(examine, Evaluator)
-        metrics = {}
+        metrics: dict[str, float] = {}
+        for loops in self.config.evaluation.loops:
+            assert isinstance(trainer, ValueTrainer)
+            agent = acting(trainer.agent_after(loops), self.task, trainer.config)
+            metrics |= loops_metrics(loops, examine(agent))
         counts, baselines = self.config.evaluation.simulations, self.config.evaluation.baselines
         models = searchable(trainer, self.task)
         scores: dict[str, list[SearchScore]] = {}
@@ -248,8 +262,7 @@ def make_trainer(
     if isinstance(config.agent, ValueAgentConfig):
         network = build_network(build_trunk(**value_trunk), fitted_outputs(config.agent, task))
         trainer = ValueTrainer(task, config.agent, network.to(device), config.seed, device)
-        if config.agent.one_ply:
-            trainer.agent = OnePlyAgent(task, trainer.raw_agent, TrueDynamics(task))
+        trainer.agent = acting(trainer.raw_agent, task, config.agent)
         return trainer
     if isinstance(config.agent, CloningAgentConfig):
         network = build_network(build_trunk(**policy_trunk), fitted_outputs(config.agent, task))
@@ -278,6 +291,11 @@ def make_trainer(
     options = config.env.options | {"start": training_task(config).start}
     env = SerialVectorEnv(config.agent.num_envs, family=family.name, task=kind, **options)
     return SB3Trainer(env, config.agent, value_trunk, policy_trunk, config.seed, device, log)
+
+
+def acting(agent: Agent, task: Task[Any], config: ValueAgentConfig) -> Agent:
+    """The agent on a network's values, one ply ahead where the configuration says so."""
+    return OnePlyAgent(task, agent, TrueDynamics(task)) if config.one_ply else agent
 
 
 def without_search(trainer: Trainer) -> Agent:

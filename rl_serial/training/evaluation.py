@@ -31,6 +31,8 @@ LEAST_LABELLED = 64
 ACCURACY = "value/accuracy/remaining_"
 ABOVE_FLOOR = "eval/serial_reach_above_floor"
 COLLISIONS = "value/accuracy/collisions_"
+OF_LOOPS = ("score", "serial_horizon", "serial_reach")
+"""What is logged of an examination with another number of loops, beside the accuracies."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,18 @@ class Played(NamedTuple):
     # By how many steps remained at the start: share of the episodes that earn what optimal play
     # earns. Of a Bet without THINK it is the accuracy of decisions.
     right: dict[int, float]
+
+
+def loops_metrics(loops: int, found: Evaluation) -> dict[str, float]:
+    """Scalars of an examination with so many loops of the network, under tags of their own.
+
+    As ``loops/32/serial_reach``, ``loops/32/accuracy/remaining_7``.
+    """
+    return {
+        f"loops/{loops}/{tag.partition('/')[2]}": value
+        for tag, value in found.metrics().items()
+        if tag.partition("/")[2] in OF_LOOPS or tag.startswith(ACCURACY)
+    }
 
 
 def play(agent: Agent, task: Task[Any], seeds: NDArray[np.int64]) -> NDArray[np.float64]:

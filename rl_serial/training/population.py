@@ -24,6 +24,8 @@ def population_key(config: RunConfig) -> str | None:
         return None
     if config.network is None or config.network.kind in UNSTACKED_TRUNKS:
         return None
+    if isinstance(config.agent, ValueAgentConfig) and config.agent.trained_loops is not None:
+        return None  # every seed draws loops of its own
     task = config.env.task()
     shapes = {
         "layout": str(task.layout),

@@ -38,22 +38,28 @@ class Double(nn.Module):
         super().__init__()
         self.network = network.double()
 
-    def forward(self, observation: torch.Tensor) -> torch.Tensor:
-        outputs: torch.Tensor = self.network(observation.double())
+    @property
+    def trunk(self) -> Any:
+        return self.network.trunk
+
+    def forward(self, observation: torch.Tensor, **options: Any) -> torch.Tensor:
+        outputs: torch.Tensor = self.network(observation.double(), **options)
         return outputs
 
 
-def network(task: Task[Any], kind: str, depth: int, seed: int, config: FittedConfig) -> nn.Module:
+def network(
+    task: Task[Any], kind: str, depth: int, seed: int, config: FittedConfig, loops: int = 1
+) -> nn.Module:
     torch.manual_seed(seed)
-    trunk = build_trunk(kind, task.layout, depth=depth, width=12)
+    trunk = build_trunk(kind, task.layout, depth=depth, width=12, loops=loops)
     return Double(build_network(trunk, fitted_outputs(config, task)))
 
 
 def trainer(
-    task: Task[Any], kind: str, depth: int, seed: int, steps: int, **options: Any
+    task: Task[Any], kind: str, depth: int, seed: int, steps: int, loops: int = 1, **options: Any
 ) -> ValueTrainer:
     config = ValueAgentConfig(kind="value", updates=steps, batch_size=16, **options)
-    return ValueTrainer(task, config, network(task, kind, depth, seed, config), seed, CPU)
+    return ValueTrainer(task, config, network(task, kind, depth, seed, config, loops), seed, CPU)
 
 
 def cloner(
@@ -78,6 +84,12 @@ def trainers(case: str, steps: int = 20) -> list[FittedTrainer[Any]]:
         "bootstraps": lambda i: trainer(
             RANDOM, "transformer", 6, i, steps, estimator="td0", target_interval=4, **DENSE
         ),
+        "every loop": lambda i: trainer(
+            WORDS, "stepwise", 8, i, steps, loops=2, losses="every_loop"
+        ),
+        "by loop": lambda i: trainer(
+            RANDOM, "transformer", 6, i, steps, loops=2, readout="by_loop", **DENSE
+        ),
         "constant": lambda i: trainer(WORDS, "stepwise", 8, i, steps, schedule="constant"),
         "policies": lambda i: cloner(CELLS, "conv", 4, i, steps, learning_rate=rates[i]),
         "policies of all starts": lambda i: cloner(
@@ -88,8 +100,8 @@ def trainers(case: str, steps: int = 20) -> list[FittedTrainer[Any]]:
 
 
 CASES = (
-    "stepwise", "residual", "conv", "greedy", "td0", "setting and twin", "bootstraps", "constant",
-    "policies", "policies of all starts",
+    "stepwise", "residual", "conv", "greedy", "td0", "setting and twin", "bootstraps",
+    "every loop", "by loop", "constant", "policies", "policies of all starts",
 )  # fmt: skip
 
 

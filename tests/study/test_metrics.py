@@ -27,6 +27,9 @@ CANDIDATES = [
     *GOAL_METRICS,
     *CONTROL_METRICS,
     COLLISION_HORIZON,
+    *(f"loops/2/{name}" for name in ("score", "serial_horizon", "serial_reach")),
+    "loops/2/accuracy/remaining_1",
+    "loops/3/serial_reach",
     "value/accuracy/remaining_1",
     "value/accuracy/remaining_3",
     *(f"eval/success/distance_{i}" for i in (1, 4)),
@@ -56,7 +59,11 @@ PPO = {"n_steps": 4, "batch_size": 16}
 DQN = {"buffer_size": 64, "learning_starts": 8}
 SAC = {"buffer_size": 4000, "learning_starts": 400, "batch_size": 16}
 RUNS: dict[str, dict[str, Any]] = {
-    "value": CHAIN | {"agent": {"updates": 4, "batch_size": 8}},
+    "value": CHAIN
+    | {
+        "agent": {"updates": 4, "batch_size": 8},
+        "evaluation": CHAIN["evaluation"] | {"loops": [2]},
+    },
     "cloning": CHAIN
     | {
         "agent": {"updates": 4, "batch_size": 8},
@@ -121,6 +128,8 @@ def test_every_metric_that_a_study_accepts_is_logged(kind: str, tmp_path: Path) 
         except UserError:
             continue
     assert "eval/return" in accepted
+    assert ("loops/2/serial_reach" in accepted) == (kind == "value")
+    assert "loops/3/serial_reach" not in accepted
     train(parse_config({"name": kind} | data, "run"), tmp_path / kind, progress=False)
     final = json.loads((tmp_path / kind / "summary.json").read_text())["final"]
     assert accepted - set(final) == set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from rl_serial.config import NetworkConfig, load_config, parse_config, write_yam
 from rl_serial.errors import UserError
 from rl_serial.networks import build_network, build_trunk
 from rl_serial.training.chains import fitted_outputs, trunk_settings
+from rl_serial.training.population import population_key
+from rl_serial.training.run import train
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "train"
 
@@ -90,6 +93,80 @@ def test_a_head_that_the_trunk_cannot_have_is_refused_before_training() -> None:
     config = parse_config(data, "run.yaml")
     with pytest.raises(UserError, match=r"network: head='per_token': must be pooled"):
         trunk_settings(config, "network", config.env.task())
+
+
+@pytest.mark.parametrize(
+    ("agent", "other", "message"),
+    [
+        ({"trained_horizons": 6}, {}, "agent.trained_horizons: at most the serial depth 5, not 6"),
+        ({"trained_loops": [3, 2]}, {}, "agent: trained_loops: from a number to a larger one"),
+        ({"loops_curriculum": 0.5}, {}, "loops_curriculum: goes with trained_loops"),
+        ({"trained_loops": [0, 2]}, {}, "agent.trained_loops.0: must be greater than 0"),
+        (
+            {"trained_loops": [1, 999]},
+            {},
+            "agent.trained_loops: 999 loops of depth=12: 4096 layers",
+        ),
+        ({"readout": "by_loop", "trained_loops": [1, 6]}, {}, "by_loop at most 5, one loop for"),
+        ({"readout": "layerwise", "losses": "every_loop"}, {}, "losses: with readout layerwise"),
+        ({"readout": "layerwise", "trained_loops": [1, 2]}, {}, "trained_loops: with readout lay"),
+        ({"readout": "layerwise"}, {"evaluation": {"loops": [2]}}, "evaluation.loops: with agent."),
+        ({}, {"evaluation": {"loops": [500]}}, "evaluation.loops: 500 loops of depth=12"),
+        ({}, {"evaluation": {"loops": [0]}}, "evaluation.loops.0: must be greater than 0"),
+        (
+            {"losses": "every_loop"},
+            {"network": {"kind": "recurrent", "width": 8}},
+            "agent.losses: every_loop reads the stream after each loop, which the trunk recurrent",
+        ),
+        (
+            {},
+            {"network": {"kind": "recurrent", "width": 8, "injection": "concat"}},
+            "network: injection: only kind residual, transformer, conv, stepwise has it, not recu",
+        ),
+    ],
+)
+def test_loops_that_cannot_be_are_refused(
+    agent: dict[str, Any], other: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError) as refused:
+        parse_config(run(**agent) | other, "run.yaml")
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_updates_with_loops_of_their_own_are_not_made_together() -> None:
+    alone = parse_config(run(losses="every_loop", trained_loops=[1, 3]), "run.yaml")
+    together = parse_config(run(losses="every_loop"), "run.yaml")
+    assert population_key(alone) is None
+    assert population_key(together) is not None
+
+
+def test_other_agents_are_not_examined_at_other_loops() -> None:
+    data = run() | {"agent": {"kind": "dqn"}, "evaluation": {"loops": [2]}}
+    with pytest.raises(UserError, match=r"evaluation\.loops: only the agent value"):
+        parse_config(data, "run.yaml")
+
+
+def test_a_run_by_loop_is_examined_searched_and_reaches_no_further_than_its_loops(
+    tmp_path: Path,
+) -> None:
+    """With one loop all horizons get the same value; the same weights with five give five."""
+    data = run(readout="by_loop", losses="every_loop", head="per_token", trained_loops=[1, 3])
+    data["agent"] |= {"updates": 4, "batch_size": 8, "one_ply": True}
+    data["evaluation"] = {"instances": 64, "per_remaining": 8, "loops": [1, 3], "simulations": [2]}
+    data["network"] |= {"loops": 3, "injection": "concat"}
+    config = parse_config({"name": "run"} | data, "run.yaml")
+    train(config, tmp_path / "run", device="cpu", progress=False)
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    final = summary["final"]
+    for name in ("score", "serial_reach", "serial_horizon"):
+        assert final[f"loops/3/{name}"] == final[f"eval/{name}"]
+    for k in range(1, 6):
+        assert final[f"loops/3/accuracy/remaining_{k}"] == final[f"value/accuracy/remaining_{k}"]
+        assert f"loops/1/accuracy/remaining_{k}" in final
+    assert "search/true/score/2" in final
+    # Input layer, three times (join and two layers of six products), head.
+    assert summary["accounts"]["value"]["critical_path"] == 1 + 3 * 13 + 1
 
 
 @pytest.mark.parametrize("name", ["pointer_random_depth_pays", "pointer_shift_depth_pays"])
