@@ -27,7 +27,7 @@ from rl_serial.agents.value import (
     make_schedule,
     visited_states,
 )
-from rl_serial.envs.chain import Array, array_namespace
+from rl_serial.envs.chain import Array
 from rl_serial.errors import RunError
 
 
@@ -84,11 +84,10 @@ class Population:
         parts = []
         for first, last in self.lessons:
             trainer, count = self.trainers[first], last - first
-            seeds = [one.training_seeds(count) for one in self.trainers[first:last]]
-            joined = array_namespace(seeds[0]).concat(seeds)
-            state = visited_states(trainer.task, joined)
+            seeds = trainer.training_seeds([one.seed for one in self.trainers[first:last]])
+            state = visited_states(trainer.task, seeds)
             values = partial(self._target_values, first, last)
-            lesson = trainer.lesson(state, joined, values)
+            lesson = trainer.lesson(state, seeds, values)
             parts.append([part.view(count, -1, *part.shape[1:]) for part in lesson.on(self.device)])
         observations, known, wanted = (torch.cat(part) for part in zip(*parts, strict=True))
         return observations, known, wanted

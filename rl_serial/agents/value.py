@@ -10,7 +10,7 @@ depends on what the network itself can read afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
@@ -332,18 +332,22 @@ class FittedTrainer(Generic[C]):
         """Load what a finished run kept."""
         self.network.load_state_dict(state)
 
-    def training_seeds(self, together: int = 1) -> Array:
-        """[batch_size] int64: the seeds of the next update's instances, where the rules run.
+    def training_seeds(self, runs: Sequence[int]) -> Array:
+        """[len(runs) * batch_size] int64: of the next update's instances, where the rules run.
 
-        ``together``: how many trainers' instances are played as one batch.
+        Args:
+            runs: the seeds of this trainer or of several that stand at the same update, whose
+                instances are played as one batch; those of a run come together.
         """
-        small = self.config.batch_size * together < LEAST_ON_GPU
+        count = self.config.batch_size
+        small = count * len(runs) < LEAST_ON_GPU
         on_cpu = self.device.type == "cpu" or small or is_numpy_only(self.task.chain)
         xp: Any = np if on_cpu else torch
-        first, count = self.step * self.config.batch_size, self.config.batch_size
         device = "cpu" if on_cpu else self.device
+        first = self.step * count
         index = xp.arange(first, first + count, dtype=xp.int64, device=device)
-        return fold_in(xp.full_like(index, self.seed), index)
+        of_runs = xp.asarray(np.repeat(np.array(runs, dtype=np.int64), count), device=device)
+        return fold_in(of_runs, xp.tile(index, (len(runs),)))
 
     def renews_target(self) -> bool:
         """Whether the next update begins with a copy of the network as it is."""
@@ -375,7 +379,7 @@ class FittedTrainer(Generic[C]):
     def _update(self) -> None:
         if self.target is not None and self.renews_target():
             self.target.load_state_dict(self.network.state_dict())
-        seeds = self.training_seeds()
+        seeds = self.training_seeds([self.seed])
         lesson = self.lesson(visited_states(self.task, seeds), seeds, self._target_values)
         loss = self.loss(self.network, *lesson.on(self.device))
         self.optimizer.zero_grad(set_to_none=True)
