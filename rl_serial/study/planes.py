@@ -44,6 +44,7 @@ from rl_serial.study.statistics import (
     slope,
 )
 from rl_serial.study.table import Record
+from rl_serial.styles import line_styles
 
 Array = NDArray[np.float64]
 Direction = Literal["depth", "width"]
@@ -425,6 +426,7 @@ def _least(found: Sequence[Plane], direction: Direction) -> Drawing:
     first = found[0]
     name, across = (first.y, first.x) if direction == "depth" else (first.x, first.y)
     every = sorted({p for f in found for p in (f.xs if direction == "depth" else f.ys)})
+    looks = dict(zip(every, line_styles(every), strict=True))  # the same in every panel
     for axis, plane in zip(axes, found, strict=True):
         others = plane.xs if direction == "depth" else plane.ys
         own = plane.ys if direction == "depth" else plane.xs
@@ -438,9 +440,7 @@ def _least(found: Sequence[Plane], direction: Direction) -> Drawing:
                 "markersize": 5,
             }
             if place is not None:
-                rank = every.index(place)  # the same look in every panel
-                colour, marker = MAP(0.9 * rank / max(1, len(every) - 1)), "osD^vPX*"[rank % 8]
-                style = {"color": colour, "linewidth": 1.0, "marker": marker, "markersize": 4}
+                style = looks[place] | {"linewidth": 1.0, "markersize": 4}
             label = f"best {across}" if place is None else f"{across} {place:g}"
             known = np.isfinite(places)
             axis.plot(steps[known], plane.unplaced(places[known]), label=label, **style)
