@@ -203,7 +203,8 @@ class NetworkConfig(_Model):
         """The depth of so many layers."""
         if not isinstance(data, dict):
             return data
-        products = PRODUCTS_PER_LAYER.get(data.get("kind", ""))
+        kind = data.get("kind")
+        products = PRODUCTS_PER_LAYER.get(kind) if isinstance(kind, str) else None
         layers, depth = data.get("layers"), data.get("depth")
         if layers is not None and products is None:
             kinds = " and ".join(PRODUCTS_PER_LAYER)

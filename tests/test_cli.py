@@ -72,6 +72,7 @@ def test_envs_lists_options(capsys: pytest.CaptureFixture[str]) -> None:
         "serial_depth",
         "wires",
         "decisions",
+        "start",
     ]
 
 

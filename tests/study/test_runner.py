@@ -269,7 +269,7 @@ def test_interrupt_leaves_what_is_there_and_says_how_to_go_on(
     assert main(["study", "status", str(out)]) == 0
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to runner and workers
     os.killpg(process.pid, signal.SIGCONT)
-    _, error = process.communicate(timeout=60)
+    _, error = process.communicate(timeout=240)
     assert process.returncode == 1
     assert error.decode().strip() == "rl-serial: interrupted; the same command goes on"
     assert counts(StudyFolder(out).rows())["running"] == 0  # no worker is left behind

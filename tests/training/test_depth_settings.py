@@ -184,3 +184,15 @@ def test_the_budget_of_the_study_is_met_by_all_its_networks(
     assert config.network is not None
     assert config.network.budget is not None
     assert parameters == pytest.approx(config.network.budget.parameters, rel=0.02)
+
+
+def test_kind_that_is_no_text_is_refused() -> None:
+    with pytest.raises(UserError, match=r"network\.kind"):
+        parse_config(
+            {
+                "env": {"id": "rl_serial/PointerChaseBet-v0"},
+                "network": {"kind": ["transformer"], "layers": 2, "width": 8},
+                "agent": {"kind": "value"},
+            },
+            "file.yaml",
+        )
