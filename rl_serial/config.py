@@ -201,10 +201,9 @@ class NetworkConfig(_Model):
     @classmethod
     def _depth_of_layers(cls, data: Any) -> Any:
         """The depth of so many layers."""
-        if not isinstance(data, dict):
-            return data
-        kind = data.get("kind")
-        products = PRODUCTS_PER_LAYER.get(kind) if isinstance(kind, str) else None
+        if not isinstance(data, dict) or not isinstance(data.get("kind", ""), str):
+            return data  # which is refused for what it is
+        products = PRODUCTS_PER_LAYER.get(data.get("kind", ""))
         layers, depth = data.get("layers"), data.get("depth")
         if layers is not None and products is None:
             kinds = " and ".join(PRODUCTS_PER_LAYER)
