@@ -36,8 +36,9 @@ class Population:
 
     Args:
         trainers: at the same update, of networks, targets and batches of the same shapes
-            (:func:`rl_serial.training.chains.population_key`); tasks, seeds, learning rates and
-            weight decays may differ. They are kept in order of task and rate.
+            (:func:`rl_serial.training.population.population_key`). Tasks, seeds, learning rates and
+            weight decays may differ; those of a task and a rate should stand side by side, since
+            their lessons and their optimiser's steps are then made at once.
     """
 
     def __init__(self, trainers: Sequence[FittedTrainer[Any]]) -> None:
