@@ -261,7 +261,12 @@ def test_interrupt_leaves_what_is_there_and_says_how_to_go_on(
     command = [sys.executable, "-W", "ignore", "-m", "rl_serial.cli", *arguments]
     command += ["--workers", "2", "--device", "cpu"]
     process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+        # Whoever runs the tests in the background may have it ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     while process.poll() is None and not list(out.glob("runs/*/checkpoints/*.pt")):
         time.sleep(0.05)
