@@ -630,6 +630,7 @@ def _seeds(records: Sequence[Record]) -> str:
 
 
 def metric_label(metric: str) -> str:
+    """What figures and their pages call a metric, with its unit where it has one."""
     if match := ACCURACY.fullmatch(metric):
         return f"accuracy with {match.group(1)} steps remaining"
     if match := OTHER_LOOPS.fullmatch(metric):
@@ -642,4 +643,5 @@ def metric_label(metric: str) -> str:
 
 
 def slug(name: str) -> str:
+    """The last part of a metric's or column's name, as files are named by it."""
     return name.rpartition("/")[2].replace(".", "_").replace(" ", "_")
