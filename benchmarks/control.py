@@ -45,9 +45,9 @@ from typing import Any
 import numpy as np
 
 from rl_serial.planning import CEM, MPPI, first_plan, plan_control, shift
+from rl_serial.runs.files import write_text
 from rl_serial.study.table import read_table, table_text
 from rl_serial.tables import markdown_table
-from rl_serial.training.files import write_text
 
 LEAST_SAMPLES = 4
 HEADER = (

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from rl_serial.envs.goals import make_goal_vec
+from rl_serial.subjects.goals.evaluation import DISTANCES, GoalEvaluator
 from rl_serial.tables import markdown_table
-from rl_serial.training.goals import DISTANCES, GoalEvaluator
 
 STIFFNESS, DAMPING = 5.0, 1.0
 

@@ -19,7 +19,8 @@ import mujoco
 import mujoco.rollout
 import numpy as np
 
-from rl_serial.agents.value import monte_carlo_targets, visited_states
+from rl_serial.agents.fitted import visited_states
+from rl_serial.agents.value import monte_carlo_targets
 from rl_serial.envs import make_task
 from rl_serial.envs.chains.many_body import RADIUS, ManyBody
 from rl_serial.envs.random import evaluation_seeds, fold_in

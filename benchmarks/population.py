@@ -22,10 +22,10 @@ import torch
 from rl_serial.agents import value
 from rl_serial.agents.population import Population
 from rl_serial.agents.value import ValueTrainer
-from rl_serial.config import load_config
+from rl_serial.loading import load_config
+from rl_serial.runs.devices import choose_device
+from rl_serial.subjects import subject_of
 from rl_serial.tables import markdown_table
-from rl_serial.training.chains import make_trainer
-from rl_serial.training.run import choose_device
 
 CONFIGS = Path(__file__).parents[1] / "configs/train"
 CASES = (
@@ -43,8 +43,7 @@ def trainers(name: str, layers: int, members: int, device: torch.device) -> list
         load_config(CONFIGS / f"{name}.yaml", [f"network.layers={layers}", f"seed={seed}"])
         for seed in range(members)
     ]
-    task = configs[0].env.task()
-    made = [make_trainer(config, task, device, lambda *_: None) for config in configs]
+    made = [subject_of(config).trainer(device, lambda *_: None) for config in configs]
     return [trainer for trainer in made if isinstance(trainer, ValueTrainer)]
 
 

@@ -324,15 +324,15 @@ def _require_libraries(command: str) -> None:
 def _require_training(command: str, threads: int) -> None:
     """Name the extra if a library of the training commands is missing; else set the threads."""
     _require_libraries(command)
-    from rl_serial.training.run import use_threads
+    from rl_serial.runs.devices import use_threads
 
     use_threads(threads)
 
 
 def _train(options: argparse.Namespace) -> None:
     _require_training("train", options.threads)
-    from rl_serial.config import load_config
-    from rl_serial.training.run import is_finished, train
+    from rl_serial.loading import load_config
+    from rl_serial.runs.run import is_finished, train
 
     config = load_config(options.file, options.overrides)
     folder = options.runs / config.name
@@ -358,7 +358,8 @@ def _train(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     _require_training("evaluate", options.threads)
-    from rl_serial.training.reporting import evaluate_runs, search_runs
+    from rl_serial.runs.reporting import evaluate_runs
+    from rl_serial.runs.searching import search_runs
 
     if options.simulations is not None:
         for name in ("model", "per_remaining"):
@@ -391,9 +392,10 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _watch(options: argparse.Namespace) -> None:
     _require_training("watch", options.threads)
-    from rl_serial.training.files import write_atomically
-    from rl_serial.training.run import load_run, load_searcher, subject_of
-    from rl_serial.training.watching import animated_gif
+    from rl_serial.runs.files import write_atomically
+    from rl_serial.runs.load import load_run, load_searcher
+    from rl_serial.subjects import subject_of
+    from rl_serial.subjects.animation import animated_gif
 
     if options.simulations is None:
         _refuse_without_simulations(options, ("dynamics", "algorithm"))

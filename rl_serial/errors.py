@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 MOST_SHOWN = 80
 """Characters of a wrong value that a message repeats."""
@@ -18,11 +19,69 @@ class _ShortError(Exception):
         super().__init__(shortened(str(message)))
 
 
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with a key."""
+
+    key: str  # dotted, as in network.depth; empty where it is about no key
+    message: str  # what was wrong, and what would be right
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.message}" if self.key else self.message
+
+    def under(self, parent: str) -> Fault:
+        """The same of a key inside another."""
+        return Fault(f"{parent}.{self.key}" if self.key else parent, self.message)
+
+
 class UserError(_ShortError):
     """Something that was asked for cannot be done; exit code 2.
 
-    The message names the key or file and says what would be right.
+    Its text has a line for each of its ``faults``, led by the file or what else they are found in.
+    What handles the error reads the faults, not the text.
+
+    Args:
+        message: what was wrong, and what would be right.
+        key: the key that it is about, dotted.
+        source: the file, folder or what else the key is in.
     """
+
+    def __init__(self, message: object = "", key: str = "", source: str = "") -> None:
+        self._tell((Fault(key, str(message)),), source)
+
+    def _tell(self, faults: tuple[Fault, ...], source: str) -> None:
+        self.faults, self.source = faults, source
+        lead = f"{source}: " if source else ""
+        super().__init__("\n".join(f"{lead}{fault}" for fault in faults))
+
+    @classmethod
+    def of(cls, faults: Iterable[Fault], source: str = "") -> UserError:
+        """Several faults at once; those that are the same count once."""
+        error = cls()
+        error._tell(tuple(dict.fromkeys(faults)), source)
+        return error
+
+    def at(self, source: str) -> UserError:
+        """The same faults, found in ``source``."""
+        return UserError.of(self.faults, source)
+
+    def under(self, parent: str) -> UserError:
+        """The same faults, of keys inside another key."""
+        return UserError.of((fault.under(parent) for fault in self.faults), self.source)
+
+
+class OptionError(ValueError):
+    """A value that an option cannot have.
+
+    Args:
+        option: its name, dotted where it is inside another.
+        message: what was wrong, and what would be right.
+        text: the whole in other words.
+    """
+
+    def __init__(self, option: str, message: str, text: str = "") -> None:
+        super().__init__(text or f"{option}: {message}")
+        self.option, self.message = option, message
 
 
 class RunError(_ShortError):

@@ -121,7 +121,7 @@ def test_zip_of_stable_baselines3_needs_trust(
 ) -> None:
     from stable_baselines3 import DQN
 
-    from rl_serial.training.run import load_trainer
+    from rl_serial.runs.load import load_trainer
 
     _, trainer = load_trainer(runs / "dqn", "cpu")
     file = tmp_path / "model.zip"

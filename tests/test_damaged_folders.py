@@ -22,7 +22,7 @@ import torch
 import yaml
 
 from rl_serial.cli import main
-from rl_serial.training.files import FORMAT
+from rl_serial.runs.files import FORMAT
 
 RUN: dict[str, Any] = {
     "env": {"id": "rl_serial/PermutationAutomatonBet-v0", "serial_depth": 2},
@@ -270,7 +270,7 @@ def test_a_foreign_study_writes_nothing_elsewhere_and_no_script(
 def test_two_processes_in_one_folder(
     whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from rl_serial.training.files import LOCK, locked
+    from rl_serial.runs.files import LOCK, locked
 
     root = tmp_path / "copy"
     shutil.copytree(whole, root)

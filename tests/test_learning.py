@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from scipy.stats import binom
 
-from rl_serial.config import load_config
+from rl_serial.loading import load_config
+from rl_serial.runs.monitoring import MetricsFile
+from rl_serial.runs.run import train
+from rl_serial.runs.searching import search_runs
 from rl_serial.study.design import load_study
 from rl_serial.study.engines import LocalEngine
 from rl_serial.study.findings import judge
 from rl_serial.study.folder import StudyFolder, result_of
 from rl_serial.study.runner import run_study
-from rl_serial.training.monitoring import MetricsFile
-from rl_serial.training.reporting import search_runs
-from rl_serial.training.run import train
 
 pytestmark = pytest.mark.learning
 CONFIGS = Path(__file__).parents[1] / "configs/train"

@@ -12,7 +12,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rl_serial.config import load_config, write_yaml
+from rl_serial.config import write_yaml
+from rl_serial.loading import load_config
 from rl_serial.yaml_core import MOST_CHARACTERS, MOST_NESTING, YAMLError, dump_yaml, load_yaml
 
 CONFIGS = Path(__file__).parents[1] / "configs"

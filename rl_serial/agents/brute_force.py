@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rl_serial.agents.agent import Agent, Judgement
 from rl_serial.agents.dynamics import Dynamics
+from rl_serial.agents.fitted import random_legal
+from rl_serial.agents.protocols import Agent, Judgement, Preference
 from rl_serial.agents.search import planned_judgement, state_values
-from rl_serial.agents.value import random_legal
 from rl_serial.envs.chain import map_state, select
 from rl_serial.envs.tasks import Task, num_actions
 from rl_serial.errors import RunError
@@ -42,7 +42,7 @@ class EnumerationAgent:
         model_steps: most model steps of a decision, at least 0.
     """
 
-    preference = "enumerated value"
+    preference = Preference.ENUMERATED
 
     def __init__(self, task: Task[Any], agent: Agent, dynamics: Dynamics, model_steps: int) -> None:
         self.task, self.agent, self.dynamics = task, agent, dynamics
@@ -141,7 +141,7 @@ class RolloutAgent:
     Tree Search Methods*, section 2.3).
     """
 
-    preference = "mean return"
+    preference = Preference.MEAN_RETURN
 
     def __init__(self, task: Task[Any], dynamics: Dynamics, model_steps: int, seed: int) -> None:
         self.task, self.dynamics = task, dynamics

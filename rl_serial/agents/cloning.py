@@ -14,7 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rl_serial.agents.agent import Judgement
+from rl_serial.agents.fitted import (
+    FittedTrainer,
+    Lesson,
+    apply_network,
+    fitted_outputs,
+    mean_of_known,
+)
+from rl_serial.agents.protocols import ChainWorld, Judgement, Log, Preference
+from rl_serial.agents.settings import CloningAgentConfig
 from rl_serial.agents.targets import (
     bet_shares,
     held_horizons,
@@ -22,17 +30,16 @@ from rl_serial.agents.targets import (
     of_own_start,
     starts_of,
 )
-from rl_serial.agents.value import FittedTrainer, Lesson, apply_network, mean_of_known
-from rl_serial.config import CloningAgentConfig
 from rl_serial.envs.chain import Array, array_namespace
 from rl_serial.envs.shortcuts import right_actions
 from rl_serial.envs.tasks import Task
+from rl_serial.networks import build_network, build_trunk
 
 
 class PolicyNetworkAgent:
     """Takes the likeliest action by a network's logits; it has no values."""
 
-    preference = "probability"
+    preference = Preference.PROBABILITY
 
     def __init__(self, task: Task[Any], network: nn.Module, device: torch.device) -> None:
         self.task, self.network, self.device = task, network, device
@@ -53,7 +60,7 @@ class StartsPolicyAgent:
     Raises ValueError for a task whose chain has no starts.
     """
 
-    preference = "probability"
+    preference = Preference.PROBABILITY
 
     def __init__(self, task: Task[Any], network: nn.Module, device: torch.device) -> None:
         self.task, self.network, self.device = task, network, device
@@ -140,3 +147,12 @@ def policy_loss(logits: Tensor, shares: Tensor, legal: Tensor) -> Tensor:
     # The smallest number that is finite: its product with a share of 0 is 0.
     masked = logits.masked_fill(~legal, torch.finfo(logits.dtype).min)
     return F.cross_entropy(masked, shares)
+
+
+def make_trainer(world: ChainWorld, device: torch.device, log: Log) -> CloningTrainer:
+    """The trainer that a run describes."""
+    config = world.agent
+    assert isinstance(config, CloningAgentConfig)
+    trunk = build_trunk(**world.trunk("network"))
+    network = build_network(trunk, fitted_outputs(config, world.task))
+    return CloningTrainer(world.task, config, network.to(device), world.seed, device)

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rl_serial.agents.protocols import GoalWorld, Log
 from rl_serial.agents.replay import EpisodeReplay
-from rl_serial.config import ContrastiveAgentConfig
+from rl_serial.agents.settings import ContrastiveAgentConfig
 from rl_serial.envs.random import fold_in
 from rl_serial.errors import RunError
-from rl_serial.networks import Network, Trunk
+from rl_serial.networks import Network, Trunk, build_trunk
 from rl_serial.networks.trunks import dense
 
 LOG_STD_RANGE = (-5.0, 2.0)
@@ -375,3 +376,23 @@ class ContrastiveTrainer:
     def _normal(self, rows: int) -> Tensor:
         size = (rows, self.replay.action.shape[2])
         return torch.randn(size, generator=self.noise, device=self.device)
+
+
+def make_trainer(world: GoalWorld, device: torch.device, log: Log) -> ContrastiveTrainer:
+    """The trainer that a run describes."""
+    config = world.agent
+    assert isinstance(config, ContrastiveAgentConfig)
+    trunks, policy = (world.trunk("network"), world.psi_trunk()), world.trunk("policy_network")
+    outputs = config.representation
+    critic = Critic(*(Network(build_trunk(**trunk), outputs) for trunk in trunks))
+    return ContrastiveTrainer(
+        lambda: world.make_vec(config.num_envs, config.processes),
+        world.actions,
+        (world.state, world.action, world.goal),
+        config,
+        critic.to(device),
+        Actor(build_trunk(**policy), world.action).to(device),
+        world.seed,
+        device,
+        log,
+    )

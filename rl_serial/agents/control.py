@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rl_serial.envs.control import ControlState, Simulator, TaskRules, make_simulator
-from rl_serial.errors import RunError
+from rl_serial.errors import OptionError, RunError
 from rl_serial.planning.mpc import (
     CEM,
     MPPI,
@@ -805,4 +805,5 @@ def _joined(states: Sequence[ControlState]) -> ControlState:
 
 def _check(name: str, value: object, right: bool, must: str) -> None:
     if not right:
-        raise ValueError(f"{name} is {value!r}, must be {must}")
+        told = f"is {value!r}, must be {must}"
+        raise OptionError(name.rpartition(": ")[2], told, f"{name} {told}")

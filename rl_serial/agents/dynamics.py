@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rl_serial.agents.agent import Agent, Judgement, ObservingAgent
-from rl_serial.agents.value import apply_network, random_legal
+from rl_serial.agents.fitted import apply_network, random_legal
+from rl_serial.agents.protocols import Agent, Judgement, ObservingAgent
 from rl_serial.envs.chain import Array, TokenLayout, array_namespace, one_hot
 from rl_serial.envs.random import random_words
 from rl_serial.envs.tasks import Task, num_actions

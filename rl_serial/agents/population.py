@@ -21,12 +21,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from rl_serial.agents.value import (
-    FittedTrainer,
-    make_optimizer,
-    make_schedule,
-    visited_states,
-)
+from rl_serial.agents.fitted import FittedTrainer, make_optimizer, make_schedule, visited_states
 from rl_serial.envs.chain import Array
 from rl_serial.errors import RunError
 
@@ -36,7 +31,7 @@ class Population:
 
     Args:
         trainers: at the same update, of networks, targets and batches of the same shapes
-            (:func:`rl_serial.training.population.population_key`). Tasks, seeds, learning rates and
+            (:func:`rl_serial.runs.population.population_key`). Tasks, seeds, learning rates and
             weight decays may differ; those of a task and a rate should stand side by side, since
             their lessons and their optimiser's steps are then made at once.
     """

@@ -30,9 +30,9 @@ from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
-from rl_serial.agents.agent import Judgement
+from rl_serial.agents.protocols import ChainWorld, Judgement, Preference
 from rl_serial.agents.sb3_arguments import constructor_arguments, hold_arguments
-from rl_serial.config import SB3AgentConfig
+from rl_serial.agents.settings import SB3AgentConfig
 from rl_serial.envs.chain import Array, map_state
 from rl_serial.envs.gym import SerialVectorEnv
 from rl_serial.envs.random import fold_in
@@ -223,7 +223,11 @@ class SB3Agent:
     def __init__(self, task: Task[Any], model: BaseAlgorithm) -> None:
         self.task = task
         self.model = model
-        self.preference = "probability" if isinstance(model, PPO | MaskablePPO) else "action value"
+        self.preference = (
+            Preference.PROBABILITY
+            if isinstance(model, PPO | MaskablePPO)
+            else Preference.ACTION_VALUE
+        )
 
     def judge(self, state: Any) -> Judgement:
         """Action values (DQN, QR-DQN's mean quantile) or probabilities and state values (PPO)."""
@@ -235,7 +239,7 @@ class SB3Agent:
         policy: Any = self.model.policy
         policy.set_training_mode(False)
         with torch.no_grad():
-            if self.preference == "probability":
+            if self.preference is Preference.PROBABILITY:
                 masks = {"action_masks": legal} if isinstance(self.model, MaskablePPO) else {}
                 preferences = policy.get_distribution(inputs, **masks).distribution.probs
                 values = policy.predict_values(inputs)[:, 0]
@@ -498,7 +502,7 @@ class SB3Trainer:
                     **arguments,
                 )
         except (TypeError, ValueError, AssertionError, RuntimeError) as error:
-            raise UserError(f"agent.arguments: {error}") from error
+            raise UserError(error, "agent.arguments") from error
         # SB3 would give neighbouring seeds nearly the same instances.
         self.env.seed(int(fold_in(np.array([seed]), np.array([0]))[0]))
         self.model.set_logger(Logger(None, [LogToMonitor(log)]))
@@ -529,6 +533,12 @@ class SB3Trainer:
                 ),
             }
         return {"value": policy.quantile_net if isinstance(self.model, QRDQN) else policy.q_net}
+
+    @property
+    def examples(self) -> dict[str, torch.Tensor]:
+        """An input of one row for each network."""
+        example = torch.zeros(1, self.env.env.task.layout.size, device=self.model.device)
+        return dict.fromkeys(self.networks, example)
 
     @property
     def instances(self) -> int:
@@ -664,3 +674,19 @@ def _tensors_to_arrays(like: Any, arrays: list[torch.Tensor]) -> Any:
     """A state of the kind of ``like`` with these arrays."""
     following = iter(arrays)
     return map_state(lambda _: next(following).numpy(), like)
+
+
+def make_trainer(
+    world: ChainWorld, device: torch.device, log: Callable[[str, float, int], None]
+) -> SB3Trainer:
+    """The trainer that a run describes.
+
+    Raises:
+        UserError: a constructor argument that there is not.
+    """
+    config = world.agent
+    assert isinstance(config, SB3AgentConfig)
+    check_arguments(config)
+    value_trunk, policy_trunk = world.trunk("network"), world.trunk("policy_network")
+    env = world.make_vec(config.num_envs)
+    return SB3Trainer(env, config, value_trunk, policy_trunk, world.seed, device, log)

@@ -18,7 +18,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch.optim import Adam
 
-from rl_serial.config import GoalSB3AgentConfig, SB3AgentConfig
+from rl_serial.agents.settings import GoalSB3AgentConfig, SB3AgentConfig
 from rl_serial.errors import UserError
 
 Limit = tuple[str, Callable[[float], bool]]
@@ -111,8 +111,9 @@ def hold_arguments(
     frequency = arguments.get("train_freq")
     if isinstance(frequency, list) and frequency[1] == "episode" and config.num_envs > 1:
         raise UserError(
-            "agent.arguments.train_freq: episodes can be counted in one environment only; with "
-            f"agent.num_envs={config.num_envs} count steps"
+            "episodes can be counted in one environment only; with "
+            f"agent.num_envs={config.num_envs} count steps",
+            "agent.arguments.train_freq",
         )
 
 
@@ -125,24 +126,25 @@ def _hold(
         key = f"{where}.{name}"
         if name not in free:
             raise UserError(
-                f"{key}: {constructor.__name__} has no such argument, or the run sets it; there "
-                f"are {', '.join(free)}"
+                f"{constructor.__name__} has no such argument, or the run sets it; there are "
+                f"{', '.join(free)}",
+                key,
             )
         hint: Any = dict[str, Any] if name.endswith("_kwargs") else known[name].annotation
         kinds, default = _kinds(hint), known[name].default
         if not _has_type(value, kinds, hint) or not _in_range(value, name):
             usual = "" if isinstance(default, dict | None) else f" (default {default!r})"
-            raise UserError(f"{key}: must be {_words(kinds, name)}{usual}, not {short(value)}")
+            raise UserError(f"must be {_words(kinds, name)}{usual}, not {short(value)}", key)
         if any(isinstance(number, int) and number > _LARGEST for number in _leaves(value)):
-            raise UserError(f"{key}: must be at most {_LARGEST}, not {short(value)}")
+            raise UserError(f"must be at most {_LARGEST}, not {short(value)}", key)
         starts = (linear_start(number) or number for number in _leaves(value))
         if any(isinstance(start, float) and start > _LARGEST_FLOAT for start in starts):
-            raise UserError(f"{key}: must be at most {_LARGEST_FLOAT:g}, not {short(value)}")
+            raise UserError(f"must be at most {_LARGEST_FLOAT:g}, not {short(value)}", key)
         if name == "net_arch" and isinstance(value, dict):
             for part in value:
                 if part not in _PARTS_OF_NET_ARCH:
                     there = ", ".join(_PARTS_OF_NET_ARCH)
-                    raise UserError(f"{key}.{part}: no such key; there are {there}")
+                    raise UserError(f"no such key; there are {there}", f"{key}.{part}")
 
 
 def _kinds(hint: Any) -> list[Any]:

@@ -25,6 +25,7 @@ from stable_baselines3.sac.policies import Actor, MultiInputPolicy
 from torch import nn
 
 from rl_serial.agents.contrastive import Observation
+from rl_serial.agents.protocols import GoalWorld, Log
 from rl_serial.agents.sb3 import (
     SET_BY_THE_RUN,
     BatchedVecEnv,
@@ -40,7 +41,7 @@ from rl_serial.agents.sb3 import (
     whole_rollouts,
 )
 from rl_serial.agents.sb3_arguments import constructor_arguments, hold_arguments
-from rl_serial.config import GoalSB3AgentConfig
+from rl_serial.agents.settings import GoalSB3AgentConfig
 from rl_serial.envs.goals import success_of
 from rl_serial.envs.random import fold_in
 from rl_serial.errors import RunError, UserError
@@ -77,23 +78,25 @@ def check_goal_arguments(config: GoalSB3AgentConfig) -> None:
     sampled = replay.get("n_sampled_goal", 4)
     if strategy not in list(KEY_TO_GOAL_STRATEGY):  # which takes what is not hashable too
         raise UserError(
-            f"{where}.goal_selection_strategy: must be one of {', '.join(KEY_TO_GOAL_STRATEGY)}, "
-            f"not {strategy!r}"
+            f"must be one of {', '.join(KEY_TO_GOAL_STRATEGY)}, not {strategy!r}",
+            f"{where}.goal_selection_strategy",
         )
     if not isinstance(sampled, int) or isinstance(sampled, bool) or sampled < 1:
-        raise UserError(f"{where}.n_sampled_goal: must be an integer of 1 or more, not {sampled!r}")
+        raise UserError(
+            f"must be an integer of 1 or more, not {sampled!r}", f"{where}.n_sampled_goal"
+        )
 
 
 def _keys_of(arguments: dict[str, Any], key: str, known: Sequence[str], where: str) -> Any:
     """What ``arguments`` hold under ``key``: keys of ``known`` with values, or nothing."""
     given = arguments.get(key, {})
     if not isinstance(given, dict):
-        raise UserError(f"{where}.{key}: must be keys with values, not {given!r}")
+        raise UserError(f"must be keys with values, not {given!r}", f"{where}.{key}")
     for name in given:
         if name not in known:
             raise UserError(
-                f"{where}.{key}.{name}: no such key, or the run sets it; there are "
-                f"{', '.join(known)}"
+                f"no such key, or the run sets it; there are {', '.join(known)}",
+                f"{where}.{key}.{name}",
             )
     return given
 
@@ -220,7 +223,7 @@ class GoalSB3Trainer:
         self.config, self.seed = config, seed
         self.env = GoalVecEnv(env)
         if not self.env.action_space.is_bounded():  # type: ignore[attr-defined]
-            raise UserError(f"env: SAC needs actions with bounds, not {self.env.action_space}")
+            raise UserError(f"SAC needs actions with bounds, not {self.env.action_space}", "env")
         arguments = constructor_arguments(config.arguments)
         policy_kwargs = {"critic_trunk": critic_trunk, "actor_trunk": policy_trunk}
         policy_kwargs |= arguments.pop("policy_kwargs", {})
@@ -236,7 +239,7 @@ class GoalSB3Trainer:
                 **arguments,
             )
         except (TypeError, ValueError, AssertionError, RuntimeError) as error:
-            raise UserError(f"agent.arguments: {error}") from error
+            raise UserError(error, "agent.arguments") from error
         self.model.set_logger(Logger(None, [LogToMonitor(log)]))
         self.total = whole_rollouts(self.model, config.timesteps)
         self.metrics = unknown_metrics(self.model)
@@ -386,3 +389,17 @@ def _arrays(buffer: Any) -> dict[str, NDArray[Any]]:
     for group in ("observations", "next_observations"):
         arrays |= {f"{group}.{key}": array for key, array in getattr(buffer, group).items()}
     return arrays
+
+
+def make_trainer(world: GoalWorld, device: torch.device, log: Log) -> GoalSB3Trainer:
+    """The trainer that a run describes.
+
+    Raises:
+        UserError: a constructor argument that there is not.
+    """
+    config = world.agent
+    assert isinstance(config, GoalSB3AgentConfig)
+    check_goal_arguments(config)
+    critic, policy = world.trunk("network"), world.trunk("policy_network")
+    env = world.make_vec(config.num_envs, config.processes)
+    return GoalSB3Trainer(env, config, critic, policy, world.seed, device, log)

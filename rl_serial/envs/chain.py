@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import array_api_compat
 
-from rl_serial.errors import did_you_mean, shown
+from rl_serial.errors import OptionError, did_you_mean, shown
 
 Array = Any
 """A NumPy or torch array; shapes and dtypes are stated where it is used."""
@@ -221,12 +221,20 @@ def select(rows: Array, yes: S, no: S) -> S:
 
 
 def require(condition: bool, option: str, value: object, right: str) -> None:
-    """Raise a ValueError that names the option, its value and what would be right."""
+    """Raise an OptionError (a ValueError) that names the option, its value and what is right."""
     if not condition:
-        raise ValueError(f"{option}={shown(value)}: must be {right}")
+        raise must_be(option, value, right)
 
 
-class UnknownOption(TypeError, ValueError):
+def must_be(option: str, value: object, right: str) -> OptionError:
+    """The error of an option whose value is wrong."""
+    given = shown(value)
+    return OptionError(
+        option, f"must be {right}, not {given}", f"{option}={given}: must be {right}"
+    )
+
+
+class UnknownOption(OptionError, TypeError):
     """An option that does not exist: a wrong value, and a wrong keyword of a call.
 
     Libraries try keywords of their own and do without one after a TypeError that speaks of an
@@ -239,6 +247,7 @@ def refuse_unknown(options: Collection[str], known: Collection[str], owner: str)
     for name in options:
         if name not in known:
             raise UnknownOption(
-                f"{name}: {owner} has no such option; there are {', '.join(known)} "
-                f"(got an unexpected keyword argument '{name}'){did_you_mean(name, known)}"
+                name,
+                f"{owner} has no such option; there are {', '.join(known)} "
+                f"(got an unexpected keyword argument '{name}'){did_you_mean(name, known)}",
             )

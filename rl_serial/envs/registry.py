@@ -28,7 +28,7 @@ from rl_serial.envs.chains.permutation_automaton import PermutationAutomaton
 from rl_serial.envs.chains.pointer_chase import PointerChase
 from rl_serial.envs.simulation import REQUIREMENT
 from rl_serial.envs.tasks import Bet, Steer, Task
-from rl_serial.errors import did_you_mean, shown
+from rl_serial.errors import OptionError, did_you_mean, shown
 
 NAMESPACE = "rl_serial"
 VERSION = "v0"
@@ -168,7 +168,12 @@ def make_task(family: str, task: str, /, **options: Any) -> Task[Any]:
         hint = hints[name] | int if hints[name] is float else hints[name]
         if not isinstance(value, hint) or isinstance(value, bool):
             wanted = getattr(hints[name], "__name__", hints[name])
-            raise ValueError(f"{name}={shown(value)}: must be {wanted}, not {type(value).__name__}")
+            given = type(value).__name__
+            raise OptionError(
+                name,
+                f"must be {wanted}, not {given}",
+                f"{name}={shown(value)}: must be {wanted}, not {given}",
+            )
         if isinstance(value, int | float):
             most = MOST.get(name, MOST_OBSERVED)
             require(abs(value) <= most, name, value, f"{most} at most")
@@ -195,15 +200,22 @@ def _check_installed(family: Family) -> None:
         )
 
 
+class UnknownEnvironment(ValueError):
+    """An id that no chain has."""
+
+
 def task_of(env: str, /, **options: Any) -> Task[Any]:
     """The rules of an environment by its Gymnasium id.
 
     Raises:
-        ValueError: an unknown id or option.
+        UnknownEnvironment: an unknown id; it is a ValueError.
+        ValueError: an unknown option.
     """
     if plain_id(env) not in ENV_IDS:
         near = did_you_mean(env, ENV_IDS)
-        raise ValueError(f"{env}: no such environment; there are {', '.join(ENV_IDS)}{near}")
+        raise UnknownEnvironment(
+            f"{env}: no such environment; there are {', '.join(ENV_IDS)}{near}"
+        )
     family, task = ENV_IDS[plain_id(env)]
     return make_task(family.name, task, **options)
 

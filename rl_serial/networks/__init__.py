@@ -13,6 +13,8 @@ from rl_serial.networks.trunks import (
     TransformerTrunk,
     Trunk,
     build_trunk,
+    register_trunk,
+    trunk_options,
 )
 
 __all__ = [
@@ -31,5 +33,7 @@ __all__ = [
     "account",
     "build_network",
     "build_trunk",
+    "register_trunk",
     "solve_width",
+    "trunk_options",
 ]

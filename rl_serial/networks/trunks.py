@@ -70,8 +70,11 @@ class Trunk(nn.Module):
     """
 
     features_dim: int
+    products_per_layer: ClassVar[int | None] = None  # where depth may be given in layers
     reads_layers: ClassVar[bool] = True  # whether :meth:`streams` tells the layers apart
     reads_tokens: ClassVar[bool] = False  # whether :meth:`tokens` is there
+    takes_vectors: ClassVar[bool] = False  # whether an observation without tokens is as good
+    stackable: ClassVar[bool] = True  # whether torch.func runs several as one batch
     norm: nn.Module  # the last one
 
     def __init__(
@@ -217,6 +220,7 @@ class ResidualTrunk(Trunk):
         ValueError: an unknown block, or recall with a single block.
     """
 
+    takes_vectors = True
     LENGTHS: ClassVar[dict[str, int]] = {"wang": 4, "pre_norm": 2}  # dense layers of a block
 
     def __init__(
@@ -303,6 +307,7 @@ class TransformerTrunk(Trunk):
     ``depth`` is not a multiple of six, the sequential matrix products of one layer.
     """
 
+    products_per_layer = PRODUCTS_IN_ATTENTION_LAYER
     reads_tokens = True
 
     def __init__(
@@ -449,6 +454,7 @@ class RecurrentTrunk(Trunk):
     """
 
     reads_layers = False
+    stackable = False  # its kernels take one network's weights
 
     def __init__(self, layout: TokenLayout, *, depth: int, width: int, loops: int = 1) -> None:
         super().__init__(layout, depth=depth, width=width, loops=loops)
@@ -509,6 +515,8 @@ class StepwiseTrunk(Trunk):
     asks for more blocks than there are tokens.
     """
 
+    products_per_layer = PRODUCTS_IN_STEPWISE_BLOCK
+
     def __init__(
         self,
         layout: TokenLayout,
@@ -555,6 +563,29 @@ TRUNKS: dict[str, type[Trunk]] = {
     "recurrent": RecurrentTrunk,
     "stepwise": StepwiseTrunk,
 }
+"""The trunk of each kind; :func:`register_trunk` adds one."""
+
+_OF_ALL = ("self", "layout", "depth", "width", "loops")
+
+
+def register_trunk(kind: str, trunk: type[Trunk]) -> None:
+    """Have configurations and :func:`build_trunk` know a trunk under ``kind``.
+
+    Args:
+        kind: its name in ``network.kind``.
+        trunk: takes the keywords layout, depth, width and loops; its further keywords are keys of
+            the network in configurations.
+
+    Raises:
+        ValueError: another trunk has that name.
+    """
+    if TRUNKS.setdefault(kind, trunk) is not trunk:
+        raise ValueError(f"{kind!r}: {TRUNKS[kind].__name__} has this name; take another")
+
+
+def trunk_options(kind: str) -> tuple[str, ...]:
+    """The keywords of a kind of trunk beside those that every one has."""
+    return tuple(name for name in inspect.signature(TRUNKS[kind]).parameters if name not in _OF_ALL)
 
 
 def build_trunk(
@@ -566,7 +597,7 @@ def build_trunk(
     """
     require(kind in TRUNKS, "kind", kind, f"one of {', '.join(TRUNKS)}")
     for option in options:
-        having = [k for k, t in TRUNKS.items() if option in inspect.signature(t).parameters]
+        having = [k for k in TRUNKS if option in trunk_options(k)]
         if kind not in having:
             raise ValueError(f"{option}: only kind {', '.join(having)} has it, not {kind}")
     return TRUNKS[kind](layout, depth=depth, width=width, loops=loops, **options)

@@ -27,6 +27,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rl_serial.errors import OptionError
+
 Floats = NDArray[np.float64]
 LARGEST = np.finfo(np.float64).max
 
@@ -384,7 +386,8 @@ def accounts(settings: Settings, batch: int, horizon: int) -> SerialAccounts:
 
 def _check(kind: str, name: str, value: object, right: bool, must: str) -> None:
     if not right:
-        raise ValueError(f"{kind}: {name} is {value!r}, must be {must}")
+        told = f"is {value!r}, must be {must}"
+        raise OptionError(name, told, f"{kind}: {name} {told}")
 
 
 def _bounds(low: ArrayLike, high: ArrayLike) -> tuple[Floats, Floats]:

@@ -177,7 +177,7 @@ def _population(options: argparse.Namespace) -> int:
         return 1
     if options.population is not None:
         return int(options.population)
-    from rl_serial.training.run import choose_device
+    from rl_serial.runs.devices import choose_device
 
     return POPULATIONS[choose_device(options.device).type]
 

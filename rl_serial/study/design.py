@@ -29,21 +29,13 @@ from pydantic import (
     model_validator,
 )
 
-from rl_serial.config import (
-    CONTROL_KINDS,
-    GOAL_KINDS,
-    WITHOUT_VALUES,
-    EnvConfig,
-    RunConfig,
-    Seed,
-    checked_name,
-    parse_config,
-    read_yaml,
-    readable_errors,
-    set_key,
-)
+from rl_serial.agents.registry import AGENTS
+from rl_serial.config import EnvConfig, RunConfig, checked_name
 from rl_serial.envs.random import evaluation_seeds
-from rl_serial.errors import UserError, shown
+from rl_serial.errors import Fault, UserError, shown
+from rl_serial.loading import parse_config, read_yaml, set_key
+from rl_serial.settings import Seed, faults_of
+from rl_serial.subjects import row_of
 from rl_serial.yaml_core import dump_yaml
 
 Scalar = str | int | float | bool
@@ -394,7 +386,7 @@ def plan(data: Mapping[str, Any], source: str, name: str, *, smoke: bool = False
     try:
         config = StudyConfig.model_validate(dict(data))
     except ValidationError as error:
-        raise UserError(readable_errors(error, source, _keys_at)) from None
+        raise UserError.of(faults_of(error, _keys_at), source) from None
     if smoke:
         config = _smoke_size(config, source)
     axes = _axes(config.grid, source)
@@ -459,7 +451,7 @@ def _smoke_size(config: StudyConfig, source: str) -> StudyConfig:
         try:
             set_key(base, key, copy.deepcopy(value))
         except UserError as error:
-            raise UserError(f"{source}: smoke.base.{error}") from None
+            raise error.under("smoke.base").at(source) from None
     changes = {
         "base": base,
         "grid": config.grid | config.smoke.grid,
@@ -790,36 +782,34 @@ def _resolved(
         run = parse_config(data, "")
     except UserError as error:
         raise blamed(error, config, columns, source) from None
-    return run.model_dump(mode="json"), run.model_dump(mode="json", exclude_defaults=True)
+    particular = run.model_dump(mode="json", exclude_defaults=True)
+    if not particular.get("evaluation", True):  # all at its default, in the subject's own model
+        del particular["evaluation"]
+    return run.model_dump(mode="json"), particular
 
 
 def blamed(
     error: UserError, config: StudyConfig, columns: Mapping[str, Scalar], source: str
 ) -> UserError:
     """An error of a run's key, told by the key of the study that set it."""
-    lines = []
-    for line in str(error).splitlines():
-        message = line.removeprefix(": ")
-        match = re.match(r"[\w.]+", message)
-        path = match.group() if match else ""
-        lines.append(f"{source}: {_told_by_setter(path, message, config)}")
-    lines.append(f"(in the run with {describe(columns)})")
-    return UserError("\n".join(lines))
+    faults = [_told_by_setter(fault, config) for fault in error.faults]
+    return UserError.of([*faults, Fault("", f"(in the run with {describe(columns)})")], source)
 
 
-def _told_by_setter(path: str, message: str, config: StudyConfig) -> str:
+def _told_by_setter(fault: Fault, config: StudyConfig) -> Fault:
     """A run's error, its path led by what in the study set it."""
+    path = fault.key
     if any(_touches(key, path) for key in config.by_seed):
-        return f"by_seed.{message}"
+        return fault.under("by_seed")
     for axis, values in reversed(config.grid.items()):
         if axis.partition(".")[0] in RunConfig.model_fields:
             if axis.startswith(f"{path}."):  # a part was set, and the whole is found wrong
-                return f"grid.{axis}: {message.removeprefix(f'{path}: ')}"
+                return Fault(f"grid.{axis}", fault.message)
             if _touches(axis, path):
-                return f"grid.{message}"
+                return fault.under("grid")
         elif any(_touches(key, path) for item in values for key in item if key != "label"):
-            return f"{axis if axis == SCREEN else f'grid.{axis}'}: {message}"
-    return f"base.{message}"
+            return Fault(axis if axis == SCREEN else f"grid.{axis}", str(fault))
+    return fault.under("base")
 
 
 def _touches(key: str, path: str) -> bool:
@@ -867,7 +857,8 @@ def check_metric(metric: str, run: PlannedRun, where: str) -> None:
     Raises:
         UserError: it starts with ``where``.
     """
-    if run.config["agent"]["kind"] in GOAL_KINDS:
+    subject = row_of(run.config["env"]["id"], run.config["agent"]["kind"]).name
+    if subject == "goals":
         if metric not in GOAL_METRICS and not BY_DISTANCE.fullmatch(metric):
             raise UserError(
                 f"{where}: {metric!r} is never logged in a goal environment; there are "
@@ -875,7 +866,7 @@ def check_metric(metric: str, run: PlannedRun, where: str) -> None:
                 "eval/time_at_goal/distance_4"
             )
         return
-    if run.config["agent"]["kind"] in CONTROL_KINDS:
+    if subject == "gymnasium":
         if metric not in CONTROL_METRICS:
             raise UserError(
                 f"{where}: {metric!r} is never logged in continuous control; there are "
@@ -904,7 +895,7 @@ def check_metric(metric: str, run: PlannedRun, where: str) -> None:
             f"{where}: {metric!r} is never logged; there are {', '.join(METRICS)}, "
             "value/accuracy/remaining_1, …, floor/accuracy/remaining_1, …"
         )
-    elif metric.startswith("value/") and run.config["agent"]["kind"] in WITHOUT_VALUES:
+    elif metric.startswith("value/") and not AGENTS[run.config["agent"]["kind"]].has_values:
         kind = run.config["agent"]["kind"]
         raise UserError(f"{where}: {metric!r} is never logged by the agent {kind}")
 
@@ -930,7 +921,7 @@ def _check_accuracy(metric: str, remaining: int, run: PlannedRun, where: str) ->
 
 def _check_looped(looped: re.Match[str], run: PlannedRun, where: str) -> None:
     metric, loops, remaining = looped.group(0, 1, 2)
-    asked = run.config["evaluation"]["loops"]
+    asked = run.config["evaluation"].get("loops", [])
     if loops not in map(str, asked):
         raise UserError(
             f"{where}: {metric!r} is never logged where base.evaluation.loops is {asked} "
@@ -942,13 +933,13 @@ def _check_looped(looped: re.Match[str], run: PlannedRun, where: str) -> None:
 
 def _check_searched(searched: re.Match[str], run: PlannedRun, where: str) -> None:
     metric, planner, quantity, simulations = searched.group(0, 1, 2, 3)
-    asked = run.config["evaluation"]["simulations"]
+    asked = run.config["evaluation"].get("simulations", [])
     if not asked or simulations not in (None, "one_ply", *map(str, asked)):
         raise UserError(
             f"{where}: {metric!r} is never logged where base.evaluation.simulations is {asked} "
             f"(in the run with {describe(run.columns)})"
         )
-    baselines = run.config["evaluation"]["baselines"]
+    baselines = run.config["evaluation"].get("baselines", [])
     if planner not in ("true", "learned"):
         if planner not in baselines:
             raise UserError(
@@ -967,7 +958,7 @@ def _check_searched(searched: re.Match[str], run: PlannedRun, where: str) -> Non
 
 
 def _check_baselines(metric: str, run: PlannedRun, where: str) -> None:
-    if not run.config["evaluation"]["baselines"]:
+    if not run.config["evaluation"].get("baselines", []):
         raise UserError(
             f"{where}: {metric!r} is never logged where base.evaluation.baselines is [] "
             f"(in the run with {describe(run.columns)})"
@@ -987,13 +978,13 @@ def over_planners(metric: str) -> bool:
 
 def searches(study: Study) -> tuple[int, ...]:
     """The numbers of simulations that every run is searched with; none if they differ."""
-    asked = {tuple(run.config["evaluation"]["simulations"]) for run in study.runs}
+    asked = {tuple(run.config["evaluation"].get("simulations", [])) for run in study.runs}
     return asked.pop() if len(asked) == 1 else ()
 
 
 def planners(study: Study) -> tuple[str, ...]:
     """The search and the baselines that every run holds it against; none if they differ."""
-    asked = {tuple(run.config["evaluation"]["baselines"]) for run in study.runs}
+    asked = {tuple(run.config["evaluation"].get("baselines", [])) for run in study.runs}
     baselines = asked.pop() if len(asked) == 1 else ()
     return (SEARCH, *dict.fromkeys(baselines)) if baselines else ()
 

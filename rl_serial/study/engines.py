@@ -98,7 +98,7 @@ class LocalEngine:
         workers: processes, each of which carries out a run or a population at a time.
         retries: how often a run is given again after its worker died.
         population: runs of the same shapes that are trained as one batch
-            (:func:`rl_serial.training.population.population_key`), at most; 1: each by itself.
+            (:func:`rl_serial.runs.population.population_key`), at most; 1: each by itself.
     """
 
     def __init__(self, workers: int | None = None, retries: int = 3, population: int = 1) -> None:
@@ -156,12 +156,12 @@ class LocalEngine:
         """The jobs as they are given to workers, in the order of the first of each batch."""
         if self.population == 1:
             return [[job] for job in jobs]
-        from rl_serial.config import RunConfig
-        from rl_serial.training.population import population_key
+        from rl_serial.loading import resolved_config
+        from rl_serial.runs.population import population_key
 
         alike: dict[str, list[Job]] = {}
         for job in jobs:
-            key = population_key(RunConfig.model_validate(job.config))
+            key = population_key(resolved_config(job.config))
             alike.setdefault(key or job.id, []).append(job)
         batches = []
         for group in alike.values():

@@ -31,11 +31,9 @@ from typing import Any, Literal, get_args
 
 from pydantic import ValidationError
 
-from rl_serial.config import RunConfig, read_yaml
 from rl_serial.errors import UserError
-from rl_serial.study.design import AT_END, SEED, PlannedRun, Study, StudyConfig, write_study
-from rl_serial.study.table import Record, read_table, table_text
-from rl_serial.training.files import (
+from rl_serial.loading import read_yaml, resolved_config
+from rl_serial.runs.files import (
     is_partial,
     locked,
     read_summary,
@@ -43,6 +41,8 @@ from rl_serial.training.files import (
     write_json,
     write_text,
 )
+from rl_serial.study.design import AT_END, SEED, PlannedRun, Study, StudyConfig, write_study
+from rl_serial.study.table import Record, read_table, table_text
 
 Status = Literal["done", "failed", "running", "missing"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -350,7 +350,7 @@ def _planned_run(line: str, where: str) -> PlannedRun:
             and all(_is_cell(cell) for cell in (*run.columns.values(), *run.recorded.values()))
             and line.isascii()
         )
-        RunConfig.model_validate(run.config)
+        resolved_config(run.config)
     except (ValueError, TypeError, RecursionError):
         whole = False
     if not whole:

@@ -12,6 +12,7 @@ from typing import Any
 from matplotlib import rc_context
 
 from rl_serial.errors import RunError, UserError
+from rl_serial.runs.files import read_text, write_atomically, write_text
 from rl_serial.study.design import AT_END, SEED, Scalar, Study, describe, final_metrics
 from rl_serial.study.findings import (
     CONFIRMATORY_SEEDS,
@@ -28,7 +29,6 @@ from rl_serial.study.folder import Row, StudyFolder, counts
 from rl_serial.study.planes import HEADER, Fit, cells_of_fit, draw_planes, study_fits
 from rl_serial.study.plots import Drawing, draw
 from rl_serial.study.table import Record, read_table
-from rl_serial.training.files import read_text, write_atomically, write_text
 
 PICTURE_DPI = 150
 
@@ -100,8 +100,9 @@ def _episode(folder: StudyFolder, row: Row) -> bytes | None:
     file = folder.episodes / f"{row.run.id}.gif"
     if file.is_file() and not file.is_symlink():
         return file.read_bytes()
-    from rl_serial.training.run import load_run, subject_of
-    from rl_serial.training.watching import animated_gif
+    from rl_serial.runs.load import load_run
+    from rl_serial.subjects import subject_of
+    from rl_serial.subjects.animation import animated_gif
 
     try:
         config, agent = load_run(folder.run(row.run.id), "cpu")

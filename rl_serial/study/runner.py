@@ -17,8 +17,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from rl_serial.config import NETWORKS, RunConfig
+from rl_serial.config import NETWORKS
 from rl_serial.errors import RunError, UserError
+from rl_serial.loading import resolved_config
 from rl_serial.study.design import PlannedRun, Study, blamed, with_choices
 from rl_serial.study.engines import Engine, Job
 from rl_serial.study.folder import Row, StudyFolder, counts, record_failure, result_of
@@ -43,7 +44,7 @@ def check_networks(study: Study, source: str, known: Collection[str] = ()) -> No
     runs = [run for run in study.runs if run.id not in known]
     if not runs:
         return
-    from rl_serial.training.run import subject_of
+    from rl_serial.subjects import subject_of
 
     seen: set[str] = set()
     for run in runs:
@@ -56,12 +57,12 @@ def check_networks(study: Study, source: str, known: Collection[str] = ()) -> No
         fresh = [key for key, part in parts.items() if _new([key, part], seen)]
         if not _new([run.config["evaluation"], sizes], seen) and not fresh:
             continue
-        config = RunConfig.model_validate(run.config)
+        config = resolved_config(run.config)
         try:
             subject_of(config).check(fresh)
             if getattr(config.agent, "processes", 1) > 1:
                 raise UserError(
-                    "agent.processes: must be 1 in a study, each run of which is one process"
+                    "must be 1 in a study, each run of which is one process", "agent.processes"
                 )
         except UserError as error:
             raise blamed(error, study.config, run.columns, source) from None

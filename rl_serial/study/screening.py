@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rl_serial.errors import RunError, UserError
+from rl_serial.runs.files import write_text
 from rl_serial.study.design import (
     AT_END,
     SEED,
@@ -23,7 +24,6 @@ from rl_serial.study.design import (
 from rl_serial.study.findings import LevelScore, level_scores, measured_value
 from rl_serial.study.folder import StudyFolder
 from rl_serial.study.table import Record, read_table, table_text
-from rl_serial.training.files import write_text
 
 
 def choose(study: Study, records: Sequence[Record]) -> dict[Cell, Choice]:

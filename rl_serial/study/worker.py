@@ -17,12 +17,14 @@ from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdo
 from pathlib import Path
 from typing import TextIO
 
-from rl_serial.config import RunConfig, parse_config
+from rl_serial.config import RunConfig
 from rl_serial.errors import RunError, UserError
+from rl_serial.loading import parse_config
+from rl_serial.runs.devices import use_threads
+from rl_serial.runs.population import train_together
+from rl_serial.runs.run import TrainingRun, is_finished, opened, train
 from rl_serial.study.engines import Job, Outcome
 from rl_serial.study.folder import record_failure
-from rl_serial.training.population import train_together
-from rl_serial.training.run import TrainingRun, is_finished, opened, train, use_threads
 
 
 def carry_out(job: Job) -> Outcome:

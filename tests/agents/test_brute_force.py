@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rl_serial.agents.agent import Judgement, decide
 from rl_serial.agents.baselines import OptimalAgent
 from rl_serial.agents.brute_force import EnumerationAgent, RolloutAgent
 from rl_serial.agents.dynamics import CountedDynamics, TrueDynamics
+from rl_serial.agents.protocols import Judgement, decide
 from rl_serial.agents.search import SearchAgent
 from rl_serial.envs import FAMILIES, make_task
 from rl_serial.envs.chain import map_state
 from rl_serial.envs.random import evaluation_seeds
 from rl_serial.errors import RunError
-from rl_serial.training.evaluation import Evaluator
-from rl_serial.training.simulations import baseline_scores, search_scores
+from rl_serial.subjects.chains.evaluation import Evaluator
+from rl_serial.subjects.chains.simulations import baseline_scores, search_scores
 
 SEEDS = evaluation_seeds(5, 30, np)
 SIZES: dict[str, dict[str, Any]] = {"Circuit": {"wires": 4}, "PointerChase": {"nodes": 8}}

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rl_serial.agents.agent import decide
 from rl_serial.agents.cloning import (
     CloningTrainer,
     PolicyNetworkAgent,
@@ -19,15 +18,17 @@ from rl_serial.agents.cloning import (
     probabilities,
     right_shares,
 )
+from rl_serial.agents.fitted import visited_states
+from rl_serial.agents.protocols import decide
 from rl_serial.agents.search import SearchAgent, prior_logits
+from rl_serial.agents.settings import CloningAgentConfig
 from rl_serial.agents.targets import bet_shares, horizon_returns, starts_of
-from rl_serial.agents.value import visited_states
-from rl_serial.config import CloningAgentConfig, parse_config
 from rl_serial.envs import make_task
 from rl_serial.envs.chain import map_state
 from rl_serial.errors import UserError
+from rl_serial.loading import parse_config
 from rl_serial.networks import HorizonHead, build_network, build_trunk
-from rl_serial.training.chains import ChainSubject
+from rl_serial.subjects.chains.subject import ChainSubject
 
 torch.set_num_threads(1)
 CPU = torch.device("cpu")
@@ -288,7 +289,10 @@ def test_what_does_not_go_together_is_refused(
     ("changes", "message"),
     [
         ({"evaluation": {"simulations": [2]}}, "evaluation.simulations: the agent cloning has no"),
-        ({"policy_network": {"width": 8}}, "policy_network: the agent cloning has no policy netw"),
+        (
+            {"policy_network": {"width": 8}},
+            "policy_network: the agent cloning has no policy_network",
+        ),
         (
             {"env": {"id": "rl_serial/PointerChaseBet-v0", "think_budget": 1}},
             "agent.starts: all needs a Bet environment with think_budget 0",

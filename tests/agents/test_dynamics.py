@@ -18,10 +18,10 @@ from rl_serial.agents.dynamics import (
     rollout_error,
 )
 from rl_serial.agents.search import SearchAgent, SearchTrainer
-from rl_serial.config import SearchAgentConfig
+from rl_serial.agents.settings import SearchAgentConfig
 from rl_serial.envs import make_task
 from rl_serial.networks import Network, account, build_trunk
-from rl_serial.training.evaluation import Evaluator
+from rl_serial.subjects.chains.evaluation import Evaluator
 
 CPU = torch.device("cpu")
 TASK = make_task("PermutationAutomaton", "Steer", serial_depth=4, decisions=2)

@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 from rl_serial.agents.cloning import CloningTrainer
+from rl_serial.agents.fitted import FittedConfig, FittedTrainer, fitted_outputs
 from rl_serial.agents.population import Population
-from rl_serial.agents.value import FittedConfig, FittedTrainer, ValueTrainer
-from rl_serial.config import CloningAgentConfig, ValueAgentConfig
+from rl_serial.agents.settings import CloningAgentConfig, ValueAgentConfig
+from rl_serial.agents.value import ValueTrainer
 from rl_serial.envs import make_task
 from rl_serial.envs.tasks import Task
 from rl_serial.networks import build_network, build_trunk
-from rl_serial.training.chains import fitted_outputs
 
 CPU = torch.device("cpu")
 POINTER = {"serial_depth": 3, "nodes": 6}
@@ -166,7 +166,7 @@ def test_trainers_act_on_their_own_slices() -> None:
 def test_loss_that_is_not_finite_is_its_own_trainers_trouble(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("rl_serial.agents.value.LOG_INTERVAL", 2)
+    monkeypatch.setattr("rl_serial.agents.fitted.LOG_INTERVAL", 2)
     together = trainers("stepwise")
     with torch.no_grad():
         next(together[2].network.parameters()).fill_(float("nan"))

@@ -15,7 +15,7 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 import rl_serial.envs.gym as serial_gym
-from rl_serial.agents.agent import decide
+from rl_serial.agents.protocols import decide
 from rl_serial.agents.sb3 import (
     ALGORITHMS,
     SET_BY_THE_RUN,
@@ -24,10 +24,11 @@ from rl_serial.agents.sb3 import (
     SerialVecEnv,
     check_arguments,
 )
-from rl_serial.config import SB3AgentConfig, load_config, parse_config
+from rl_serial.agents.settings import SB3AgentConfig
 from rl_serial.errors import UserError
+from rl_serial.loading import load_config, parse_config
 from rl_serial.networks import build_trunk
-from rl_serial.training.chains import ChainSubject, training_task
+from rl_serial.subjects.chains.subject import ChainSubject
 
 CONFIGS = Path(__file__).parents[2] / "configs/train"
 ENVS = {
@@ -459,8 +460,8 @@ def test_exploring_starts_begin_at_every_remaining_in_training_alone(env: str, k
     rules = subjects[0].task
     seeds = trainers[0].env.env.instances.seeds
     assert rules == subjects[1].task
-    assert training_task(exploring).start == "uniform"
-    assert training_task(plain) == rules
+    assert ChainSubject(exploring).training_task.start == "uniform"
+    assert ChainSubject(plain).training_task == rules
     chase = [rules.chain_state(state) for state in states]
     np.testing.assert_array_equal(chase[0].successor, chase[1].successor)
     place = chase[1].pointer
@@ -487,7 +488,7 @@ def test_the_memorisers_floor_knows_exploring_starts() -> None:
         subject = ChainSubject(config)
         examine = subject.examiner()
         trainer = subject.trainer(torch.device("cpu"), lambda *_: None)
-        floor = subject.last_examination(examine, trainer.agent, trainer).floor  # type: ignore[attr-defined]
+        floor = subject.last_examination(examine, trainer).floor  # type: ignore[attr-defined]
         reaches.append(floor.grades["memoriser"].accuracy[0])
     assert reaches[0] == 1  # all 20 states with a letter left
     assert reaches[1] < 0.8  # the more frequent of PASS and BET, three in five

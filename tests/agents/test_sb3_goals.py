@@ -10,12 +10,14 @@ import pytest
 import torch
 from torch import nn
 
-from rl_serial.config import RunConfig, parse_config
+from rl_serial.config import RunConfig
 from rl_serial.envs.goals import make_goal_vec
 from rl_serial.errors import RunError, UserError
+from rl_serial.loading import parse_config
 from rl_serial.networks import Network
 from rl_serial.networks.trunks import ResidualTrunk
-from rl_serial.training import run
+from rl_serial.runs import run
+from rl_serial.subjects import subject_of
 
 pytest.importorskip("mujoco")
 
@@ -43,7 +45,7 @@ def config(kind: str, *, name: str = "test", **arguments: object) -> RunConfig:
 
 
 def trainer(kind: str, **arguments: object) -> GoalSB3Trainer:
-    subject = run.subject_of(config(kind, **arguments))
+    subject = subject_of(config(kind, **arguments))
     made = subject.trainer(torch.device("cpu"), lambda *_: None)
     assert isinstance(made, GoalSB3Trainer)
     return made
@@ -274,7 +276,7 @@ def test_wrong_argument_is_named(
 ) -> None:
     made = config(kind, name="mine", **arguments)
     with pytest.raises(UserError, match=rf"^agent\.arguments\.{message}"):
-        run.subject_of(made).check(["agent"])
+        subject_of(made).check(["agent"])
     with pytest.raises(UserError, match=message):
         run.train(made, tmp_path / "run", device="cpu", progress=False)
     assert not (tmp_path / "run").exists()

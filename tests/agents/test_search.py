@@ -8,25 +8,24 @@ import numpy as np
 import pytest
 import torch
 
-from rl_serial.agents.agent import Judgement, decide
 from rl_serial.agents.baselines import OptimalAgent, RandomAgent
 from rl_serial.agents.dynamics import TrueDynamics
+from rl_serial.agents.protocols import Judgement, decide
 from rl_serial.agents.search import (
     OnePlyAgent,
     PolicyValueAgent,
     SearchAgent,
     SearchTrainer,
-    policy_loss,
     prior_logits,
-    value_targets,
 )
-from rl_serial.config import SearchAgentConfig
+from rl_serial.agents.search.trainer import policy_loss, value_targets
+from rl_serial.agents.settings import SearchAgentConfig
 from rl_serial.envs import FAMILIES, make_task
 from rl_serial.envs.random import evaluation_seeds
 from rl_serial.errors import RunError
 from rl_serial.networks import Network, build_trunk
 from rl_serial.planning import max_backup
-from rl_serial.training.evaluation import Evaluator
+from rl_serial.subjects.chains.evaluation import Evaluator
 
 SEEDS = evaluation_seeds(11, 40, np)
 

@@ -11,15 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from rl_serial.agents.dynamics import TrueDynamics
+from rl_serial.agents.fitted import visited_states
 from rl_serial.agents.search import OnePlyAgent, SearchAgent
+from rl_serial.agents.settings import ValueAgentConfig
 from rl_serial.agents.targets import (
     held_horizons,
     horizon_bootstraps,
     horizon_returns,
     starts_of,
 )
-from rl_serial.agents.value import HorizonAgent, ValueTrainer, visited_states
-from rl_serial.config import ValueAgentConfig
+from rl_serial.agents.value import HorizonAgent, ValueTrainer
 from rl_serial.envs import make_task
 from rl_serial.envs.chains.permutation_automaton import GENERATORS
 from rl_serial.networks import HorizonHead, build_network, build_trunk

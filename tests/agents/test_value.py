@@ -9,14 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from rl_serial.agents.value import (
-    ValueTrainer,
-    monte_carlo_targets,
-    random_legal,
-    td0_targets,
-    visited_states,
-)
-from rl_serial.config import ValueAgentConfig
+from rl_serial.agents.fitted import random_legal, visited_states
+from rl_serial.agents.settings import ValueAgentConfig
+from rl_serial.agents.value import ValueTrainer, monte_carlo_targets, td0_targets
 from rl_serial.envs import make_task
 from rl_serial.envs.chain import map_state
 from rl_serial.envs.random import random_words

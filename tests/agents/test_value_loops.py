@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from rl_serial.agents.settings import ValueAgentConfig
 from rl_serial.agents.targets import held_horizons, horizon_returns, starts_of
 from rl_serial.agents.value import ValueTrainer
-from rl_serial.config import ValueAgentConfig
 from rl_serial.envs import make_task
 from rl_serial.networks import HorizonHead, build_network, build_trunk
 

@@ -13,7 +13,7 @@ from rl_serial.envs import FAMILIES, Family
 from rl_serial.envs.chain import map_state
 from rl_serial.envs.random import evaluation_seeds
 from rl_serial.envs.registry import make_task
-from rl_serial.training.evaluation import play
+from rl_serial.subjects.chains.evaluation import play
 
 INSTANCES = 100_000
 SIMULATED = 4_000

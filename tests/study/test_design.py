@@ -16,9 +16,11 @@ from hypothesis import HealthCheck, given, settings, strategies
 
 from rl_serial import config
 from rl_serial.cli import main
-from rl_serial.config import RunConfig, parse_config
+from rl_serial.config import RunConfig
 from rl_serial.errors import UserError
+from rl_serial.loading import parse_config, resolved_config
 from rl_serial.networks import Network, account, build_trunk
+from rl_serial.runs.run import train
 from rl_serial.study import design
 from rl_serial.study.design import (
     COLLISION_HORIZON,
@@ -32,8 +34,7 @@ from rl_serial.study.design import (
     write_study,
 )
 from rl_serial.study.runner import check_networks
-from rl_serial.training.chains import trunk_settings
-from rl_serial.training.run import train
+from rl_serial.subjects.chains.subject import ChainSubject
 
 Data = dict[str, Any]
 SHORT = {"n_steps": 16, "batch_size": 16, "n_epochs": 1}  # of PPO
@@ -223,7 +224,7 @@ BAD_STUDIES: dict[str, tuple[Data, str]] = {
     ),
     "value out of range": (
         axis(pair=[{"label": "a", "env.group": "s7"}]),
-        r"grid\.pair: env\.group='s7': must be one of",
+        r"grid\.pair: env\.group: must be one of",
     ),
     "wrong type": (axis(**{"network.depth": ["deep"]}), r"grid\.network\.depth: .*integer"),
     "unknown key of the base": (
@@ -539,7 +540,7 @@ def test_every_metric_that_a_study_accepts_is_logged(kind: str, env: str, tmp_pa
     for metric in candidates:
         with suppress(UserError):
             accepted.update(final_metrics(planned(data | {"metric": metric})))
-    train(RunConfig.model_validate(run.config), tmp_path / "run", progress=False)
+    train(resolved_config(run.config), tmp_path / "run", progress=False)
     final = json.loads((tmp_path / "run/summary.json").read_text())["final"]
     assert accepted <= final.keys()
     # Nor is refused what there is.
@@ -595,7 +596,7 @@ def test_shipped_studies_can_be_built(file: Path) -> None:
     if "learning_rates" not in file.stem:  # which chooses settings for a study and claims nothing
         assert len(study.levels("seed")) >= 3
         assert study.config.hypotheses
-    assert RunConfig.model_validate(study.runs[0].config)
+    assert resolved_config(study.runs[0].config)
     check_networks(study, str(file))
     smoke = load_study(file, smoke=True)
     check_networks(smoke, str(file))
@@ -612,9 +613,9 @@ def test_path_of_depth_vs_width_is_what_the_accounts_say() -> None:
         if cell in seen or run.columns["matched"] != "parameters":
             continue
         seen.add(cell)
-        of_run = RunConfig.model_validate(run.config)
+        of_run = parse_config(run.config, "")
         task = of_run.env.task()
-        settings = trunk_settings(of_run, "network", task)
+        settings = ChainSubject(of_run).trunk("network")
         network = Network(build_trunk(**settings), len(task.action_names))
         cost = account(network, torch.zeros(1, task.layout.size))
         assert cost.critical_path == run.columns["path"] + 2, cell

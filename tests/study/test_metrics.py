@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from rl_serial.config import AGENT_KINDS, parse_config
+from rl_serial.agents.registry import AGENTS
 from rl_serial.errors import UserError
+from rl_serial.loading import parse_config
+from rl_serial.runs.run import train
 from rl_serial.study.design import (
     COLLISION_HORIZON,
     CONTROL_METRICS,
@@ -19,7 +21,6 @@ from rl_serial.study.design import (
     final_metrics,
     plan,
 )
-from rl_serial.training.run import train
 
 ASKED = [0, 2]
 CANDIDATES = [
@@ -106,7 +107,7 @@ RUNS: dict[str, dict[str, Any]] = {
 
 
 def test_every_kind_of_agent_is_tried() -> None:
-    assert set(RUNS) == set(AGENT_KINDS)
+    assert set(RUNS) == set(AGENTS)
 
 
 @pytest.mark.parametrize("kind", RUNS)

@@ -19,14 +19,13 @@ import torch
 
 from rl_serial.cli import main
 from rl_serial.errors import RunError, UserError
+from rl_serial.runs.files import MODEL, load_tensors
 from rl_serial.study import folder as folder_module
 from rl_serial.study import worker
 from rl_serial.study.design import Study, plan
 from rl_serial.study.engines import Event, Job, LocalEngine, Outcome
 from rl_serial.study.folder import Row, StudyFolder, counts
 from rl_serial.study.runner import run_study
-from rl_serial.training.files import load_tensors
-from rl_serial.training.run import MODEL
 
 Data = dict[str, Any]
 

@@ -1,0 +1,179 @@
+"""The one table of agents: what a kind is configured by, where it plays, what trains it.
+
+A row here and the agent's own file add a kind of agent; :func:`register_agent` adds one from
+outside. Trainers are named, and imported where one is made, so that configurations load without
+their libraries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, get_args
+
+from rl_serial.agents.settings import (
+    AgentSettings,
+    BaselineConfig,
+    CloningAgentConfig,
+    ContrastiveAgentConfig,
+    ControlAgentConfig,
+    GoalSB3AgentConfig,
+    SB3AgentConfig,
+    SearchAgentConfig,
+    ValueAgentConfig,
+)
+
+
+@dataclass(frozen=True)
+class Need:
+    """How an agent takes one of a run's networks.
+
+    Args:
+        optional: it can do without.
+        where: the key of the agent, and its value, with which alone the network is there.
+    """
+
+    optional: bool = False
+    where: tuple[str, Any] | None = None
+
+    def there(self, agent: AgentSettings) -> bool:
+        """Whether an agent with these settings has the network."""
+        return self.where is None or getattr(agent, self.where[0]) == self.where[1]
+
+
+NEEDED, OPTIONAL = Need(), Need(optional=True)
+NETWORK: Mapping[str, Need] = {"network": NEEDED}
+WITH_POLICY: Mapping[str, Need] = {"network": NEEDED, "policy_network": OPTIONAL}
+
+
+@dataclass(frozen=True)
+class AgentKind:
+    """A kind of agent.
+
+    Args:
+        kind: its name, the value of ``agent.kind``.
+        config: the model of its keys.
+        subjects: names of the subjects that it plays.
+        trainer: makes its trainer from subject, device and log (see
+            :class:`rl_serial.agents.protocols.Makes`), or ``module:function`` that does.
+        networks: the networks of a run that it has.
+        has_values: whether it gives values of states, which searches need.
+        reads_loops: whether its trained network is examined at other numbers of loops.
+        without_networks: what to say where a run gives it a network that it has not.
+    """
+
+    kind: str
+    config: type[AgentSettings]
+    subjects: tuple[str, ...]
+    trainer: str | Callable[..., Any]
+    networks: Mapping[str, Need] = field(default_factory=lambda: NETWORK)
+    has_values: bool = True
+    reads_loops: bool = False
+    without_networks: str = ""
+
+    def make_trainer(self, *given: Any) -> Any:
+        """The trainer; arguments and errors are those of ``trainer``."""
+        return named(self.trainer)(*given)
+
+
+def named(what: str | Callable[..., Any]) -> Callable[..., Any]:
+    """A function or class, imported where it is named as ``module:name``."""
+    if not isinstance(what, str):
+        return what
+    module, _, name = what.partition(":")
+    found: Callable[..., Any] = getattr(import_module(module), name)
+    return found
+
+
+AGENTS: dict[str, AgentKind] = {}
+"""Every kind of agent by its name."""
+
+
+def register_agent(agent: AgentKind) -> None:
+    """Have configurations know a kind of agent.
+
+    Raises:
+        ValueError: another one has that name.
+    """
+    if AGENTS.setdefault(agent.kind, agent) != agent:
+        raise ValueError(f"{agent.kind!r}: another kind of agent has this name; take another")
+
+
+def kinds_of(config: type[AgentSettings]) -> tuple[str, ...]:
+    """The kinds that a model of agents is for."""
+    return get_args(config.model_fields["kind"].annotation)
+
+
+def kinds_playing(subject: str) -> list[str]:
+    """The kinds of agents that play a subject."""
+    return [kind for kind, row in AGENTS.items() if subject in row.subjects]
+
+
+_SB3 = "rl_serial.agents.sb3:make_trainer"
+for _row in (
+    AgentKind(
+        "value",
+        ValueAgentConfig,
+        ("chains",),
+        "rl_serial.agents.value:make_trainer",
+        reads_loops=True,
+    ),
+    AgentKind(
+        "cloning",
+        CloningAgentConfig,
+        ("chains",),
+        "rl_serial.agents.cloning:make_trainer",
+        has_values=False,
+    ),
+    AgentKind("ppo", SB3AgentConfig, ("chains",), _SB3, WITH_POLICY),
+    AgentKind("dqn", SB3AgentConfig, ("chains",), _SB3),
+    AgentKind("qrdqn", SB3AgentConfig, ("chains",), _SB3),
+    AgentKind("maskable_ppo", SB3AgentConfig, ("chains",), _SB3, WITH_POLICY),
+    AgentKind(
+        "search",
+        SearchAgentConfig,
+        ("chains",),
+        "rl_serial.agents.search:make_trainer",
+        {**WITH_POLICY, "model_network": Need(where=("dynamics", "learned"))},
+    ),
+    AgentKind(
+        "random", BaselineConfig, ("chains",), "rl_serial.agents.baselines:make_trainer", {}, False
+    ),
+    AgentKind(
+        "optimal", BaselineConfig, ("chains",), "rl_serial.agents.baselines:make_trainer", {}
+    ),
+    AgentKind(
+        "contrastive",
+        ContrastiveAgentConfig,
+        ("goals",),
+        "rl_serial.agents.contrastive:make_trainer",
+        WITH_POLICY,
+    ),
+    AgentKind(
+        "sac",
+        GoalSB3AgentConfig,
+        ("goals",),
+        "rl_serial.agents.sb3_goals:make_trainer",
+        WITH_POLICY,
+    ),
+    AgentKind(
+        "sac_her",
+        GoalSB3AgentConfig,
+        ("goals",),
+        "rl_serial.agents.sb3_goals:make_trainer",
+        WITH_POLICY,
+    ),
+    *(
+        AgentKind(
+            kind,
+            ControlAgentConfig,
+            ("gymnasium",),
+            "rl_serial.agents.control_trainer:make_trainer",
+            {},
+            without_networks="agent.learning.width is that of what it learns",
+        )
+        for kind in ("cem", "mppi")
+    ),
+):
+    register_agent(_row)

@@ -1,0 +1,450 @@
+"""What a configuration says of each kind of agent."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal, Protocol
+
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from rl_serial.envs.chain import ChainWithStarts, has_binary_observations
+from rl_serial.envs.tasks import ENUMERATION_LIMIT, Bet, Steer, Task, num_actions
+from rl_serial.errors import OptionError, UserError
+from rl_serial.networks.config import NetworkConfig
+from rl_serial.networks.trunks import TRUNKS
+from rl_serial.settings import MOST_PATH, MOST_PLANNED, MOST_ROWS, Loops, ModelKind, Settings
+
+
+class Run(Protocol):
+    """What an agent can ask of its run."""
+
+    @property
+    def network(self) -> NetworkConfig | None:
+        """Its network."""
+
+    @property
+    def evaluation(self) -> Any:
+        """How it is examined."""
+
+
+class AgentSettings(Settings):
+    """What every agent has; each kind has a model of its own."""
+
+    kind: str
+
+    @property
+    def all_starts(self) -> bool:
+        """Whether the network gives something for every start and horizon of an instance."""
+        return False
+
+    @property
+    def training_options(self) -> dict[str, Any]:
+        """Options of the environment that differ in training."""
+        return {}
+
+    def check_arguments(self) -> None:
+        """Refuse arguments that a library's algorithm has not, at the price of importing it.
+
+        Raises:
+            UserError: an argument that there is not, or of a wrong kind.
+        """
+
+    def check(self, run: Run, rules: Any) -> None:
+        """What the agent asks of the rest of its run.
+
+        Args:
+            run: of which it is the agent.
+            rules: of what it plays: the task of a chain; None elsewhere.
+
+        Raises:
+            UserError: parts that do not go together.
+        """
+
+
+class ValueAgentConfig(AgentSettings):
+    """Fitted action values of a policy (see :mod:`rl_serial.agents.value`)."""
+
+    kind: Literal["value"]
+    targets: Literal["monte_carlo", "td0", "fixed_horizon"] = "monte_carlo"
+    estimator: Literal["monte_carlo", "td0"] = "monte_carlo"  # of fixed_horizon, as the next two
+    head: Literal["pooled", "per_token"] = "pooled"
+    readout: Literal["last", "layerwise", "by_loop"] = "last"
+    trained_horizons: PositiveInt | None = None  # the longest with a target; None: all
+    losses: Literal["last_loop", "every_loop"] = "last_loop"
+    trained_loops: tuple[Loops, Loops] | None = None  # of an update; None: network.loops
+    loops_curriculum: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of updates
+    policy: Literal["optimal", "random", "greedy"] = "optimal"
+    updates: PositiveInt = 4000
+    batch_size: PositiveInt = 512
+    learning_rate: PositiveFloat = 1e-3
+    schedule: Literal["one_cycle", "constant"] = "one_cycle"
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    target_interval: PositiveInt = 100
+    one_ply: bool = False  # acts on its values one step ahead, in the true model
+
+    @property
+    def all_starts(self) -> bool:
+        """Whether the network gives something for every start and horizon of an instance."""
+        return self.targets == "fixed_horizon"
+
+    @model_validator(mode="after")
+    def _options_of_its_targets(self) -> ValueAgentConfig:
+        fixed = self.all_starts
+        of_fixed = ("estimator", "head", "readout", "trained_horizons")
+        for key in ("policy",) if fixed else of_fixed:
+            if getattr(self, key) != type(self).model_fields[key].default:
+                having = (
+                    "targets monte_carlo and td0 have" if fixed else "targets fixed_horizon has"
+                )
+                raise OptionError(key, f"only {having} it, not {self.targets}")
+        return self
+
+    @model_validator(mode="after")
+    def _loops_that_can_be(self) -> ValueAgentConfig:
+        if self.trained_loops is not None and self.trained_loops[0] > self.trained_loops[1]:
+            least, most = self.trained_loops
+            raise OptionError(
+                "trained_loops", f"from a number to a larger one, not [{least}, {most}]"
+            )
+        if self.loops_curriculum and self.trained_loops is None:
+            raise OptionError("loops_curriculum", "goes with trained_loops, which are missing")
+        if self.readout == "layerwise":
+            if self.losses == "every_loop":
+                raise OptionError(
+                    "losses", "with readout layerwise every layer has a loss already: last_loop"
+                )
+            if self.trained_loops is not None:
+                raise OptionError(
+                    "trained_loops",
+                    "with readout layerwise each layer of each loop has a head of its own, so the "
+                    "loops are network.loops: leave it out",
+                )
+        return self
+
+    def check(self, run: Run, rules: Task[Any]) -> None:
+        """What loops, starts and exact values ask of network and chain."""
+        network, depth = run.network, rules.chain.serial_depth
+        assert network is not None
+        if self.losses == "every_loop" and not TRUNKS[network.kind].reads_layers:
+            raise UserError(
+                "every_loop reads the stream after each loop, which the trunk "
+                f"{network.kind} does not show: last_loop",
+                "agent.losses",
+            )
+        if self.readout == "layerwise" and run.evaluation.loops:
+            raise UserError(
+                "with agent.readout layerwise each layer of each loop has a head of its own, so "
+                "there are no other loops: leave it out",
+                "evaluation.loops",
+            )
+        if self.trained_horizons is not None and self.trained_horizons > depth:
+            raise UserError(
+                f"at most the serial depth {depth}, not {self.trained_horizons}",
+                "agent.trained_horizons",
+            )
+        trained = 0 if self.trained_loops is None else self.trained_loops[1]
+        counts = {
+            "agent.trained_loops": trained,
+            "evaluation.loops": max(run.evaluation.loops, default=0),
+        }
+        for key, count in counts.items():
+            if network.depth * count > MOST_PATH:
+                raise UserError(
+                    f"{count} loops of depth={network.depth}: {MOST_PATH} layers in sequence are "
+                    f"the most; loops can be {MOST_PATH // network.depth}",
+                    key,
+                )
+        if self.readout == "by_loop" and trained > depth:
+            raise UserError(
+                f"with agent.readout by_loop at most {depth}, one loop for each step of the "
+                "serial depth",
+                "agent.trained_loops",
+            )
+        if self.all_starts:
+            _check_starts("agent.targets", "fixed_horizon", self.head, rules)
+        elif self.policy == "optimal":
+            _check_exact_values(rules)
+
+
+class CloningAgentConfig(AgentSettings):
+    """A policy fitted to the optimal one (see :mod:`rl_serial.agents.cloning`)."""
+
+    kind: Literal["cloning"]
+    starts: Literal["own", "all"] = "own"
+    head: Literal["pooled", "per_token"] = "pooled"  # of all starts, as the next
+    readout: Literal["last", "layerwise"] = "last"
+    updates: PositiveInt = 4000
+    batch_size: PositiveInt = 512
+    learning_rate: PositiveFloat = 1e-3
+    schedule: Literal["one_cycle", "constant"] = "one_cycle"
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+
+    @property
+    def all_starts(self) -> bool:
+        """Whether the network gives something for every start and horizon of an instance."""
+        return self.starts == "all"
+
+    @model_validator(mode="after")
+    def _options_of_all_starts(self) -> CloningAgentConfig:
+        for key in ("head", "readout"):
+            if not self.all_starts and getattr(self, key) != type(self).model_fields[key].default:
+                raise OptionError(key, f"only starts all has it, not {self.starts}")
+        return self
+
+    def check(self, run: Run, rules: Task[Any]) -> None:
+        """What the optimal actions ask of the task."""
+        if not self.all_starts:
+            _check_exact_values(rules)
+            return
+        if not isinstance(rules, Bet) or rules.think_budget:
+            raise UserError(
+                "all needs a Bet environment with think_budget 0, where the payoff alone says "
+                "which action is right; own goes with all tasks",
+                "agent.starts",
+            )
+        _check_starts("agent.starts", "all", self.head, rules)
+
+
+class SB3AgentConfig(AgentSettings):
+    """An algorithm of Stable-Baselines3 or sb3-contrib; ``arguments`` go to its constructor."""
+
+    kind: Literal["ppo", "dqn", "qrdqn", "maskable_ppo"]
+    timesteps: PositiveInt = 200_000
+    num_envs: PositiveInt = 64
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    exploring_starts: bool = False  # training begins episodes at every number of remaining steps
+
+    @property
+    def training_options(self) -> dict[str, Any]:
+        """Other starts, where they are asked for."""
+        return {"start": "uniform"} if self.exploring_starts else {}
+
+    def check_arguments(self) -> None:
+        """Hold ``arguments`` against the signature of the algorithm's constructor."""
+        from rl_serial.agents.sb3 import check_arguments
+
+        check_arguments(self)
+
+    def check(self, run: Run, rules: Any) -> None:
+        """Exploring starts go with rules that have other ones."""
+        if self.exploring_starts and rules.start == "uniform":
+            raise UserError(
+                "with env.start uniform episodes begin at every number of remaining steps already, "
+                "those of evaluation too; leave one of them out",
+                "agent.exploring_starts",
+            )
+
+
+class GoalAgentSettings(AgentSettings):
+    """What every agent has that reaches goals."""
+
+    def critic_sizes(self, state: int, action: int, goal: int) -> tuple[int, int]:
+        """Numbers that a critic takes and gives."""
+        return state + action + goal, 1
+
+
+class GoalSB3AgentConfig(GoalAgentSettings):
+    """SAC of Stable-Baselines3 on a goal environment, also with hindsight experience replay."""
+
+    kind: Literal["sac", "sac_her"]
+    timesteps: PositiveInt = 1_000_000
+    num_envs: PositiveInt = 8
+    processes: PositiveInt = 1
+    arguments: dict[str, Any] = Field(default_factory=dict)
+
+    def check_arguments(self) -> None:
+        """Hold ``arguments`` against the signatures of SAC and its replay."""
+        from rl_serial.agents.sb3_goals import check_goal_arguments
+
+        check_goal_arguments(self)
+
+    def check(self, run: Run, rules: None) -> None:
+        """Processes: one, or one for each environment."""
+        _check_processes(self.processes, self.num_envs)
+
+
+class SearchAgentConfig(AgentSettings):
+    """Learning from its own tree search (see :mod:`rl_serial.agents.search`)."""
+
+    kind: Literal["search"]
+    dynamics: ModelKind = "true"
+    algorithm: Literal["gumbel", "puct"] = "gumbel"
+    simulations: NonNegativeInt = 16
+    max_depth: PositiveInt | None = None
+    value_target: Literal["final", "n_step", "root"] = "final"
+    n_steps: PositiveInt = 4  # of the n-step target
+    timesteps: PositiveInt = 200_000
+    num_envs: PositiveInt = 64
+    updates: PositiveInt = 16  # after each round of one episode in every environment
+    batch_size: PositiveInt = 256
+    buffer_size: PositiveInt = 20_000  # newest steps that updates draw from
+    learning_rate: PositiveFloat = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+
+    def check(self, run: Run, rules: Task[Any]) -> None:
+        """What learned dynamics and targets ask of the task."""
+        if self.dynamics == "learned" and isinstance(rules, Bet):
+            raise UserError(
+                "learned needs a Steer environment, where a step of play is a serial step; a BET "
+                "is many",
+                "agent.dynamics",
+            )
+        if self.dynamics == "learned" and not has_binary_observations(rules.chain):
+            raise UserError(
+                "learned predicts observations of zeros and ones, which those of "
+                f"{type(rules.chain).__name__} are not; true searches in the rules",
+                "agent.dynamics",
+            )
+        if self.value_target == "root" and self.simulations == 0:
+            raise UserError(
+                "root needs agent.simulations of 1 or more; without a search the value would be "
+                "its own target",
+                "agent.value_target",
+            )
+
+
+class ContrastiveAgentConfig(GoalAgentSettings):
+    """Contrastive reinforcement learning (see :mod:`rl_serial.agents.contrastive`).
+
+    The defaults are those of Wang et al. 2025 (arXiv 2503.14858) and want a GPU.
+    """
+
+    kind: Literal["contrastive"]
+    timesteps: PositiveInt = 100_000_000
+    num_envs: PositiveInt = 512
+    processes: PositiveInt = 1  # that step the environments, where they are not one simulation
+    unroll: PositiveInt = 62  # steps of every environment between updates
+    updates: PositiveInt = 800  # after each unroll
+    batch_size: Annotated[int, Field(ge=2)] = 512
+    learning_rate: PositiveFloat = 3e-4
+    discount: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    representation: PositiveInt = 64  # numbers in an embedding
+    logsumexp_penalty: Annotated[float, Field(ge=0)] = 0.1
+    target_entropy: float = -0.5  # for each number of an action
+    buffer_size: PositiveInt = 10_000  # newest steps of each environment
+    prefill: PositiveInt = 1000  # steps of each environment before the first update
+
+    def critic_sizes(self, state: int, action: int, goal: int) -> tuple[int, int]:
+        """Numbers that φ takes, which does not see the goal, and gives."""
+        return state + action, self.representation
+
+    @model_validator(mode="after")
+    def _memory_not_too_large(self) -> ContrastiveAgentConfig:
+        for key in ("buffer_size", "unroll"):
+            rows = getattr(self, key) * self.num_envs
+            if rows > MOST_ROWS:
+                raise OptionError(
+                    key,
+                    f"{rows} steps of num_envs={self.num_envs} environments are held at once; "
+                    f"{key} can be {MOST_ROWS // self.num_envs}",
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _learns(self) -> ContrastiveAgentConfig:
+        turns = -(-self.timesteps // (self.num_envs * self.unroll))
+        if turns * self.unroll < self.prefill:
+            raise OptionError(
+                "prefill",
+                f"{self.prefill} are more than the {turns * self.unroll} steps that "
+                f"timesteps={self.timesteps} give each of num_envs={self.num_envs} environments, "
+                "so that nothing would be learned",
+            )
+        return self
+
+    def check(self, run: Run, rules: None) -> None:
+        """Processes: one, or one for each environment."""
+        _check_processes(self.processes, self.num_envs)
+
+
+class ControlAgentConfig(AgentSettings):
+    """Receding-horizon control (see :mod:`rl_serial.agents.control`), with CEM or MPPI.
+
+    ``planner`` holds settings of :class:`rl_serial.planning.CEM` or ``MPPI``, ``learning`` those of
+    :class:`rl_serial.agents.control.Learning`; the rest is what ``ControlSettings`` has.
+    """
+
+    kind: Literal["cem", "mppi"]
+    horizon: PositiveInt = 20
+    model: ModelKind = "true"
+    reward: Literal["known", "learned"] = "known"
+    terminal_value: bool = False
+    discount: Annotated[float, Field(gt=0, le=1)] = 0.99
+    carry: NonNegativeInt = 0
+    planner: dict[str, Any] = Field(default_factory=dict)
+    learning: dict[str, Any] = Field(default_factory=dict)
+    # Of the environment, in training; 0 where there is nothing to learn.
+    timesteps: Annotated[NonNegativeInt, Field(validate_default=True)] = 0
+
+    @model_validator(mode="after")
+    def _plans_not_too_large(self) -> ControlAgentConfig:
+        samples = self.planner.get("samples", 0)
+        if isinstance(samples, int) and samples * self.horizon > MOST_PLANNED:
+            most = MOST_PLANNED // self.horizon
+            raise OptionError(
+                "planner.samples",
+                f"{samples} of horizon {self.horizon} are held at once; {most} are the most",
+            )
+        return self
+
+    @field_validator("timesteps")
+    @classmethod
+    def _if_it_learns(cls, value: int, info: ValidationInfo) -> int:
+        learns = info.data.get("model") == "learned" or info.data.get("terminal_value")
+        if learns and value == 0:
+            raise ValueError("must be 1 or more, for model learned and for terminal_value")
+        if not learns and value > 0:
+            raise ValueError(
+                "must be 0: there is nothing to learn without model learned or a terminal_value"
+            )
+        return value
+
+
+class BaselineConfig(AgentSettings):
+    """The agents that bound the score."""
+
+    kind: Literal["random", "optimal"]
+
+
+def _check_starts(key: str, value: str, head: str, task: Task[Any]) -> None:
+    """Refuse a chain whose instances hold no starts, or none that are tokens."""
+    chain = task.chain
+    if not isinstance(chain, ChainWithStarts):
+        raise UserError(
+            f"{value} needs a chain that says which starts its instances hold, which "
+            f"{type(chain).__name__} does not",
+            key,
+        )
+    if head == "per_token" and not chain.starts_are_tokens:
+        raise UserError(
+            f"per_token needs starts that are tokens; in {type(chain).__name__} they are not: "
+            "pooled",
+            "agent.head",
+        )
+
+
+def _check_exact_values(task: Task[Any]) -> None:
+    """Refuse more decisions than exact values enumerate, without enumerating them."""
+    if isinstance(task, Steer) and num_actions(task) ** task.decisions > ENUMERATION_LIMIT:
+        most = int(math.log(ENUMERATION_LIMIT, num_actions(task)))
+        raise UserError(
+            f"exact action values would enumerate {num_actions(task)}**{task.decisions} sequences "
+            f"of decisions; the limit is {ENUMERATION_LIMIT}: take {most} decisions at most",
+            "env.decisions",
+        )
+
+
+def _check_processes(processes: int, num_envs: int) -> None:
+    if processes not in (1, num_envs):
+        raise UserError(
+            f"1, or agent.num_envs={num_envs}, a process for each environment, not {processes}",
+            "agent.processes",
+        )

@@ -1,0 +1,210 @@
+"""What a run writes while it goes: ``metrics.csv``, TensorBoard events, the progress bar."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from rl_serial.errors import UserError
+from rl_serial.runs.files import read_text, write_text
+from rl_serial.subjects.chains.evaluation import ACCURACY
+
+SHOWN = {
+    "eval/score": "score",
+    "eval/serial_horizon": "horizon",
+    "eval/success": "success",
+    "eval/time_at_goal": "time_at_goal",
+}
+"""What the progress bar shows of an evaluation, and what it calls it; else the return."""
+
+
+@contextmanager
+def _silent_writers() -> Iterator[None]:
+    """Keep TensorBoard's writing thread from printing what it raises in ours as well."""
+    before = threading.excepthook
+
+    def hook(failure: threading.ExceptHookArgs) -> None:
+        if not isinstance(failure.thread, _AsyncWriterThread):
+            before(failure)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+
+
+class MetricsFile:
+    """``metrics.csv``: a row per evaluation, each forced to disk as it is written.
+
+    Rows that a killed run wrote after its last checkpoint stay; the resumed run, which makes the
+    same ones again, does not repeat them. Columns ``late`` are empty until they are measured.
+    """
+
+    def __init__(self, file: Path, late: Sequence[str] = ()) -> None:
+        self.file, self.late = file, late
+        self.rows: list[dict[str, str]] = []
+        if file.exists():
+            complete = read_text(file).rpartition("\n")[0]  # a half-written line is made again
+            try:
+                self.rows = list(csv.DictReader(io.StringIO(complete)))
+                is_table = all(
+                    None not in row and None not in row.values() and row["step"].isdecimal()
+                    for row in self.rows
+                )
+            except (csv.Error, KeyError):
+                is_table = False
+            if not is_table:
+                raise UserError(
+                    f"{file}: damaged; once it is deleted, the run begins a new one where it is"
+                )
+            write_text(file, complete + "\n" if complete else "")
+
+    def append(self, step: int, metrics: dict[str, float]) -> None:
+        """Add the row of ``step``, if it is not there."""
+        if self.rows and int(self.rows[-1]["step"]) >= step:
+            return
+        row = (
+            {"step": str(step)}
+            | dict.fromkeys(self.late, "")
+            | {tag: repr(value) for tag, value in metrics.items()}
+        )
+        buffer = io.StringIO()
+        header = list(self.rows[0]) if self.rows else list(row)
+        writer = csv.DictWriter(buffer, header, extrasaction="ignore", lineterminator="\n")
+        if not self.rows:
+            writer.writeheader()
+        writer.writerow(row)
+        with self.file.open("a") as stream:
+            stream.write(buffer.getvalue())
+            stream.flush()
+            os.fsync(stream.fileno())
+        self.rows.append(row)
+
+    def accuracy(self) -> tuple[list[int], list[int], NDArray[np.float64]]:
+        """Steps, remaining steps, and the accuracy [remaining, steps] measured at them."""
+        tags = [tag for tag in (self.rows[0] if self.rows else {}) if tag.startswith(ACCURACY)]
+        table = [[float(row[tag]) for row in self.rows] for tag in tags]
+        remaining = [int(tag.removeprefix(ACCURACY)) for tag in tags]
+        return [int(row["step"]) for row in self.rows], remaining, np.array(table)
+
+
+def accuracy_heat_map(
+    steps: Sequence[int], remaining: Sequence[int], accuracy: NDArray[np.float64]
+) -> Figure:
+    """Accuracy [remaining, steps] over remaining steps and training time."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(accuracy, vmin=0, vmax=1, cmap="viridis", aspect="auto", origin="lower")
+    axes.set_yticks(range(len(remaining)), [str(k) for k in remaining])
+    shown = np.unique(np.linspace(0, len(steps) - 1, min(6, len(steps))).round().astype(int))
+    axes.set_xticks(shown, [str(steps[i]) for i in shown])
+    axes.set_xlabel("training step")
+    axes.set_ylabel("remaining serial steps")
+    figure.colorbar(image, label="accuracy of decisions")
+    return figure
+
+
+class Monitor:
+    """Writes a run's metrics to TensorBoard, to ``metrics.csv`` and beside the progress bar.
+
+    Args:
+        folder: the run's.
+        charts: the page of TensorBoard's custom-scalars tab.
+        resumed_at: the step of the checkpoint that the run goes on from; TensorBoard drops what
+            was logged behind it.
+        late: tags that only the last evaluation has.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        charts: dict[str, Any],
+        resumed_at: int | None = None,
+        late: Sequence[str] = (),
+    ) -> None:
+        # A start that was killed before its first checkpoint has left events too.
+        purge = 0 if resumed_at is None else resumed_at + 1
+        self.writer = SummaryWriter(str(folder), purge_step=purge)
+        self.resumed_at = resumed_at
+        self.last: dict[str, int] = {}  # the step at which a tag was last logged
+        self.metrics = MetricsFile(folder / "metrics.csv", late)
+        self.progress: tqdm[Any] | None = None
+        self.above_the_bar = ExitStack()
+        self.above_the_bar.enter_context(_silent_writers())
+        if resumed_at is None:
+            self.writer.add_custom_scalars(charts)
+
+    def start_progress(self, name: str, total: int, step: int) -> None:
+        """Show a bar with the score and the time left."""
+        # What is said while the bar is there gets a line of its own.
+        self.above_the_bar.enter_context(logging_redirect_tqdm([logging.getLogger("rl_serial")]))
+        self.progress = tqdm(total=total, initial=step, desc=name, unit="step", mininterval=0.5)
+
+    def advance_progress(self, step: int) -> None:
+        """Move the bar to ``step``; training in whole episodes may end behind its total."""
+        if self.progress is not None:
+            self.progress.total = max(self.progress.total or 0, step)
+            self.progress.update(step - self.progress.n)
+
+    def scalar(self, tag: str, value: float, step: int) -> None:
+        """Log a number under a TensorBoard tag, once for each step; what was not measured (NaN) is
+        left out."""
+        if not np.isnan(value) and self.last.get(tag) != step:
+            self.writer.add_scalar(tag, value, step)
+            self.last[tag] = step
+
+    def evaluation(self, step: int, metrics: dict[str, float]) -> None:
+        """Log an evaluation everywhere, but for that of the checkpoint that the run goes on from:
+        it was logged before the checkpoint was written."""
+        self.metrics.append(step, metrics)
+        steps, remaining, accuracy = self.metrics.accuracy()
+        if step != self.resumed_at:
+            for tag, value in metrics.items():
+                self.scalar(tag, value, step)
+            if remaining:
+                figure = accuracy_heat_map(steps, remaining, accuracy)
+                self.writer.add_figure("value/accuracy", figure, step)
+        self.writer.flush()
+        if self.progress is not None:
+            shown = {name: f"{metrics[tag]:.3g}" for tag, name in SHOWN.items() if tag in metrics}
+            shown = shown or {"return": f"{metrics['eval/return']:.4g}"}
+            self.progress.set_postfix(shown, refresh=False)
+
+    def animation(self, tag: str, gif: bytes, size: tuple[int, int], step: int) -> None:
+        """Log an animated GIF of ``size`` (width, height) as an image."""
+        image = Summary.Image(encoded_image_string=gif, width=size[0], height=size[1], colorspace=3)
+        summary = Summary(value=[Summary.Value(tag=tag, image=image)])
+        self.writer._get_file_writer().add_summary(summary, step)  # type: ignore[no-untyped-call]
+
+    def finish(self, hyperparameters: dict[str, Any], metrics: dict[str, float]) -> None:
+        """Log the hyperparameters with the final metrics."""
+        self.writer.add_hparams(
+            hyperparameters, {f"final/{tag}": value for tag, value in metrics.items()}, run_name="."
+        )
+        self.close()
+
+    def close(self) -> None:
+        """Close files and bar."""
+        try:
+            self.writer.close()
+        finally:
+            self.above_the_bar.close()
+            if self.progress is not None:
+                self.progress.close()

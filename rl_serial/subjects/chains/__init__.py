@@ -1,0 +1,1 @@
+"""Chains with exact values, under a task."""

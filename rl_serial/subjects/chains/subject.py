@@ -1,0 +1,240 @@
+"""Runs on chains: trainers, examination and searches on top, from a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+
+from rl_serial.agents.dynamics import Dynamics, DynamicsNetwork, TrueDynamics, rollout_error
+from rl_serial.agents.fitted import fitted_outputs
+from rl_serial.agents.protocols import Agent, Log, ReadsLoops, Trainer
+from rl_serial.agents.registry import AGENTS
+from rl_serial.agents.search.agent import SearchAgent, tensors_on
+from rl_serial.agents.settings import SearchAgentConfig
+from rl_serial.config import EnvConfig, RunConfig
+from rl_serial.envs.gym import SerialVectorEnv
+from rl_serial.envs.registry import ENV_IDS, task_of
+from rl_serial.envs.tasks import Task, num_actions
+from rl_serial.errors import UserError
+from rl_serial.networks.config import NetworkConfig
+from rl_serial.networks.configured import solved_trunk
+from rl_serial.subjects.chains.config import evaluation_of
+from rl_serial.subjects.chains.evaluation import (
+    ABOVE_FLOOR,
+    ACCURACY,
+    Evaluation,
+    Evaluator,
+    loops_metrics,
+)
+from rl_serial.subjects.chains.floors import CPU, FLOOR_ACCURACY, floor_tags
+from rl_serial.subjects.chains.simulations import baseline_scores, search_scores
+from rl_serial.subjects.chains.tables import draw_accuracy, tables
+from rl_serial.subjects.chains.watching import Moment, watch_episode
+from rl_serial.subjects.protocol import Examine, SearchScore
+
+SEARCH_DEFAULTS = SearchAgentConfig(kind="search")
+
+
+class ChainTrainer(Trainer, Protocol):
+    """A trainer that says how much it learns from, which a floor may use too."""
+
+    @property
+    def instances(self) -> int:
+        """States of training instances that the whole training consumes."""
+
+
+class ChainSubject:
+    """The rules of a chain under a task; see :class:`rl_serial.subjects.protocol.Subject`."""
+
+    charts: ClassVar[dict[str, Any]] = {
+        "serial value function": {
+            "score and return": ["Multiline", ["eval/score", "eval/return"]],
+            "serial horizon and reach": [
+                "Multiline",
+                ["eval/serial_horizon", "eval/serial_reach"],
+            ],
+            "reach and floor": ["Multiline", ["eval/serial_reach", ABOVE_FLOOR, "floor/.*reach"]],
+            "accuracy by remaining steps": ["Multiline", [f"{ACCURACY}.*"]],
+            "the floor's accuracy": ["Multiline", [f"{FLOOR_ACCURACY}.*"]],
+            "value error": ["Multiline", ["value/rmse", "train/loss"]],
+        }
+    }
+    drawn = "accuracy by remaining steps"
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config, self.seed, self.agent = config, config.seed, config.agent
+        self.row, self.settings = AGENTS[config.agent.kind], evaluation_of(config)
+        self.task = shared_task(config.env.model_dump_json())
+
+    @property
+    def training_task(self) -> Task[Any]:
+        """The rules that training plays by: the run's, with exploring starts where it has them."""
+        return task_of(self.config.env.id, **self.config.env.options | self.agent.training_options)
+
+    def check(self, keys: Collection[str]) -> None:
+        """Refuse networks that cannot be built and arguments that the algorithm has not."""
+        for key in set(keys) - {"agent"}:
+            self.trunk(key)
+        if "agent" in keys:
+            self.agent.check_arguments()
+
+    def trunk(self, key: str) -> dict[str, Any]:
+        """The settings of the trunk that ``key`` describes, its width solved where a budget is.
+
+        The budget of model_network is that of its trunk with one output.
+
+        Raises:
+            UserError: a depth that the trunk cannot have, or a budget that no width meets.
+        """
+        if key == "policy_network" and self.config.policy_network is None:
+            key = "network"
+        network: NetworkConfig | None = getattr(self.config, key)
+        assert network is not None
+        layout, outputs = self.task.layout, fitted_outputs(self.agent, self.task)
+        if key == "model_network":
+            layout = DynamicsNetwork.input_layout(layout, num_actions(self.task))
+            outputs = 1
+        return solved_trunk(network, key, layout, outputs)
+
+    def make_vec(self, num_envs: int) -> SerialVectorEnv:
+        """A native vector environment of the training task."""
+        family, kind = ENV_IDS[self.config.env.id]
+        options = self.config.env.options | {"start": self.training_task.start}
+        return SerialVectorEnv(num_envs, family=family.name, task=kind, **options)
+
+    def trainer(self, device: torch.device, log: Log) -> ChainTrainer:
+        """The trainer that the configuration describes."""
+        torch.manual_seed(self.config.seed)
+        trainer: ChainTrainer = self.row.make_trainer(self, device, log)
+        return trainer
+
+    def examiner(self) -> Evaluator:
+        """Makes the evaluation instances."""
+        settings, env = self.settings, self.config.env.model_dump_json()
+        try:
+            return shared_evaluator(env, settings.instances, settings.per_remaining, settings.seed)
+        except ValueError as error:
+            raise UserError(error, "env") from None
+
+    @property
+    def late_metrics(self) -> list[str]:
+        """The floor's."""
+        return [ABOVE_FLOOR, *floor_tags(self.task.chain.serial_depth)]
+
+    def last_examination(self, examine: Examine, trainer: Trainer) -> Evaluation:
+        """What the agent does, beside what is done without serial computation: the floor."""
+        assert isinstance(examine, Evaluator)
+        consumed: Any = trainer
+        device = getattr(trainer, "device", CPU)
+        floor = examine.floor(consumed.instances, self.config.seed, self.training_task, device)
+        return replace(examine(trainer.agent), floor=floor)
+
+    def further_metrics(
+        self, trainer: Trainer, examine: Examine, device: torch.device
+    ) -> dict[str, float]:
+        """What the end of a run measures beside the last examination.
+
+        The same weights at other numbers of loops, scores of searches on top and of their
+        baselines, and how a learned model's error grows.
+        """
+        assert isinstance(examine, Evaluator)
+        metrics: dict[str, float] = {}
+        for loops in self.settings.loops:
+            assert isinstance(trainer, ReadsLoops)
+            metrics |= loops_metrics(loops, examine(trainer.agent_after(loops)))
+        counts, baselines = self.settings.simulations, self.settings.baselines
+        models = searchable(trainer, self.task)
+        scores: dict[str, list[SearchScore]] = {}
+        for name in models if counts else ():
+            scores[name] = search_scores(self.searcher(trainer, device, name), examine, counts)
+        for name in baselines:
+            searcher = self.searcher(trainer, device, "true")
+            scores[name] = baseline_scores(name, searcher, examine, counts, self.config.seed)
+        for name, found_scores in scores.items():
+            for found in found_scores:
+                metrics[f"search/{name}/score/{found.tag}"] = found.score
+                for remaining, share in found.right.items():
+                    metrics[f"search/{name}/right/{found.tag}/remaining_{remaining}"] = share
+                if baselines:
+                    metrics[f"search/{name}/model_steps/{found.tag}"] = found.model_steps
+        if "learned" in models:
+            steps = self.task.chain.serial_depth
+            error = rollout_error(models["learned"], self.task, examine.seeds, steps)
+            metrics |= {
+                f"model/{name}/step_{k}": float(number)
+                for name, numbers in vars(error).items()
+                for k, number in enumerate(numbers, start=1)
+                if not np.isnan(number)
+            }
+        return metrics
+
+    def searcher(
+        self,
+        trainer: Trainer,
+        device: torch.device,
+        dynamics: str | None = None,
+        algorithm: str | None = None,
+        simulations: int = 0,
+    ) -> SearchAgent:
+        """A search on top of a trained agent; see the protocol."""
+        if not self.row.has_values:
+            raise UserError(
+                f"{self.config.name}: the agent {self.row.kind} has no values to search with"
+            )
+        models = searchable(trainer, self.task)
+        own = self.agent if isinstance(self.agent, SearchAgentConfig) else SEARCH_DEFAULTS
+        chosen = dynamics or own.dynamics
+        if chosen not in models:
+            raise UserError(
+                f"{self.config.name}: has no {chosen} dynamics; there are {', '.join(models)} "
+                "(agent.kind search with agent.dynamics learned trains its own)"
+            )
+        return SearchAgent(
+            self.task,
+            getattr(trainer, "raw_agent", trainer.agent),  # as the networks alone make it
+            models[chosen],
+            simulations,
+            algorithm or own.algorithm,
+            own.max_depth,
+            tensors_on(device, self.task),
+        )
+
+    def search_scores(self, searcher: SearchAgent, simulations: Sequence[int]) -> list[SearchScore]:
+        """Scores of the one-ply agent and of searches with each number of ``simulations``."""
+        settings = self.settings
+        evaluator = Evaluator(self.task, settings.instances, per_remaining=1, seed=settings.seed)
+        return search_scores(searcher, evaluator, simulations)
+
+    def watch(self, agent: Agent, instance: int = 0) -> list[Moment]:
+        """An evaluation episode from its first state to its end."""
+        return watch_episode(agent, self.task, instance, self.settings.seed)
+
+    tables = staticmethod(tables)
+    draw = staticmethod(draw_accuracy)
+
+
+@lru_cache(maxsize=8)
+def shared_task(env: str) -> Task[Any]:
+    """The rules of an environment as JSON, which the runs of a process share.
+
+    Raises:
+        ValueError: an unknown id or option.
+    """
+    return EnvConfig.model_validate_json(env).task()
+
+
+@lru_cache(maxsize=4)
+def shared_evaluator(env: str, instances: int, per_remaining: int, seed: int) -> Evaluator:
+    """The evaluation instances, which the runs of a process share; errors as of Evaluator."""
+    return Evaluator(shared_task(env), instances, per_remaining, seed)
+
+
+def searchable(trainer: Trainer, task: Task[Any]) -> dict[str, Dynamics]:
+    """The models that a trained agent can be searched in: true, and learned where it has one."""
+    models: dict[str, Dynamics] = getattr(trainer, "searchable", {"true": TrueDynamics(task)})
+    return models

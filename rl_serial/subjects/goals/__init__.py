@@ -1,0 +1,1 @@
+"""Goal environments: reached or not."""

@@ -1,0 +1,149 @@
+"""The examination in goal environments.
+
+Goals are reached or not, so there is no score between random and optimal play: an examination
+counts the episodes that end at the goal, those that were there at all, and the steps spent there,
+all of them also by how far the goal was at the start.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from rl_serial.agents.contrastive import GoalAgent
+from rl_serial.envs.goals import success_of
+from rl_serial.envs.random import evaluation_seeds
+from rl_serial.errors import UserError
+
+DISTANCES = 4
+"""Classes of goals by distance, with as many evaluation episodes in each."""
+
+MOST_AT_A_TIME = 128
+"""Evaluation episodes that are played side by side."""
+
+LONGEST_EPISODE = 100_000
+"""Steps after which an episode is taken to have no end."""
+
+
+@dataclass(frozen=True)
+class GoalEvaluation:
+    """What an examination found, by episode."""
+
+    distance: NDArray[np.float64]  # [E] from the goal at the start, in the units of the goal
+    length: NDArray[np.int64]  # [E] steps
+    at_goal: NDArray[np.int64]  # [E] steps after which the agent was at the goal
+    success: NDArray[np.bool_]  # [E] at the goal after the last step
+    returns: NDArray[np.float64]  # [E] sum of the environment's rewards
+
+    @property
+    def classes(self) -> list[NDArray[np.int64]]:
+        """Episodes of each class of distance, the nearest first."""
+        return np.array_split(np.argsort(self.distance, kind="stable"), DISTANCES)
+
+    def metrics(self) -> dict[str, float]:
+        """Scalars under their TensorBoard tags."""
+        metrics = {
+            "eval/success": float(self.success.mean()),
+            "eval/success_ever": float((self.at_goal > 0).mean()),
+            "eval/time_at_goal": float(self.at_goal.mean()),
+            "eval/return": float(self.returns.mean()),
+        }
+        for k, rows in enumerate(self.classes, start=1):
+            metrics[f"eval/success/distance_{k}"] = float(self.success[rows].mean())
+            metrics[f"eval/time_at_goal/distance_{k}"] = float(self.at_goal[rows].mean())
+        return metrics
+
+    def final(self) -> dict[str, Any]:
+        """What ``summary.json`` keeps."""
+        return (
+            self.metrics()
+            | {
+                "eval/success_interval": list(_wilson(int(self.success.sum()), self.success.size)),
+                "eval/instances": int(self.success.size),
+                "eval/episode_steps": float(self.length.mean()),
+            }
+            | {
+                f"eval/distance_{k}": float(self.distance[rows].mean())
+                for k, rows in enumerate(self.classes, start=1)
+                if rows.size
+            }
+        )
+
+    def headline(self) -> str:
+        """Success, and time at the goal."""
+        low, high = _wilson(int(self.success.sum()), self.success.size)
+        return (
+            f"success {self.success.mean():.3f} (95 % of instances {low:.3f} to {high:.3f}), "
+            f"at the goal at some time {(self.at_goal > 0).mean():.3f}, "
+            f"for {self.at_goal.mean():.1f} of {self.length.mean():.0f} steps"
+        )
+
+
+def _wilson(hits: int, trials: int) -> tuple[float, float]:
+    """The 95 % score interval of a share (Wilson 1927)."""
+    found = binomtest(hits, trials).proportion_ci(method="wilson")
+    return float(found.low), float(found.high)
+
+
+class GoalEvaluator:
+    """Plays an agent's episodes on evaluation instances.
+
+    Args:
+        make: makes that many environments.
+        instances: episodes, at least one for each class of distance.
+        seed: chooses the instances.
+    """
+
+    def __init__(self, make: Any, instances: int, seed: int) -> None:
+        self.seeds = evaluation_seeds(2 * seed, instances, np)
+        self.env: Any = make(min(instances, MOST_AT_A_TIME))
+
+    def __call__(self, agent: GoalAgent) -> GoalEvaluation:
+        """Examine an agent."""
+        size = self.env.num_envs
+        parts = [
+            self._play(agent, self.seeds[first : first + size])
+            for first in range(0, self.seeds.size, size)
+        ]
+        return GoalEvaluation(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+    def _play(self, agent: GoalAgent, seeds: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
+        size, episodes = self.env.num_envs, seeds.size
+        # The last round fills up with instances that do not count.
+        observation, _ = self.env.reset(seed=[int(s) for s in np.resize(seeds, size)])
+        gap = observation["achieved_goal"] - observation["desired_goal"]
+        distance = np.linalg.norm(gap.astype(np.float64), axis=1)
+        running = np.ones(size, dtype=np.bool_)
+        length, at_goal = np.zeros((2, size), dtype=np.int64)
+        returns, success = np.zeros(size), np.zeros(size, dtype=np.bool_)
+        while running.any():
+            observation, reward, terminated, truncated, info = self.env.step(agent.act(observation))
+            there = success_at_end(info)
+            length += running
+            at_goal += running & there
+            returns += np.where(running, reward, 0.0)
+            success = np.where(running, there, success)
+            running &= ~(terminated | truncated)
+            if running.any() and length.max() >= LONGEST_EPISODE:
+                raise UserError(
+                    f"no end of an episode within {LONGEST_EPISODE} steps; env.max_episode_steps "
+                    "(in Reach and Push env.episode_steps) gives it one",
+                    "env",
+                )
+        return tuple(column[:episodes] for column in (distance, length, at_goal, success, returns))
+
+
+def success_at_end(info: dict[str, Any]) -> NDArray[np.bool_]:
+    """[N] whether each environment is at its goal, from the info of a step.
+
+    Raises:
+        UserError: the info does not say.
+    """
+    try:
+        return success_of(info)
+    except ValueError as error:
+        raise UserError(f"nothing says when a goal is reached: {error}", "env") from None

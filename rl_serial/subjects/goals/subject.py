@@ -1,0 +1,160 @@
+"""Runs in goal environments: trainers and examination, from a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from rl_serial.agents.contrastive import GoalAgent
+from rl_serial.agents.protocols import Log, Trainer
+from rl_serial.agents.registry import AGENTS
+from rl_serial.agents.settings import GoalAgentSettings
+from rl_serial.config import RunConfig
+from rl_serial.envs.goals.making import make_goal_vec
+from rl_serial.envs.random import evaluation_seeds
+from rl_serial.errors import UserError
+from rl_serial.networks.configured import solved_trunk, vector_layout
+from rl_serial.subjects.animation import shown_steps
+from rl_serial.subjects.goals.evaluation import (
+    DISTANCES,
+    LONGEST_EPISODE,
+    GoalEvaluator,
+    success_at_end,
+)
+from rl_serial.subjects.goals.tables import draw_success, tables
+from rl_serial.subjects.goals.watching import GoalMoment
+from rl_serial.subjects.protocol import Examination, Examine
+
+
+class GoalSubject:
+    """A goal environment; see :class:`rl_serial.subjects.protocol.Subject`.
+
+    Raises:
+        UserError: an environment that cannot be made, or is none with goals.
+    """
+
+    charts: ClassVar[dict[str, Any]] = {
+        "goals": {
+            "success": ["Multiline", ["eval/success", "eval/success_ever"]],
+            "time at goal": ["Multiline", ["eval/time_at_goal"]],
+            "success by distance": ["Multiline", ["eval/success/distance_.*"]],
+            "time at goal by distance": ["Multiline", ["eval/time_at_goal/distance_.*"]],
+            "critic": ["Multiline", ["train/accuracy", "train/critic_loss"]],
+        }
+    }
+
+    drawn = "success by distance"
+
+    def __init__(self, config: RunConfig) -> None:
+        assert isinstance(config.agent, GoalAgentSettings)
+        self.config, self.seed, self.agent = config, config.seed, config.agent
+        if config.evaluation.instances < DISTANCES:
+            raise UserError(
+                f"at least {DISTANCES}, one for each class of distance, not "
+                f"{config.evaluation.instances}",
+                "evaluation.instances",
+            )
+        env = self._make(1)
+        spaces, self.actions = env.single_observation_space.spaces, env.single_action_space
+        env.close()
+        for name, space in {**spaces, "action": self.actions}.items():
+            if len(space.shape) != 1:
+                raise UserError(f"{name} must be a vector, and has the shape {space.shape}", "env")
+        if not self.actions.is_bounded():
+            raise UserError(f"actions must have bounds, and are {self.actions}", "env")
+        observation, self.goal = (spaces[key].shape[0] for key in ("observation", "desired_goal"))
+        self.state = observation + self.goal  # the achieved goal is part of it
+        self.action = self.actions.shape[0]
+
+    def check(self, keys: Collection[str]) -> None:
+        """Refuse networks that cannot be built and arguments that the algorithm has not."""
+        for key in set(keys) - {"agent"}:
+            self.trunk(key)
+        if "agent" in keys:
+            self.agent.check_arguments()
+
+    def examiner(self) -> GoalEvaluator:
+        """Makes the evaluation environments."""
+        settings = self.config.evaluation
+        return GoalEvaluator(self._make, settings.instances, settings.seed)
+
+    def trainer(self, device: torch.device, log: Log) -> Trainer:
+        """The trainer that the configuration describes."""
+        torch.manual_seed(self.config.seed)
+        trainer: Trainer = AGENTS[self.agent.kind].make_trainer(self, device, log)
+        return trainer
+
+    def make_vec(self, num_envs: int, processes: int = 1) -> Any:
+        """That many environments, as ``make_goal_vec`` makes them."""
+        return self._make(num_envs, processes)
+
+    @property
+    def late_metrics(self) -> tuple[str, ...]:
+        """None: every examination measures the same."""
+        return ()
+
+    def last_examination(self, examine: Examine, trainer: Trainer) -> Examination:
+        """The same as any other: there are no exact values to make a floor of."""
+        return examine(trainer.agent)
+
+    def further_metrics(
+        self, trainer: Trainer, examine: Examine, device: torch.device
+    ) -> dict[str, float]:
+        """Nothing."""
+        return {}
+
+    def watch(self, agent: GoalAgent, instance: int = 0) -> list[GoalMoment]:
+        """An evaluation episode from its first state to its end."""
+        env = self._make(1)
+        seeds = evaluation_seeds(2 * self.config.evaluation.seed, 1, np, first=instance)
+        observation, _ = env.reset(seed=[int(seeds[0])])
+        goal = observation["desired_goal"][0]
+        path = [observation["achieved_goal"][0]]
+        there = [False]
+        ended = False
+        while not ended and len(path) < LONGEST_EPISODE:
+            observation, _, terminated, truncated, info = env.step(agent.act(observation))
+            ended = bool(terminated[0] | truncated[0])
+            now = info["final_obs"] if ended else observation
+            path.append(now["achieved_goal"][0])
+            there.append(bool(success_at_end(info)[0]))
+        env.close()
+        steps = shown_steps(len(path) - 1)
+        return [GoalMoment(np.array(path), goal, step, there[step]) for step in steps]
+
+    def _make(self, num_envs: int, processes: int = 1) -> Any:
+        options = self.config.env.options
+        try:
+            for name in ("num_envs", "processes"):
+                if name in options:
+                    raise ValueError(f"{name}: belongs to the agent: agent.{name}")
+            return make_goal_vec(self.config.env.id, num_envs, processes=processes, **options)
+        except ValueError as error:
+            raise UserError(error, "env") from None
+
+    def trunk(self, key: str) -> dict[str, Any]:
+        """The settings of the critic's trunk (in contrastive RL of φ), or of the policy's.
+
+        Raises:
+            UserError: a depth that the trunk cannot have, or a budget that no width meets.
+        """
+        config = self.config
+        network = config.network
+        assert network is not None
+        if key == "network":
+            inputs, outputs = self.agent.critic_sizes(self.state, self.action, self.goal)
+            return solved_trunk(network, key, vector_layout(inputs), outputs)
+        if config.policy_network is None:
+            key = "network"
+        policy = config.policy_network or network
+        return solved_trunk(policy, key, vector_layout(self.state + self.goal), 2 * self.action)
+
+    def psi_trunk(self) -> dict[str, Any]:
+        """The settings of the trunk of ψ in contrastive RL: φ's on goals."""
+        return self.trunk("network") | {"layout": vector_layout(self.goal)}
+
+    tables = staticmethod(tables)
+    draw = staticmethod(draw_success)

@@ -1,0 +1,1 @@
+"""Gymnasium environments, judged by their return."""
