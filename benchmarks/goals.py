@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from rl_serial.envs.goals import make_goal_vec
-from rl_serial.subjects.goals.evaluation import DISTANCES, GoalEvaluator
+from rl_serial.metrics import tagged
+from rl_serial.subjects.goals.evaluation import GoalEvaluator
+from rl_serial.subjects.goals.metrics import DISTANCES
 from rl_serial.tables import markdown_table
 
 STIFFNESS, DAMPING = 5.0, 1.0
@@ -40,7 +42,7 @@ def main() -> None:
         evaluate = GoalEvaluator(
             lambda n, i=id_: make_goal_vec(i, n), options.instances, options.seed
         )
-        found = evaluate(Straight()).metrics()
+        found = tagged(evaluate(Straight()).measurements())
         far = [f"{found[f'eval/success/distance_{k}']:.2f}" for k in range(1, DISTANCES + 1)]
         rows.append(
             (id_, f"{found['eval/success']:.3f}", f"{found['eval/time_at_goal']:.1f}", *far)

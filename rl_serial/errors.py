@@ -47,27 +47,27 @@ class UserError(_ShortError):
     """
 
     def __init__(self, message: object = "", key: str = "", source: str = "") -> None:
-        self._tell((Fault(key, str(message)),), source)
+        self._tell((Fault(key, str(message)),), source, "")
 
-    def _tell(self, faults: tuple[Fault, ...], source: str) -> None:
-        self.faults, self.source = faults, source
+    def _tell(self, faults: tuple[Fault, ...], source: str, note: str) -> None:
+        self.faults, self.source, self.note = faults, source, note
         lead = f"{source}: " if source else ""
-        super().__init__("\n".join(f"{lead}{fault}" for fault in faults))
+        super().__init__("\n".join([*(f"{lead}{fault}" for fault in faults), *filter(None, [note])]))
 
     @classmethod
-    def of(cls, faults: Iterable[Fault], source: str = "") -> UserError:
-        """Several faults at once; those that are the same count once."""
+    def of(cls, faults: Iterable[Fault], source: str = "", note: str = "") -> UserError:
+        """Several faults at once, those that are the same once; ``note`` is a line behind them."""
         error = cls()
-        error._tell(tuple(dict.fromkeys(faults)), source)
+        error._tell(tuple(dict.fromkeys(faults)), source, note)
         return error
 
     def at(self, source: str) -> UserError:
         """The same faults, found in ``source``."""
-        return UserError.of(self.faults, source)
+        return UserError.of(self.faults, source, self.note)
 
     def under(self, parent: str) -> UserError:
         """The same faults, of keys inside another key."""
-        return UserError.of((fault.under(parent) for fault in self.faults), self.source)
+        return UserError.of((f.under(parent) for f in self.faults), self.source, self.note)
 
 
 class OptionError(ValueError):

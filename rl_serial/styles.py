@@ -8,13 +8,17 @@ and deuteranopia, and markers tell them apart without colour.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
+
+from rl_serial.errors import UserError
 
 # Blue, vermillion, bluish green, orange, reddish purple, sky blue, black.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000")
@@ -76,3 +80,12 @@ def draw_floor(
     [edge] = axes.plot(x, heights, color="0.45", linewidth=1.1, linestyle=dashes, zorder=1.5)
     # In the legend regions look alike, so that further floors are named by their edges.
     (edge if index else region).set_label(label)
+
+
+def save_figure(figure: Figure, file: Path) -> None:
+    """Put the legend above the axes, where it hides nothing, and write the picture."""
+    figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)
+    try:
+        figure.savefig(file, dpi=150)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: {error}") from None

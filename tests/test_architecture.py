@@ -1,58 +1,136 @@
-"""Data flows one way: imports inside the package follow the order of its layers."""
+"""Data flows one way: imports follow the layers, rooms stand apart, and nothing goes in a circle."""
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "rl_serial"
-# What each part may import besides itself; the base install holds only the first two.
-ALLOWED = {
-    "envs": {"errors"},
-    "tables": set(),
-    "styles": set(),
-    "errors": set(),
-    "networks": {"envs"},
-    "planning": set(),
-    "yaml_core": {"errors"},
-    "arguments": {"errors"},
-    "config": {"envs", "errors", "yaml_core"},
-    "agents": {"envs", "errors", "config", "networks", "planning"},
-    "training": {"envs", "errors", "config", "networks", "planning", "agents", "tables", "styles"},
-    "study": {"envs", "errors", "config", "agents", "training", "tables", "styles", "yaml_core"},
-    "cli": {"envs", "errors", "config", "training", "tables", "study", "arguments", "__init__"},
-    "__init__": {"envs"},
-}
-
-
-def parts(file: Path) -> str:
-    relative = file.relative_to(PACKAGE)
-    return relative.parts[0] if len(relative.parts) > 1 else relative.stem
-
-
-@pytest.mark.parametrize(
-    "file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: str(file.relative_to(PACKAGE))
+LAYERS = (
+    {"errors"},
+    {"yaml_core", "tables", "styles", "arguments", "metrics"},
+    {"envs"},
+    {"settings"},
+    {"networks", "planning"},
+    {"agents"},
+    {"config"},
+    {"subjects"},
+    {"loading"},
+    {"runs"},
+    {"study"},
+    {"cli"},
 )
-def test_imports_follow_the_layers(file: Path) -> None:
-    own = parts(file)
+"""From the bottom to the top: a part imports what is below it, and itself."""
+LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
+KNOWN_OF_SUBJECTS = {
+    "rl_serial.subjects",
+    "rl_serial.subjects.protocol",
+    "rl_serial.subjects.animation",
+}
+"""What runs, studies and commands know of subjects: none of the rooms."""
+LONGEST = 500
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def module_of(file: Path) -> str:
+    parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(file): file for file in FILES}
+
+
+def imports(file: Path) -> Iterator[str]:
+    """The modules of the package that a file imports, at its top and inside functions."""
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rl_serial"):
-            names = [node.module]
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in MODULES else str(node.module)
         elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names if alias.name.startswith("rl_serial")]
-        else:
+            yield from (a.name for a in node.names if a.name.startswith("rl_serial"))
+
+
+def for_types_alone(file: Path) -> set[str]:
+    """What is imported under ``TYPE_CHECKING``."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            for inner in ast.walk(node):
+                if isinstance(inner, ast.ImportFrom) and inner.module:
+                    found.add(inner.module)
+    return found
+
+
+def part(module: str) -> str:
+    return ([*module.split("."), "__init__"])[1]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_down(module: str) -> None:
+    own = part(module)
+    if own == "__init__":  # what the package shows of itself
+        return
+    for name in imports(MODULES[module]):
+        other = part(name)
+        if other == "__init__":  # the version
             continue
-        for name in names:
-            part = ([*name.split("."), "__init__"])[1]
-            assert part == own or part in ALLOWED[own], f"{own} imports {name}"
+        assert other == own or LEVEL[other] < LEVEL[own], f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_rooms_are_known_by_their_rows_alone(module: str) -> None:
+    room = module.split(".")[2] if module.startswith("rl_serial.subjects.") else ""
+    for name in imports(MODULES[module]):
+        if not name.startswith("rl_serial.subjects"):
+            continue
+        if LEVEL.get(part(module), 0) > LEVEL["subjects"]:
+            assert name in KNOWN_OF_SUBJECTS, f"{module} knows the room {name}"
+        elif module == "rl_serial.subjects":
+            assert name.count(".") == 2, f"the table of subjects looks into {name}"
+        else:
+            inside = name.split(".")[2] if name.count(".") > 1 else ""
+            assert inside in ("", room, "protocol", "animation", "tables"), f"{module} knows {name}"
+
+
+def test_nothing_goes_in_a_circle() -> None:
+    """Module by module, so that it holds inside parts too; a package is its ``__init__``."""
+    graph = {
+        module: {name for name in imports(file) if name in MODULES}
+        - {module}
+        - for_types_alone(file)
+        for module, file in MODULES.items()
+    }
+    done: set[str] = set()
+
+    def walk(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " -> ".join([*path[path.index(module) :], module])
+        if module in done:
+            return
+        for other in graph[module]:
+            walk(other, (*path, module))
+        done.add(module)
+
+    for module in graph:
+        walk(module, ())
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_long_file_says_why(module: str) -> None:
+    text = MODULES[module].read_text()
+    if text.count("\n") > LONGEST:
+        head = ast.get_docstring(ast.parse(text)) or ""
+        assert "One file" in head, f"{module} has {text.count(chr(10))} lines and gives no reason"
 
 
 def test_every_chain_family_has_its_page() -> None:
     from rl_serial.envs import FAMILIES
 
     for family in FAMILIES.values():
-        module = family.chain.__module__.rsplit(".", 1)[1]
-        page = PACKAGE.parent / "docs/chains" / f"{module}.md"
-        assert page.exists(), page
+        package, _, module = family.chain.__module__.rpartition(".")
+        if package == "rl_serial.envs.chains":
+            page = PACKAGE.parent / "docs/chains" / f"{module}.md"
+            assert page.exists(), page

@@ -10,6 +10,7 @@ import pytest
 from scipy.stats import binom
 
 from rl_serial.loading import load_config
+from rl_serial.metrics import tagged
 from rl_serial.runs.monitoring import MetricsFile
 from rl_serial.runs.run import train
 from rl_serial.runs.searching import search_runs
@@ -90,7 +91,7 @@ def test_agent_reaches_its_goals(
     """
     pytest.importorskip("gymnasium_robotics")
     config = load_config(CONFIGS / f"{name}.yaml", [f"seed={seed}"])
-    found = train(config, tmp_path / name, device="cpu", progress=False).metrics()
+    found = tagged(train(config, tmp_path / name, device="cpu", progress=False).measurements())
     first = MetricsFile(tmp_path / name / "metrics.csv").rows[0]
     instances = config.evaluation.instances
     hits = round(float(first["eval/success"]) * instances)

@@ -60,6 +60,7 @@ class AgentKind:
         networks: the networks of a run that it has.
         has_values: whether it gives values of states, which searches need.
         reads_loops: whether its trained network is examined at other numbers of loops.
+        plans: whether a decision is a plan, whose cost an examination says.
         without_networks: what to say where a run gives it a network that it has not.
     """
 
@@ -70,6 +71,7 @@ class AgentKind:
     networks: Mapping[str, Need] = field(default_factory=lambda: NETWORK)
     has_values: bool = True
     reads_loops: bool = False
+    plans: bool = False
     without_networks: str = ""
 
     def make_trainer(self, *given: Any) -> Any:
@@ -171,6 +173,7 @@ for _row in (
             ("gymnasium",),
             "rl_serial.agents.control_trainer:make_trainer",
             {},
+            plans=True,
             without_networks="agent.learning.width is that of what it learns",
         )
         for kind in ("cem", "mppi")

@@ -22,16 +22,8 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from rl_serial.errors import UserError
+from rl_serial.metrics import Level, Measurement, Metric, tagged
 from rl_serial.runs.files import read_text, write_text
-from rl_serial.subjects.chains.evaluation import ACCURACY
-
-SHOWN = {
-    "eval/score": "score",
-    "eval/serial_horizon": "horizon",
-    "eval/success": "success",
-    "eval/time_at_goal": "time_at_goal",
-}
-"""What the progress bar shows of an evaluation, and what it calls it; else the return."""
 
 
 @contextmanager
@@ -97,27 +89,25 @@ class MetricsFile:
             os.fsync(stream.fileno())
         self.rows.append(row)
 
-    def accuracy(self) -> tuple[list[int], list[int], NDArray[np.float64]]:
-        """Steps, remaining steps, and the accuracy [remaining, steps] measured at them."""
-        tags = [tag for tag in (self.rows[0] if self.rows else {}) if tag.startswith(ACCURACY)]
+    def history(self, tags: Sequence[str]) -> tuple[list[int], NDArray[np.float64]]:
+        """The steps of all evaluations, and what was measured at them: [tags, steps]."""
         table = [[float(row[tag]) for row in self.rows] for tag in tags]
-        remaining = [int(tag.removeprefix(ACCURACY)) for tag in tags]
-        return [int(row["step"]) for row in self.rows], remaining, np.array(table)
+        return [int(row["step"]) for row in self.rows], np.array(table)
 
 
-def accuracy_heat_map(
-    steps: Sequence[int], remaining: Sequence[int], accuracy: NDArray[np.float64]
+def heat_map(
+    metric: Metric, levels: Sequence[Level], steps: Sequence[int], values: NDArray[np.float64]
 ) -> Figure:
-    """Accuracy [remaining, steps] over remaining steps and training time."""
+    """A metric over its index and training time: values [levels, steps]."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    image = axes.imshow(accuracy, vmin=0, vmax=1, cmap="viridis", aspect="auto", origin="lower")
-    axes.set_yticks(range(len(remaining)), [str(k) for k in remaining])
+    image = axes.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto", origin="lower")
+    axes.set_yticks(range(len(levels)), [str(level) for level in levels])
     shown = np.unique(np.linspace(0, len(steps) - 1, min(6, len(steps))).round().astype(int))
     axes.set_xticks(shown, [str(steps[i]) for i in shown])
     axes.set_xlabel("training step")
-    axes.set_ylabel("remaining serial steps")
-    figure.colorbar(image, label="accuracy of decisions")
+    axes.set_ylabel(metric.names[0])
+    figure.colorbar(image, label=metric.described({}))
     return figure
 
 
@@ -170,22 +160,38 @@ class Monitor:
             self.writer.add_scalar(tag, value, step)
             self.last[tag] = step
 
-    def evaluation(self, step: int, metrics: dict[str, float]) -> None:
+    def evaluation(
+        self, step: int, measurements: Sequence[Measurement], training: dict[str, float]
+    ) -> None:
         """Log an evaluation everywhere, but for that of the checkpoint that the run goes on from:
-        it was logged before the checkpoint was written."""
+        it was logged before the checkpoint was written.
+
+        Args:
+            step: of training.
+            measurements: of the evaluation.
+            training: what the trainer last logged, by its tags.
+        """
+        metrics = tagged(measurements) | training
         self.metrics.append(step, metrics)
-        steps, remaining, accuracy = self.metrics.accuracy()
         if step != self.resumed_at:
             for tag, value in metrics.items():
                 self.scalar(tag, value, step)
-            if remaining:
-                figure = accuracy_heat_map(steps, remaining, accuracy)
-                self.writer.add_figure("value/accuracy", figure, step)
+            self._heat_maps(step, measurements)
         self.writer.flush()
         if self.progress is not None:
-            shown = {name: f"{metrics[tag]:.3g}" for tag, name in SHOWN.items() if tag in metrics}
-            shown = shown or {"return": f"{metrics['eval/return']:.4g}"}
+            shown = {m.metric.progress: f"{m.value:.4g}" for m in measurements if m.metric.progress}
             self.progress.set_postfix(shown, refresh=False)
+
+    def _heat_maps(self, step: int, measurements: Sequence[Measurement]) -> None:
+        drawn: dict[Metric, list[Measurement]] = {}
+        for found in measurements:
+            if found.metric.heat_map and not np.isnan(found.value):
+                drawn.setdefault(found.metric, []).append(found)
+        for metric, row in drawn.items():
+            levels = [found.index[metric.names[0]] for found in row]
+            steps, values = self.metrics.history([found.tag for found in row])
+            figure = heat_map(metric, levels, steps, values)
+            self.writer.add_figure(metric.over({}, metric.names), figure, step)
 
     def animation(self, tag: str, gif: bytes, size: tuple[int, int], step: int) -> None:
         """Log an animated GIF of ``size`` (width, height) as an image."""

@@ -21,6 +21,7 @@ import torch
 from rl_serial.config import RunConfig, write_yaml
 from rl_serial.errors import RunError, UserError
 from rl_serial.loading import read_yaml
+from rl_serial.metrics import tagged
 from rl_serial.networks import account
 from rl_serial.runs.devices import choose_device
 from rl_serial.runs.files import (
@@ -38,7 +39,7 @@ from rl_serial.runs.files import (
     write_text,
 )
 from rl_serial.runs.monitoring import Monitor
-from rl_serial.subjects import subject_of
+from rl_serial.subjects import row_of, subject_of
 from rl_serial.subjects.animation import animated_gif
 from rl_serial.subjects.protocol import Examination, Examine, Subject
 
@@ -158,9 +159,9 @@ class TrainingRun:
     def __enter__(self) -> TrainingRun:
         """Begin, or go on: what is written is open until the run is left."""
         resumed_at = self.trainer.step if self.last_checked >= 0 else None
-        self.monitor = Monitor(
-            self.folder, self.subject.charts, resumed_at, self.subject.late_metrics
-        )
+        row = row_of(self.config.env.id, self.config.agent.kind)
+        late = [place.tag for place in row.places(self.config) if place.metric.late]
+        self.monitor = Monitor(self.folder, self.subject.charts, resumed_at, late)
         try:
             examples = self.trainer.examples
             self.summary["accounts"] = {
@@ -215,7 +216,7 @@ class TrainingRun:
     def _check(self, found: Examination) -> Examination:
         """Log what was found, then save: a checkpoint stands only behind what was logged."""
         step = self.trainer.step
-        self.monitor.evaluation(step, found.metrics() | self.trainer.metrics)
+        self.monitor.evaluation(step, found.measurements(), self.trainer.metrics)
         state = {"trainer": self.trainer.state_dict(), "spent": self._spent()}
         save_checkpoint(self.folder / "checkpoints", step, state)
         self.last_checked = step
@@ -227,15 +228,16 @@ class TrainingRun:
         gif, size = animated_gif(self.subject.watch(self.trainer.agent))
         self.monitor.animation("episode", gif, size, self.trainer.step)
         flat = {k: v for k, v in _flatten(self.config.model_dump()).items() if v is not None}
-        extra = self.subject.further_metrics(self.trainer, self.examine, self.device)
+        extra = tagged(self.subject.further_measurements(self.trainer, self.examine, self.device))
         for tag, number in extra.items():
             self.monitor.scalar(tag, number, self.trainer.step)
-        self.monitor.finish(flat, found.metrics() | extra)
+        metrics = tagged(found.measurements())
+        self.monitor.finish(flat, metrics | extra)
         self.summary |= {
             "status": "done",
             "steps": self.trainer.step,
             "steps_per_second": self.trainer.step / spent["seconds"],
-            "final": found.final() | extra,
+            "final": metrics | found.final() | extra,
         } | spent
         write_json(self.folder / "summary.json", self.summary)
 

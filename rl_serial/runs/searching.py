@@ -13,9 +13,8 @@ from rl_serial.errors import UserError
 from rl_serial.runs.devices import choose_device
 from rl_serial.runs.files import write_text
 from rl_serial.runs.load import load_trained, searchable_subject
-from rl_serial.styles import REFERENCE, line_styles
+from rl_serial.styles import REFERENCE, line_styles, save_figure
 from rl_serial.subjects.protocol import ONE_PLY, SearchScore
-from rl_serial.subjects.tables import save_figure
 from rl_serial.tables import markdown_table
 
 

@@ -226,7 +226,6 @@ def _report(options: argparse.Namespace) -> None:
 
 def _summary(folder: Any) -> str:
     """Where a study stands: counts, failures, verdicts, slopes of planes, cells."""
-    from rl_serial.study.design import final_metrics
     from rl_serial.study.findings import (
         cell_intervals,
         chosen_levels,
@@ -236,6 +235,7 @@ def _summary(folder: Any) -> str:
         shown_of,
     )
     from rl_serial.study.folder import result_of
+    from rl_serial.study.measures import final_metrics
     from rl_serial.study.planes import HEADER, cells_of_fit, study_fits
 
     parts = []

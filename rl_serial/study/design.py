@@ -11,14 +11,12 @@ import hashlib
 import itertools
 import json
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -29,12 +27,11 @@ from pydantic import (
     model_validator,
 )
 
-from rl_serial.agents.registry import AGENTS
-from rl_serial.config import EnvConfig, RunConfig, checked_name
-from rl_serial.envs.random import evaluation_seeds
+from rl_serial.config import RunConfig, checked_name
 from rl_serial.errors import Fault, UserError, shown
-from rl_serial.loading import parse_config, read_yaml, set_key
+from rl_serial.loading import parse_config, read_yaml, resolved_config, set_key
 from rl_serial.settings import Seed, faults_of
+from rl_serial.study.measures import check_levels, check_metric, metric_of
 from rl_serial.subjects import row_of
 from rl_serial.yaml_core import dump_yaml
 
@@ -43,59 +40,6 @@ Scalar = str | int | float | bool
 Cell = tuple[Scalar, ...]
 """What the columns hold that tell cells apart, in the order of the grid."""
 
-ABOVE_FLOOR = "eval/serial_reach_above_floor"
-IN_STEPS = ("eval/serial_horizon", "eval/serial_reach", "value/horizon")
-"""Metrics that count serial steps, from 0 to the serial depth."""
-METRICS = (
-    "eval/return",
-    "eval/score",
-    "eval/serial_horizon",
-    "eval/serial_reach",
-    ABOVE_FLOOR,
-    "floor/reach",
-    "floor/memoriser/reach",
-    "floor/blind/reach",
-    "floor/linear/reach",
-    "value/rmse",
-    "value/horizon",
-)
-"""What every finished run logs beside the accuracies; the last two if the agent has values."""
-GOAL_METRICS = ("eval/success", "eval/success_ever", "eval/time_at_goal", "eval/return")
-"""What every finished run in a goal environment logs beside those by distance."""
-CONTROL_METRICS = (
-    "eval/return",
-    "eval/episode_steps",
-    "eval/serial_steps_per_decision",
-    "eval/model_steps",
-    "eval/simulator_steps",
-)
-"""What every finished run of a planner in continuous control logs."""
-BY_DISTANCE = re.compile(r"eval/(success|time_at_goal)/distance_[1-4]")
-COLLISION_HORIZON = "value/collision_horizon"
-"""What runs log too whose chain counts collisions."""
-ACCURACY = re.compile(r"value/accuracy/remaining_(\d+)")
-FLOOR_ACCURACY = re.compile(r"floor/accuracy/remaining_(\d+)")
-OTHER_LOOPS = re.compile(
-    r"loops/(\d+)/(?:score|serial_horizon|serial_reach|accuracy/remaining_(\d+))"
-)
-"""What a run logs at its end whose ``evaluation.loops`` ask for other numbers of loops."""
-SEARCHED = re.compile(
-    r"search/(true|learned|enumeration|rollouts)/(score|model_steps)(?:/(one_ply|\d+))?"
-)
-"""What a run logs at its end whose ``evaluation.simulations`` ask for searches.
-
-Without a number it is the score over the column ``simulations`` (see :func:`by_simulations`).
-"""
-BY_PLANNER = re.compile(r"search/(score|model_steps)")
-"""The same over the columns ``simulations`` and ``planner``."""
-SIMULATIONS = "simulations"
-"""The column that tests and figures may name where every run asks for the same searches."""
-PLANNER = "planner"
-"""The column that they may name too where every run asks for the same ``evaluation.baselines``."""
-WITHIN_RUN = (SIMULATIONS, PLANNER)
-"""Columns whose levels one run holds all."""
-SEARCH = "search"
-"""The level of the planner that searches in the true rules; the others are the baselines."""
 SEED = "seed"
 SCREEN = "screen"
 """The axis of a screening: the levels of its key, with what else differs in its runs."""
@@ -498,12 +442,12 @@ def _screening(
     runs = tuple(_planned(derived, kept, source))
     _check_distinct(runs, source)
     for run in runs:
-        check_metric(metric, run, f"{source}: screen.metric")
-    if over_simulations(metric):
-        raise UserError(
-            f"{source}: screen.metric: {metric!r} chooses a level; that takes one number per run, "
-            f"as {metric}/N"
-        )
+        where = f"{source}: screen.metric"
+        if over := check_metric(metric, run, where, describe(run.columns)).over:
+            raise UserError(
+                f"{where}: {metric!r} chooses a level; that takes one number per run, and this "
+                f"one goes over {', '.join(over)}"
+            )
     told = config.model_copy(update={"screen": screen.model_copy(update={"metric": metric})})
     return told, Study(f"{name}_screening", derived, runs)
 
@@ -793,7 +737,7 @@ def blamed(
 ) -> UserError:
     """An error of a run's key, told by the key of the study that set it."""
     faults = [_told_by_setter(fault, config) for fault in error.faults]
-    return UserError.of([*faults, Fault("", f"(in the run with {describe(columns)})")], source)
+    return UserError.of(faults, source, f"(in the run with {describe(columns)})")
 
 
 def _told_by_setter(fault: Fault, config: StudyConfig) -> Fault:
@@ -829,221 +773,32 @@ def _check_distinct(runs: Sequence[PlannedRun], source: str) -> None:
 
 def _check_metrics(study: Study, source: str) -> None:
     if not study.config.metric:
-        raise UserError(f"{source}: metric: empty")
+        raise UserError("empty", "metric", source)
     for metric in study.config.metric:
-        for run in study.runs:
-            check_metric(metric, run, f"{source}: metric")
-        if over_simulations(metric) and not searches(study):
-            raise UserError(
-                f"{source}: metric: {metric!r} needs the same evaluation.simulations in every run; "
-                f"{metric}/N is the score at one number"
-            )
-        if over_planners(metric) and not planners(study):
-            raise UserError(
-                f"{source}: metric: {metric!r} needs the same evaluation.baselines in every run; "
-                f"{_of_planner(metric, SEARCH)} is that of the search alone"
-            )
+        where = f"{source}: metric"
+        found = {
+            run.id: check_metric(metric, run, where, describe(run.columns)) for run in study.runs
+        }
+        check_levels(metric, found, study, where)
     first = study.config.metric[0]
-    if study.config.tuned and over_simulations(first):
+    if study.config.tuned and (over := metric_of(study, first).over):
         raise UserError(
-            f"{source}: metric: {first!r} comes first, by which columns are tuned; that takes one "
-            f"number per run, as {first}/N"
+            f"{first!r} comes first, by which columns are tuned; that takes one number per run, "
+            f"and this one goes over {', '.join(over)}",
+            "metric",
+            source,
         )
-
-
-def check_metric(metric: str, run: PlannedRun, where: str) -> None:
-    """Refuse a metric that a run will not have logged when it is done.
-
-    Raises:
-        UserError: it starts with ``where``.
-    """
-    subject = row_of(run.config["env"]["id"], run.config["agent"]["kind"]).name
-    if subject == "goals":
-        if metric not in GOAL_METRICS and not BY_DISTANCE.fullmatch(metric):
-            raise UserError(
-                f"{where}: {metric!r} is never logged in a goal environment; there are "
-                f"{', '.join(GOAL_METRICS)}, eval/success/distance_1, … "
-                "eval/time_at_goal/distance_4"
-            )
-        return
-    if subject == "gymnasium":
-        if metric not in CONTROL_METRICS:
-            raise UserError(
-                f"{where}: {metric!r} is never logged in continuous control; there are "
-                f"{', '.join(CONTROL_METRICS)}"
-            )
-        return
-    if searched := SEARCHED.fullmatch(metric):
-        _check_searched(searched, run, where)
-    elif BY_PLANNER.fullmatch(metric):
-        _check_baselines(metric, run, where)
-    elif looped := OTHER_LOOPS.fullmatch(metric):
-        _check_looped(looped, run, where)
-    elif metric == COLLISION_HORIZON:
-        chain = EnvConfig.model_validate(run.config["env"]).task().chain
-        if not hasattr(chain, "causal_collisions"):
-            raise UserError(
-                f"{where}: {metric!r} is never logged by {type(chain).__name__}, "
-                "which has no collisions"
-            )
-    elif accuracy := ACCURACY.fullmatch(metric):
-        _check_accuracy(metric, int(accuracy.group(1)), run, where)
-    elif of_floor := FLOOR_ACCURACY.fullmatch(metric):
-        _check_accuracy(metric, int(of_floor.group(1)), run, where)
-    elif metric not in METRICS:
-        raise UserError(
-            f"{where}: {metric!r} is never logged; there are {', '.join(METRICS)}, "
-            "value/accuracy/remaining_1, …, floor/accuracy/remaining_1, …"
-        )
-    elif metric.startswith("value/") and not AGENTS[run.config["agent"]["kind"]].has_values:
-        kind = run.config["agent"]["kind"]
-        raise UserError(f"{where}: {metric!r} is never logged by the agent {kind}")
-
-
-def _check_accuracy(metric: str, remaining: int, run: PlannedRun, where: str) -> None:
-    env, settings = _canonical(run.config["env"]), run.config["evaluation"]
-    depth = _serial_depth(env)
-    if not 1 <= remaining <= depth:
-        raise UserError(
-            f"{where}: {metric!r} is never logged at serial depth {depth} "
-            f"(in the run with {describe(run.columns)})"
-        )
-    try:
-        decides = _decides(env, remaining, settings["seed"], settings["per_remaining"])
-    except ValueError as error:  # too many decisions to enumerate
-        raise UserError(f"{where}: {metric!r}: {error}") from None
-    if not decides:
-        raise UserError(
-            f"{where}: {metric!r} is never logged where nothing is decided with {remaining} steps "
-            f"remaining (in the run with {describe(run.columns)})"
-        )
-
-
-def _check_looped(looped: re.Match[str], run: PlannedRun, where: str) -> None:
-    metric, loops, remaining = looped.group(0, 1, 2)
-    asked = run.config["evaluation"].get("loops", [])
-    if loops not in map(str, asked):
-        raise UserError(
-            f"{where}: {metric!r} is never logged where base.evaluation.loops is {asked} "
-            f"(in the run with {describe(run.columns)})"
-        )
-    if remaining is not None:
-        _check_accuracy(metric, int(remaining), run, where)
-
-
-def _check_searched(searched: re.Match[str], run: PlannedRun, where: str) -> None:
-    metric, planner, quantity, simulations = searched.group(0, 1, 2, 3)
-    asked = run.config["evaluation"].get("simulations", [])
-    if not asked or simulations not in (None, "one_ply", *map(str, asked)):
-        raise UserError(
-            f"{where}: {metric!r} is never logged where base.evaluation.simulations is {asked} "
-            f"(in the run with {describe(run.columns)})"
-        )
-    baselines = run.config["evaluation"].get("baselines", [])
-    if planner not in ("true", "learned"):
-        if planner not in baselines:
-            raise UserError(
-                f"{where}: {metric!r} is never logged where base.evaluation.baselines is "
-                f"{baselines} (in the run with {describe(run.columns)})"
-            )
-        if simulations == "one_ply":
-            raise UserError(f"{where}: {metric!r} is never logged; a baseline has no one_ply")
-    if quantity == "model_steps":
-        _check_baselines(metric, run, where)
-    if planner == "learned" and run.config["agent"].get("dynamics") != "learned":
-        raise UserError(
-            f"{where}: {metric!r} is logged only where agent.dynamics is learned "
-            f"(not in the run with {describe(run.columns)})"
-        )
-
-
-def _check_baselines(metric: str, run: PlannedRun, where: str) -> None:
-    if not run.config["evaluation"].get("baselines", []):
-        raise UserError(
-            f"{where}: {metric!r} is never logged where base.evaluation.baselines is [] "
-            f"(in the run with {describe(run.columns)})"
-        )
-
-
-def over_simulations(metric: str) -> bool:
-    """Whether a metric is a score over the column ``simulations``."""
-    found = SEARCHED.fullmatch(metric)
-    return over_planners(metric) or (found is not None and found.group(3) is None)
-
-
-def over_planners(metric: str) -> bool:
-    """Whether a metric is a score over the columns ``simulations`` and ``planner``."""
-    return BY_PLANNER.fullmatch(metric) is not None
-
-
-def searches(study: Study) -> tuple[int, ...]:
-    """The numbers of simulations that every run is searched with; none if they differ."""
-    asked = {tuple(run.config["evaluation"].get("simulations", [])) for run in study.runs}
-    return asked.pop() if len(asked) == 1 else ()
-
-
-def planners(study: Study) -> tuple[str, ...]:
-    """The search and the baselines that every run holds it against; none if they differ."""
-    asked = {tuple(run.config["evaluation"].get("baselines", [])) for run in study.runs}
-    baselines = asked.pop() if len(asked) == 1 else ()
-    return (SEARCH, *dict.fromkeys(baselines)) if baselines else ()
-
-
-def _of_planner(metric: str, planner: str) -> str:
-    """What a run logs of a metric over planners for one of them: its tag without the number."""
-    return metric.replace("/", f"/{'true' if planner == SEARCH else planner}/", 1)
-
-
-def final_metrics(study: Study) -> list[str]:
-    """The study's metrics as ``results.csv`` has them.
-
-    Scores over simulations are there number by number, those over planners one planner after the
-    other.
-    """
-    metrics: list[str] = []
-    for metric in study.config.metric:
-        parts = [metric]
-        if over_planners(metric):
-            parts = [_of_planner(metric, planner) for planner in planners(study)]
-        if over_simulations(metric):
-            parts = [f"{part}/{count}" for part in parts for count in searches(study)]
-        metrics += parts
-    return list(dict.fromkeys(metrics))
-
-
-def by_simulations(
-    study: Study, records: Sequence[dict[str, Any]], metric: str
-) -> tuple[Study, list[dict[str, Any]]]:
-    """The study with the column ``simulations``: one row per run and number of simulations.
-
-    Where ``metric`` is over planners there is the column ``planner`` too, and a row for each. The
-    rows hold every metric of the study that is over the same columns.
-    """
-    places: list[dict[str, Scalar]] = [{SIMULATIONS: count} for count in searches(study)]
-    if over_planners(metric):
-        places = [place | {PLANNER: name} for name in planners(study) for place in places]
-    runs = tuple(
-        replace(run, columns=run.columns | place) for run in study.runs for place in places
-    )
-    same = [m for m in study.config.metric if over_simulations(m)]
-    same = [m for m in same if over_planners(m) == over_planners(metric)]
-    rows = []
-    for record in records:
-        for place in places:
-            tags = {m: _of_planner(m, str(place[PLANNER])) if PLANNER in place else m for m in same}
-            found = {m: record.get(f"{tag}/{place[SIMULATIONS]}") for m, tag in tags.items()}
-            rows.append(record | found | place)
-    return replace(study, runs=runs), rows
 
 
 def _check_columns(study: Study, source: str, smoke: bool) -> None:
     """Hypotheses, figures and tuned columns name what the grid has."""
     columns = study.columns
-    levels = {column: study.levels(column) for column in (*columns, SEED)}
-    if asked := searches(study):
-        columns, levels = (*columns, SIMULATIONS), levels | {SIMULATIONS: list(asked)}
-    if names := planners(study):
-        columns, levels = (*columns, PLANNER), levels | {PLANNER: list(names)}
+    levels: dict[str, list[Scalar]] = {c: study.levels(c) for c in (*columns, SEED)}
+    over: dict[str, list[Scalar]] = {}
+    for name in study.config.metric:
+        measure = metric_of(study, name)
+        over |= {column: list(measure.levels(column)) for column in measure.over}
+    columns, levels = (*columns, *over), levels | over
 
     def check(column: str, path: str) -> None:
         if column not in levels:
@@ -1062,7 +817,7 @@ def _check_columns(study: Study, source: str, smoke: bool) -> None:
         numbers = [v for v in levels[column] if isinstance(v, int | float)]
         if len(numbers) < len(levels[column]):
             raise UserError(f"{source}: {path}: {column} holds no numbers")
-        if scale == "log2" and min(numbers) <= 0 and column != SIMULATIONS:
+        if scale == "log2" and min(numbers) <= 0 and column not in over:
             raise UserError(f"{source}: {path}: {column} holds {min(numbers)}, which has no log2")
 
     def check_metric(metric: str | None, path: str) -> None:
@@ -1072,15 +827,23 @@ def _check_columns(study: Study, source: str, smoke: bool) -> None:
                 f"{', '.join(study.config.metric)}"
             )
 
-    def check_planner(metric: str | None, named: Sequence[str | None], path: str) -> None:
-        measured = metric or study.config.metric[0]
-        if over_planners(measured) != (PLANNER in named):
-            right = (
-                f"{measured!r} has a value for each planner: name the column planner"
-                if over_planners(measured)
-                else f"the column planner goes with search/score, not with {measured!r}"
-            )
-            raise UserError(f"{source}: {path}: {right}")
+    def check_over(metric: str | None, named: Sequence[str | None], path: str) -> None:
+        measure = metric_of(study, metric or study.config.metric[0])
+        for name in measure.metric.to_name:
+            if name in measure.over and name not in named:
+                raise UserError(
+                    f"{measure.name!r} has a value for each {name}: name the column {name}",
+                    path,
+                    source,
+                )
+        for column in filter(None, named):
+            if column in over and column not in measure.over:
+                going = [m for m in study.config.metric if column in metric_of(study, m).over]
+                raise UserError(
+                    f"the column {column} goes with {', '.join(going)}, not with {measure.name!r}",
+                    path,
+                    source,
+                )
 
     for i, column in enumerate(study.config.tuned):
         check(column, f"tuned.{i}")
@@ -1094,15 +857,16 @@ def _check_columns(study: Study, source: str, smoke: bool) -> None:
             check(figure.series, f"{path}.series")
         for column in figure.panels:
             check(column, f"{path}.panels")
-        check_planner(figure.metric, (figure.x, figure.series, *figure.panels), path)
+        check_over(figure.metric, (figure.x, figure.series, *figure.panels), path)
     for i, plane in enumerate(study.config.planes):
         path = f"planes.{i}"
         check_metric(plane.metric, f"{path}.metric")
         metric = plane.metric or study.config.metric[0]
-        if metric not in IN_STEPS:
+        if not metric_of(study, metric).metric.counts_steps:
             raise UserError(
-                f"{source}: {path}.metric: {metric!r} does not count serial steps, which a plane "
-                f"needs; there are {', '.join(IN_STEPS)}"
+                f"{metric!r} does not count serial steps, which a plane needs",
+                f"{path}.metric",
+                source,
             )
         check_number(plane.x, plane.scale, f"{path}.x")
         check_number(plane.y, plane.scale, f"{path}.y")
@@ -1111,8 +875,8 @@ def _check_columns(study: Study, source: str, smoke: bool) -> None:
         places = [plane.x, plane.y, *plane.panels]
         if len(set(places)) < len(places):
             raise UserError(f"{source}: {path}: the same column twice in {', '.join(places)}")
-        if SIMULATIONS in places:
-            raise UserError(f"{source}: {path}: {SIMULATIONS} is no column of a plane")
+        if inside := [column for column in places if column in over]:
+            raise UserError(f"{inside[0]} is no column of a plane", path, source)
     known: set[str] = set()
     for i, hypothesis in enumerate(study.config.hypotheses):
         if hypothesis.id in known:
@@ -1136,33 +900,21 @@ def _check_columns(study: Study, source: str, smoke: bool) -> None:
             check_number(test.slope, test.scale, f"{path}.slope")
         if test.per is not None:
             check_number(test.per.slope, test.per.scale, f"{path}.per.slope")
-        check_planner(test.metric, (*test.where, *(test.difference or {}), test.slope), path)
+        check_over(test.metric, (*test.where, *(test.difference or {}), test.slope), path)
         if test.per is not None:
-            check_planner(test.metric, (*test.per.where, test.per.slope), f"{path}.per")
+            check_over(test.metric, (*test.per.where, test.per.slope), f"{path}.per")
 
 
-def serial_depth(run: PlannedRun) -> int:
-    """How many steps a fresh instance of a run on a chain has."""
-    return _serial_depth(_canonical(run.config["env"]))
+def most_steps(run: PlannedRun) -> int:
+    """What a metric of a run that counts serial steps can reach."""
+    return _most_steps(_canonical({**run.config, "seed": 0, "name": "run"}))
 
 
-@lru_cache
-def _serial_depth(env: str) -> int:
-    return EnvConfig(**json.loads(env)).task().chain.serial_depth
-
-
-@lru_cache
-def _decides(env: str, remaining: int, seed: int, instances: int) -> bool:
-    """Whether any state that an evaluation judges at ``remaining`` has a decision to make."""
-    from rl_serial.envs.shortcuts import right_actions
-
-    task = EnvConfig(**json.loads(env)).task()
-    first = (remaining - 1) * instances
-    seeds = evaluation_seeds(2 * seed + 1, instances, np, first=first)
-    states = task.at_remaining(seeds, np.full(instances, remaining))
-    legal = task.legal_actions(states)
-    counted = (legal & ~right_actions(task.action_values(states), legal)).any(axis=1)
-    return bool(counted.any())
+@lru_cache(maxsize=64)
+def _most_steps(config: str) -> int:
+    run = resolved_config(json.loads(config))
+    steps = row_of(run.env.id, run.agent.kind).most_steps
+    return 0 if steps is None else steps(run)
 
 
 def _canonical(data: Any) -> str:

@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
+from rl_serial.metrics import Measure
 from rl_serial.study.design import (
-    ABOVE_FLOOR,
     AT_END,
     SEED,
-    SIMULATIONS,
-    WITHIN_RUN,
     Cell,
     Comparison,
     Expectation,
     Hypothesis,
     Scalar,
     Study,
-    by_simulations,
     describe,
-    final_metrics,
-    over_simulations,
 )
+from rl_serial.study.measures import above_floor, by_level, final_metrics, metric_of, within_run
 from rl_serial.study.statistics import (
     Interval,
     Measured,
@@ -42,7 +38,6 @@ from rl_serial.study.statistics import (
 from rl_serial.study.table import Record
 
 Verdict = Literal["supported", "refuted", "undecided", "not learned", "not tested"]
-SMALLER_IS_BETTER = {"value/rmse"}
 CONFIRMATORY_SEEDS, EXPLORATORY_SEEDS = 5, 3
 """Seeds that each cell must have for a verdict."""
 CLEARLY = 0.25
@@ -169,20 +164,19 @@ def lacking(records: Sequence[Record], columns: Sequence[str], metric: str | Non
     """The cells in which runs failed, are unfinished or have not got the metric.
 
     Args:
-        records: a row per planned run, or per run and number of simulations.
-        columns: that tell cells apart.
+        records: a row per planned run, or several with its values at several levels.
+        columns: that tell cells apart, without those of which one run holds all levels.
         metric: that they should have; None asks for finished runs alone.
     """
-    own = [column for column in columns if column not in WITHIN_RUN]
     troubles: dict[Cell, dict[int, str]] = {}  # by cell and seed; empty for none
     for record in records:
         trouble = "" if record["status"] == "done" else record["status"]
         if not trouble and metric is not None and measured_value(record, metric) is None:
             trouble = WITHOUT
-        runs = troubles.setdefault(tuple(record[column] for column in own), {})
+        runs = troubles.setdefault(tuple(record[column] for column in columns), {})
         runs[record[SEED]] = runs.get(record[SEED], "") or trouble
     return [
-        Lack(dict(zip(own, place, strict=True)), tuple(filter(None, runs.values())), len(runs))
+        Lack(dict(zip(columns, place, strict=True)), tuple(filter(None, runs.values())), len(runs))
         for place, runs in troubles.items()
         if any(runs.values())
     ]
@@ -218,8 +212,29 @@ def cells(
     }
 
 
+def tuned_rows(
+    study: Study, records: Sequence[Record], tuned: Sequence[str] | None = None
+) -> list[Record]:
+    """Of each cell only the rows at its best levels of the study's first metric.
+
+    ``tuned``: which columns have levels to choose from; None: the study's.
+    """
+    metric = study.config.metric[0]
+    chosen = study.config.tuned if tuned is None else tuned
+    return tune(records, study.columns, chosen, metric, smaller_is_better(study, metric))
+
+
+def smaller_is_better(study: Study, metric: str) -> bool:
+    """Whether smaller values of a study's metric are the better ones."""
+    return metric_of(study, metric).metric.better == "lower"
+
+
 def tune(
-    records: Sequence[Record], columns: Sequence[str], tuned: Sequence[str], metric: str
+    records: Sequence[Record],
+    columns: Sequence[str],
+    tuned: Sequence[str],
+    metric: str,
+    smaller: bool = False,
 ) -> list[Record]:
     """Of each cell only the rows at its best levels of the columns ``tuned``, by the mean.
 
@@ -230,7 +245,7 @@ def tune(
         return list(records)
     fixed = [column for column in columns if column not in tuned]
     chosen = set()
-    for place, levels in level_scores(records, fixed, tuned, metric).items():
+    for place, levels in level_scores(records, fixed, tuned, metric, smaller).items():
         best = max(levels, key=lambda level: levels[level].rank)  # of equal ones the first
         chosen.add(place + best)
     return [r for r in records if tuple(r[column] for column in [*fixed, *tuned]) in chosen]
@@ -246,10 +261,14 @@ class LevelScore:
 
 
 def level_scores(
-    records: Sequence[Record], fixed: Sequence[str], tuned: Sequence[str], metric: str
+    records: Sequence[Record],
+    fixed: Sequence[str],
+    tuned: Sequence[str],
+    metric: str,
+    smaller: bool = False,
 ) -> dict[Cell, dict[Cell, LevelScore]]:
     """Of each cell (its columns ``fixed``) its levels (the columns ``tuned``) that have a value."""
-    sign = -1 if metric in SMALLER_IS_BETTER else 1
+    sign = -1 if smaller else 1
     lacks: set[Cell] = set()
     for record in records:
         if record["status"] != "done" or measured_value(record, metric) is None:
@@ -338,8 +357,9 @@ def _weigh(
     metric = test.metric or study.config.metric[0]
     compared = [*test.where, *(test.difference or {}), *([test.slope] if test.slope else [])]
     per_compared = [*test.per.where, test.per.slope] if test.per else []
-    if SIMULATIONS in (*compared, *per_compared) or over_simulations(metric):
-        study, records = by_simulations(study, records, metric)
+    within = within_run(study)
+    if metric_of(study, metric).over:
+        study, records = by_level(study, records, metric)
     chosen = _choose(study, records, test.where, compared, metric)
     divisor = _choose(study, records, test.per.where, per_compared, metric) if test.per else None
     notes, missing = _notes(chosen, "", metric), bool(chosen.lacking)
@@ -354,10 +374,10 @@ def _weigh(
         improvement, unpaired = None, 0
         measured: Measured
         if divisor is not None:
-            measured = _exchange_rate(test, chosen, divisor, metric)
+            measured = _exchange_rate(test, chosen, divisor, metric, within)
         else:
             measured, improvement, unpaired = _measure(
-                test, chosen.records, chosen.columns, metric, generator
+                test, chosen.records, chosen.columns, metric_of(study, metric), generator, within
             )
         # Two one-sided tests at 5 % are a 90 % interval.
         two_sided = test.expect.between is None
@@ -374,7 +394,7 @@ def _weigh(
     elif measured.lack:
         notes.append(measured.lack)
     elif test.difference is None and test.slope is None:
-        shared = 1.96 * _instance_error(chosen.records, metric)
+        shared = 1.96 * _instance_error(chosen.records, metric_of(study, metric))
         notes += [f"± {shared:.2g} of the interval is over evaluation instances"] if shared else []
     needed = EXPLORATORY_SEEDS if hypothesis.exploratory else CONFIRMATORY_SEEDS
     reason = ""
@@ -391,7 +411,7 @@ def _weigh(
     )
     if reason:
         return _Evidence(finding)
-    if not metric.startswith("search/") and _below_floor(chosen.records, study.columns):
+    if metric_of(study, metric).metric.of_agent and _below_floor(study, chosen.records):
         notes.append("every cell is below its floor, which needs no serial computation")
         return _Evidence(replace(finding, verdict="not learned", note="; ".join(notes)))
     return _Evidence(finding, *_evidence(test.expect, measured))
@@ -403,12 +423,14 @@ def _compared(test: Comparison, records: Sequence[Record]) -> list[Record]:
     return [r for r in records if all(r[column] in levels for column, levels in sides)]
 
 
-def _instance_error(records: Sequence[Record], metric: str) -> float:
+def _instance_error(records: Sequence[Record], measure: Measure) -> float:
     """Standard error over the evaluation instances, which runs share; 0 where they do not say.
 
     What a run is above its floor has that of its reach.
     """
-    of = {ABOVE_FLOOR: "eval/serial_reach"}.get(metric, metric)
+    of = measure.name
+    if (base := measure.metric.interval_of) is not None:
+        of = base.at(measure.index)
     widths = [
         record[f"{of}_high"] - record[f"{of}_low"]
         for record in records
@@ -417,13 +439,16 @@ def _instance_error(records: Sequence[Record], metric: str) -> float:
     return float(np.mean(widths)) / (2 * 1.96) if widths else 0.0
 
 
-def _below_floor(records: Sequence[Record], columns: Sequence[str]) -> bool:
+def _below_floor(study: Study, records: Sequence[Record]) -> bool:
     """Whether runs have a floor, and the mean of every cell's runs lies clearly below it.
 
     A floor may reach the end of the chain, as where the table of a twin knows every instance;
     agents that are right but for a few states are not below it.
     """
-    found = cells(records, columns, ABOVE_FLOOR)
+    metric, columns = above_floor(study), study.columns
+    if metric is None:
+        return False
+    found = cells(records, columns, metric.tag)
     there = {tuple(record[column] for column in columns) for record in records}
     return (
         found.keys() == there
@@ -469,23 +494,27 @@ def _choose(
 ) -> _Choice:
     free = [column for column in study.config.tuned if column not in compared]
     wanted = [record for record in records if _matches(record, where)]
-    chosen = tune(wanted, study.columns, free, study.config.metric[0])
+    chosen = tuned_rows(study, wanted, free)
     columns = [c for c in study.columns if c not in (*free, *where)]
     columns += [c for c in where if isinstance(where[c], list)]
-    # Scores of one run at several numbers of simulations are no runs of several cells.
-    columns = [c for c in columns if c not in WITHIN_RUN]
-    own = [c for c in study.columns if c not in WITHIN_RUN]
+    # The values of one run at several levels are no runs of several cells.
+    within = within_run(study)
+    columns = [c for c in columns if c not in within]
+    own = [c for c in study.columns if c not in within]
     runs = {(*(record[column] for column in own), record[SEED]) for record in wanted}
     return _Choice(chosen, columns, free, len(runs), lacking(wanted, own, metric))
 
 
-def _exchange_rate(test: Comparison, first: _Choice, second: _Choice, metric: str) -> Ratio:
+def _exchange_rate(
+    test: Comparison, first: _Choice, second: _Choice, metric: str, within: Collection[str]
+) -> Ratio:
     assert test.slope is not None
     assert test.per is not None
     return Ratio(
-        slope(_strata(test.slope, first.records, first.columns, metric), scale=test.scale),
+        slope(_strata(test.slope, first.records, first.columns, metric, within), scale=test.scale),
         slope(
-            _strata(test.per.slope, second.records, second.columns, metric), scale=test.per.scale
+            _strata(test.per.slope, second.records, second.columns, metric, within),
+            scale=test.per.scale,
         ),
     )
 
@@ -494,16 +523,18 @@ def _measure(
     test: Comparison,
     records: Sequence[Record],
     columns: list[str],
-    metric: str,
+    measure: Measure,
     generator: np.random.Generator,
+    within: Collection[str],
 ) -> tuple[Measured, Interval | None, int]:
     """The tested quantity; of a difference also the probability of improvement, and lone cells."""
+    metric = measure.name
     if test.difference is None:
         if test.slope is None:
             strata = [list(seeds.values()) for seeds in cells(records, columns, metric).values()]
             found = aggregate(strata, generator, statistic=test.aggregate)
-            return found.with_common_error(_instance_error(records, metric)), None, 0
-        places = _strata(test.slope, records, columns, metric)
+            return found.with_common_error(_instance_error(records, measure)), None, 0
+        places = _strata(test.slope, records, columns, metric, within)
         return slope(places, scale=test.scale), None, 0
     [(column, levels)] = test.difference.items()
     sides = [[r for r in records if r[column] == level] for level in levels]
@@ -513,7 +544,8 @@ def _measure(
     others = [c for c in columns if c != column]
     if test.slope is not None:
         first, second = (
-            slope(_strata(test.slope, side, others, metric), scale=test.scale) for side in sides
+            slope(_strata(test.slope, side, others, metric, within), scale=test.scale)
+            for side in sides
         )
         return difference(first, second), None, 0
     # A column that holds other levels on either side (the twin's own setting) cannot pair.
@@ -535,9 +567,16 @@ def _measure(
 
 
 def _strata(
-    axis: str, records: Sequence[Record], columns: Sequence[str], metric: str
+    axis: str,
+    records: Sequence[Record],
+    columns: Sequence[str],
+    metric: str,
+    within: Collection[str],
 ) -> list[Stratum]:
-    """The cells as places on an axis, grouped by the other columns."""
+    """The cells as places on an axis, grouped by the other columns.
+
+    ``within``: columns of which one run holds all levels.
+    """
     places: dict[str, dict[Scalar, set[float]]] = {}
     for record in records:
         for column in columns:
@@ -549,7 +588,7 @@ def _strata(
     found = cells(records, [axis, *groups], metric)
     strata = []
     for cell, seeds in found.items():
-        runs = cell[1:] if axis == SIMULATIONS else None  # one run is searched with every number
+        runs = cell[1:] if axis in within else None  # one run is at every place
         strata.append(Stratum(float(cell[0]), list(seeds.values()), cell[1:], runs))
     return strata
 

@@ -31,9 +31,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from rl_serial.study.design import SEED, PlaneConfig, Study, serial_depth
-from rl_serial.study.findings import cells, lacking, shown, tune
-from rl_serial.study.plots import Drawing, metric_label, missing_runs, slug, split_panels
+from rl_serial.study.design import SEED, PlaneConfig, Study, most_steps
+from rl_serial.study.findings import cells, lacking, shown, tuned_rows
+from rl_serial.study.measures import metric_of
+from rl_serial.study.plots import Drawing, missing_runs, slug, split_panels
 from rl_serial.study.statistics import (
     RESAMPLES,
     Estimate,
@@ -112,8 +113,8 @@ def planes(study: Study, records: Sequence[Record], config: PlaneConfig) -> list
     mean, as everywhere in a study.
     """
     metric = config.metric or study.config.metric[0]
-    tuned = tune(records, study.columns, study.config.tuned, study.config.metric[0])
-    depths = {run.id: serial_depth(run) for run in study.runs}
+    tuned = tuned_rows(study, records)
+    depths = {run.id: most_steps(run) for run in study.runs}
     found = []
     for title, rows in split_panels(study, tuned, config.panels)[0]:
         by_cell = cells(rows, [config.y, config.x], metric)
@@ -349,19 +350,19 @@ def draw_planes(study: Study, records: Sequence[Record]) -> list[Drawing]:
         found = planes(study, records, config)
         if not found:
             continue
-        metric = found[0].metric
+        metric, label = found[0].metric, metric_of(study, found[0].metric).label
         left_out = split_panels(study, records, config.panels)[1]
         lacks = missing_runs(lacking(records, study.columns, metric))
         seeds = len({r[SEED] for r in records})
         end = f" Of up to {seeds} seed{'' if seeds == 1 else 's'}.{left_out}{lacks}"
         drawings += [
             replace(d, caption=d.caption + end)
-            for d in (_plane(found), _least(found, "depth"), _least(found, "width"))
+            for d in (_plane(found, label), _least(found, "depth"), _least(found, "width"))
         ]
     return [replace(d, name=f"plane_{i:02}_{d.name}") for i, d in enumerate(drawings, start=1)]
 
 
-def _plane(found: Sequence[Plane]) -> Drawing:
+def _plane(found: Sequence[Plane], label: str) -> Drawing:
     """Cells coloured by the mean, the mean in them, and lines of equal means."""
     figure, axes = _panels(len(found))
     top = max(plane.top for plane in found)
@@ -386,7 +387,6 @@ def _plane(found: Sequence[Plane]) -> Drawing:
         axis.set_yticks(y, [f"{place:g}" for place in plane.ys])
         axis.set_title(plane.title, fontsize=9)
         axis.tick_params(labelsize=7)
-    label = metric_label(found[0].metric)
     figure.colorbar(image, ax=axes, label=label, shrink=0.9)
     figure.supxlabel(found[0].x, fontsize=9)
     figure.supylabel(found[0].y, fontsize=9)

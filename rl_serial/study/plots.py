@@ -7,7 +7,6 @@ line stands for several seeds the seeds are shown too.
 from __future__ import annotations
 
 import itertools
-import re
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -21,25 +20,20 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from rl_serial.study.design import (
-    ACCURACY,
-    OTHER_LOOPS,
     SEED,
-    SIMULATIONS,
-    WITHIN_RUN,
     Scalar,
     Study,
-    by_simulations,
-    over_simulations,
 )
 from rl_serial.study.findings import (
-    SMALLER_IS_BETTER,
     Lack,
     cells,
     lacking,
     measured_value,
     named,
-    tune,
+    smaller_is_better,
+    tuned_rows,
 )
+from rl_serial.study.measures import by_level, metric_of, profile_of
 from rl_serial.study.statistics import aggregate, performance_profile
 from rl_serial.study.table import Record
 from rl_serial.styles import DASHES, REFERENCE, draw_floor, line_styles
@@ -47,33 +41,6 @@ from rl_serial.styles import DASHES, REFERENCE, draw_floor, line_styles
 MOST_PANELS, MOST_LINES = 16, 8
 _MOST_NAMES = 14  # in one legend above all panels
 _GRID = "0.9"
-_LABELS = {
-    "eval/serial_horizon": "serial horizon (steps)",
-    "eval/serial_reach": "serial reach (steps)",
-    "eval/serial_reach_above_floor": "serial reach above the floor (steps)",
-    "floor/reach": "serial reach of the floor (steps)",
-    "floor/memoriser/reach": "serial reach of the memoriser (steps)",
-    "floor/blind/reach": "serial reach of the blind rule (steps)",
-    "floor/linear/reach": "serial reach of the linear rule (steps)",
-    "eval/score": "score (0 random, 1 optimal)",
-    "eval/return": "return",
-    "eval/success": "success (at the goal at the end)",
-    "eval/success_ever": "success (at the goal at some time)",
-    "eval/time_at_goal": "time at the goal (steps)",
-    "value/rmse": "value RMSE",
-    "value/horizon": "horizon of the value (steps)",
-    "value/collision_horizon": "collision horizon (collisions)",
-    "search/true/score": "score with search on top",
-    "search/learned/score": "score with search in learned dynamics",
-    "search/enumeration/score": "score with brute-force enumeration",
-    "search/rollouts/score": "score with random rollouts",
-    "search/score": "score with the true rules",
-    "search/model_steps": "model steps of a decision",
-}
-_RIGHT = 0.9  # the share of right decisions that the serial horizon asks for
-_RIGHT_SEARCHED = re.compile(r"search/true/right/(\d+)/remaining_(\d+)")
-_FLOORS = {"eval/serial_reach": "floor/reach"}
-"""The metric of the floor with which a metric is compared; accuracies have theirs."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +72,7 @@ def draw(study: Study, records: Sequence[Record], curves: Sequence[Record]) -> l
         records: the rows of ``results.csv``.
         curves: the rows of ``curves.csv``.
     """
-    planned = tune(records, study.columns, study.config.tuned, study.config.metric[0])
+    planned = tuned_rows(study, records)
     chosen = [record for record in planned if record["status"] == "done"]
     tuned = ""
     if study.config.tuned:
@@ -113,21 +80,21 @@ def draw(study: Study, records: Sequence[Record], curves: Sequence[Record]) -> l
     drawings: list[Drawing] = []
     plans = layouts(study)
     for layout in plans:
-        searched = over_simulations(layout.metric)
-        if searched and SIMULATIONS not in (layout.x, *layout.panels):
-            layout = replace(layout, series=layout.series or SIMULATIONS)
-        within = {*WITHIN_RUN} & {layout.x, layout.series, *layout.panels}
+        measure = metric_of(study, layout.metric)
+        named = (layout.x, layout.series, *layout.panels)
+        open_ = [column for column in measure.over if column not in named]
+        layout = replace(layout, series=layout.series or next(iter(open_), None))
         shown, every = (study, chosen), records
-        if searched or within:
-            shown = by_simulations(study, chosen, layout.metric)
-            every = by_simulations(study, records, layout.metric)[1]
+        if measure.over:
+            shown = by_level(study, chosen, layout.metric)
+            every = by_level(study, records, layout.metric)[1]
         lacks = lacking(every, study.columns, layout.metric)
         drawings += [
             replace(d, caption=d.caption + missing_runs(lacks))
             for d in _against_axis(*shown, layout)
         ]
     first = plans[0]
-    others = _accuracy(study, chosen, first)
+    others = _profiles(study, chosen, first)
     others += _learning_curves(study, chosen, curves, first)
     others += _profile(study, planned, first)
     undone = missing_runs(lacking(records, study.columns, None))
@@ -182,7 +149,7 @@ def _against_axis(study: Study, records: Sequence[Record], layout: Layout) -> li
     column = layout.series or ""
     series = study.levels(column) if column else [None]
     styles = _styles(study, layout.series)
-    floor = _floor_of(layout.metric)
+    floor = metric_of(study, layout.metric).floor
     panels, left_out = split_panels(study, records, layout.panels)
     if not panels:
         return []
@@ -217,12 +184,12 @@ def _against_axis(study: Study, records: Sequence[Record], layout: Layout) -> li
             )
             axis.set_xlim(-0.6, len(levels) - 0.4)
     names = series if len(series) > 1 else []
-    _finish(figure, axes, layout.x, metric_label(layout.metric), names, layout.series)
+    _finish(figure, axes, layout.x, metric_of(study, layout.metric).label, names, layout.series)
     caption = (
         f"Large marks: interquartile mean over seeds with its 95 % interval; "
         f"small marks: single seeds ({_seeds(records)}).{_of_floor(axes)}{left_out}"
     )
-    title = f"{metric_label(layout.metric)} over {layout.x}"
+    title = f"{metric_of(study, layout.metric).label} over {layout.x}"
     return [
         Drawing(f"{slug(layout.metric)}_over_{slug(layout.x)}", title, caption, figure),
     ]
@@ -280,35 +247,37 @@ def _line_with_seeds(
         )
 
 
-def _accuracy(study: Study, records: Sequence[Record], layout: Layout) -> list[Drawing]:
-    """Accuracy of decisions by remaining steps: a line a level of x."""
-    tags = [key for record in records[:1] for key in record if ACCURACY.fullmatch(key)]
-    if not tags:
+def _profiles(study: Study, records: Sequence[Record], layout: Layout) -> list[Drawing]:
+    """What the subject draws in every report, over one index: a line a level of x."""
+    profile = profile_of(study)
+    there = records[0] if records else {}
+    tags = {} if profile is None else {k: t for k, t in profile.tags.items() if t in there}
+    if profile is None or not tags:
         return []
-    remaining = np.array([int(tag.rpartition("_")[2]) for tag in tags])
-    searched, simulations = _searched(records)
+    places = np.array([*tags])
+    beside = {k: tag for k, tag in profile.beside.items() if tag in there}
     styles = _styles(study, layout.x)
     names: list[Scalar | None] = [*study.levels(layout.x)]
-    if 2 * len(names) > MOST_LINES:
-        searched = {}
-    names += [_with_search(name, simulations) for name in names]
+    if 2 * len(names) > MOST_LINES or len(beside) < 2:  # one: all episodes begin there
+        beside = {}
+    second = {name: f"{name} + {profile.beside_name}" for name in names}
+    names += second.values()
     panels, left_out = split_panels(study, records, _rest(layout))
     figure, axes = _grid(len(panels), share_y=True)
     for axis, (title, rows) in zip(axes, panels, strict=False):
         for level in _present(study, rows, layout.x, MOST_LINES):
             mine = [r for r in rows if r[layout.x] == level]
-            values = np.array([[r.get(tag) for tag in tags] for r in mine], dtype=np.float64)
-            _line_with_band(axis, remaining, values, str(level), styles[level])
-            if searched:
-                values = np.array([[r.get(tag) for tag in searched.values()] for r in mine], float)
+            values = np.array([[r.get(t) for t in tags.values()] for r in mine], dtype=np.float64)
+            _line_with_band(axis, places, values, str(level), styles[level])
+            if beside:
+                values = np.array([[r.get(t) for t in beside.values()] for r in mine], float)
                 look = styles[level] | {"linestyle": DASHES[1], "markerfacecolor": "none"}
                 look["markersize"] += 2.5
-                name = _with_search(level, simulations)
-                _line_with_band(axis, np.array([*searched]), values, name, look)
-        floors = [_floor(study, rows, _floor_of(tag)) for tag in tags]
+                _line_with_band(axis, np.array([*beside]), values, second[level], look)
+        floors = [_floor(study, rows, profile.floors.get(k, "")) for k in tags]
         if np.isfinite(floors).any():
-            draw_floor(axis, remaining.tolist(), floors)
-        axis.axhline(_RIGHT, **REFERENCE)
+            draw_floor(axis, places.tolist(), floors)
+        axis.axhline(profile.reference, **REFERENCE)
         first, last = axis.dataLim.intervalx
         if first < last:
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -316,20 +285,19 @@ def _accuracy(study: Study, records: Sequence[Record], layout: Layout) -> list[D
             axis.set_xticks([first], [f"{first:.0f}"])
         axis.set_ylim(-0.02, 1.07)
         axis.set_title(title, fontsize=9)
-    _finish(figure, axes, "remaining serial steps", "accuracy of decisions", names, layout.x)
+    _finish(figure, axes, profile.x_label, profile.y_label, names, layout.x)
     caption = (
         "Lines: mean over seeds; bands: from the lowest seed to the highest "
-        f"({_seeds(records)}); dotted: 0.9, which the serial horizon asks for.{_of_floor(axes)}"
+        f"({_seeds(records)}); dotted: {profile.reference:g}, {profile.meaning}.{_of_floor(axes)}"
     )
-    if searched:
-        caption += (
-            f" Dashed: the same weights with a search of {simulations} simulations on top, in "
-            "episodes that begin with so many steps remaining."
-        )
-    title = "Accuracy of decisions by remaining serial steps"
+    if beside:
+        caption += f" Dashed: {profile.beside_words}."
     return [
         Drawing(
-            "accuracy_by_remaining", title, caption + _left_out(panels, layout) + left_out, figure
+            "accuracy_by_remaining",
+            profile.title,
+            caption + _left_out(panels, layout) + left_out,
+            figure,
         )
     ]
 
@@ -356,18 +324,25 @@ def _learning_curves(
                 [np.interp(steps, s[:, 0], s[:, 1], left=np.nan, right=np.nan) for s in seeds]
             )
             _line_with_band(axis, steps, values, str(level), styles[level])
-        floor = _floor(study, rows, _floor_of(metric))
+        floor = _floor(study, rows, metric_of(study, metric).floor)
         if np.isfinite(floor):
             draw_floor(axis, axis.dataLim.intervalx.tolist(), [floor, floor])
         axis.xaxis.set_major_locator(MaxNLocator(5))
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         axis.set_title(title, fontsize=9)
-    _finish(figure, axes, "training step", metric_label(metric), study.levels(layout.x), layout.x)
+    _finish(
+        figure,
+        axes,
+        "training step",
+        metric_of(study, metric).label,
+        study.levels(layout.x),
+        layout.x,
+    )
     caption = (
         f"Lines: mean over seeds; bands: from the lowest seed to the highest ({_seeds(records)})."
         f"{_of_floor(axes)}"
     )
-    title = f"{metric_label(metric)} during training"
+    title = f"{metric_of(study, metric).label} during training"
     return [
         Drawing("learning_curves", title, caption + _left_out(panels, layout) + left_out, figure)
     ]
@@ -384,7 +359,7 @@ def _profile(study: Study, records: Sequence[Record], layout: Layout) -> list[Dr
     values = [score for seeds in done.values() for score in seeds.values()]
     if len(set(values)) < 2:
         return []
-    worst = sys.float_info.max * (1 if metric in SMALLER_IS_BETTER else -1)
+    worst = sys.float_info.max * (1 if smaller_is_better(study, metric) else -1)
     counted = [
         r | {"status": "done", metric: worst} if measured_value(r, metric) is None else r
         for r in records
@@ -409,7 +384,9 @@ def _profile(study: Study, records: Sequence[Record], layout: Layout) -> list[Dr
         axes[0].fill_between(
             thresholds, low, high, step="post", color=style["color"], alpha=0.15, linewidth=0
         )
-    _finish(figure, axes, metric_label(metric), "share of runs above", series, layout.series)
+    _finish(
+        figure, axes, metric_of(study, metric).label, "share of runs above", series, layout.series
+    )
     caption = (
         "Over all runs of a line, whatever their other columns; one without a value counts as the "
         "worst; bands: 95 %, pointwise."
@@ -503,32 +480,8 @@ def _styles(study: Study, column: str | None) -> dict[Scalar | None, dict[str, A
     return dict(zip(levels, styles, strict=True))
 
 
-def _searched(records: Sequence[Record]) -> tuple[dict[int, str], int]:
-    """By remaining, the tags of the largest search in the true rules, and its simulations.
-
-    None where all episodes begin with as many steps remaining.
-    """
-    found: dict[int, dict[int, str]] = {}
-    for tag in records[0] if records else ():
-        if match := _RIGHT_SEARCHED.fullmatch(tag):
-            found.setdefault(int(match.group(1)), {})[int(match.group(2))] = tag
-    most = max(found, default=0)
-    tags = dict(sorted(found.get(most, {}).items()))
-    return (tags, most) if most and len(tags) > 1 else ({}, 0)
-
-
-def _with_search(level: Scalar | None, simulations: int) -> str:
-    return f"{level} + search of {simulations}"
-
-
 def _as_number(name: Scalar | None) -> float:
     return float(name or 0)
-
-
-def _floor_of(metric: str) -> str:
-    """The floor's tag that belongs to a metric; empty where there is none."""
-    accuracy = ACCURACY.fullmatch(metric)
-    return f"floor/accuracy/remaining_{accuracy.group(1)}" if accuracy else _FLOORS.get(metric, "")
 
 
 def _floor(study: Study, records: Sequence[Record], tag: str) -> float:
@@ -627,19 +580,6 @@ def _apart(places: dict[Scalar, float], scale: str) -> list[Scalar]:
 def _seeds(records: Sequence[Record]) -> str:
     count = len({record[SEED] for record in records})
     return f"{count} seed{'' if count == 1 else 's'}"
-
-
-def metric_label(metric: str) -> str:
-    """What figures and their pages call a metric, with its unit where it has one."""
-    if match := ACCURACY.fullmatch(metric):
-        return f"accuracy with {match.group(1)} steps remaining"
-    if match := OTHER_LOOPS.fullmatch(metric):
-        loops, group = match.group(1), "value" if match.group(2) else "eval"
-        return f"{metric_label(metric.replace(f'loops/{loops}', group))} after {loops} loops"
-    name, far, distance = metric.partition("/distance_")
-    if far:
-        return f"{metric_label(name)}, goals of distance {distance} of 4"
-    return _LABELS.get(metric, metric)
 
 
 def slug(name: str) -> str:

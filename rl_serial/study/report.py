@@ -13,7 +13,7 @@ from matplotlib import rc_context
 
 from rl_serial.errors import RunError, UserError
 from rl_serial.runs.files import read_text, write_atomically, write_text
-from rl_serial.study.design import AT_END, SEED, Scalar, Study, describe, final_metrics
+from rl_serial.study.design import AT_END, SEED, Scalar, Study, describe
 from rl_serial.study.findings import (
     CONFIRMATORY_SEEDS,
     END_OF_RANGE,
@@ -26,6 +26,7 @@ from rl_serial.study.findings import (
     shown_of,
 )
 from rl_serial.study.folder import Row, StudyFolder, counts
+from rl_serial.study.measures import final_metrics
 from rl_serial.study.planes import HEADER, Fit, cells_of_fit, draw_planes, study_fits
 from rl_serial.study.plots import Drawing, draw
 from rl_serial.study.table import Record, read_table

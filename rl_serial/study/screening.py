@@ -21,7 +21,7 @@ from rl_serial.study.design import (
     Study,
     describe,
 )
-from rl_serial.study.findings import LevelScore, level_scores, measured_value
+from rl_serial.study.findings import LevelScore, level_scores, measured_value, smaller_is_better
 from rl_serial.study.folder import StudyFolder
 from rl_serial.study.table import Record, read_table, table_text
 
@@ -42,7 +42,9 @@ def choose(study: Study, records: Sequence[Record]) -> dict[Cell, Choice]:
     """
     screen, metric, screening = _parts(study)
     fixed = [column for column in screening.columns if column not in (screen.key, *screen.share)]
-    scores = level_scores(records, fixed, [screen.key], metric)
+    scores = level_scores(
+        records, fixed, [screen.key], metric, smaller_is_better(screening, metric)
+    )
     choices = {}
     for record in records:
         columns = {column: record[column] for column in fixed}

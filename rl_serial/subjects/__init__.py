@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from rl_serial.agents.registry import AGENTS, named
 from rl_serial.config import RunConfig
-from rl_serial.subjects.chains.config import CHAINS
-from rl_serial.subjects.goals.config import GOALS
-from rl_serial.subjects.gymnasium.config import GYMNASIUM
+from rl_serial.subjects.chains import CHAINS
+from rl_serial.subjects.goals import GOALS
+from rl_serial.subjects.gymnasium import GYMNASIUM
 from rl_serial.subjects.protocol import Subject, SubjectRow
 
 SUBJECTS: dict[str, SubjectRow] = {row.name: row for row in (CHAINS, GOALS, GYMNASIUM)}

@@ -7,7 +7,7 @@ checkpoints and monitoring, for all of them alike.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -18,16 +18,17 @@ from numpy.typing import NDArray
 
 from rl_serial.agents.protocols import Agent, Log, Trainer
 from rl_serial.config import EvaluationConfig, RunConfig
+from rl_serial.metrics import Measurement, Metric, Place, Profile
 
 
 class Examination(Protocol):
     """What an examination found."""
 
-    def metrics(self) -> dict[str, float]:
-        """Scalars under their TensorBoard tags; what was not measured is left out."""
+    def measurements(self) -> list[Measurement]:
+        """What was measured; NaN where nothing was."""
 
     def final(self) -> dict[str, Any]:
-        """What ``summary.json`` keeps: the metrics, intervals and what they refer to."""
+        """What ``summary.json`` keeps beside the measurements: intervals, what they refer to."""
 
     def headline(self) -> str:
         """The one line that a command prints."""
@@ -61,10 +62,6 @@ class Subject(Protocol):
     charts: ClassVar[dict[str, Any]]  # the page of TensorBoard's custom-scalars tab
     drawn: ClassVar[str]  # what the figure of :meth:`draw` shows
 
-    @property
-    def late_metrics(self) -> Sequence[str]:
-        """Tags that only the last examination has."""
-
     def check(self, keys: Collection[str]) -> None:
         """Refuse what these keys of the configuration (networks, agent) cannot have: UserError."""
 
@@ -77,9 +74,9 @@ class Subject(Protocol):
     def trainer(self, device: torch.device, log: Log) -> Trainer:
         """The trainer that the configuration describes."""
 
-    def further_metrics(
+    def further_measurements(
         self, trainer: Trainer, examine: Examine, device: torch.device
-    ) -> dict[str, float]:
+    ) -> list[Measurement]:
         """What is measured once, at the end."""
 
     def watch(self, agent: Any, instance: int = 0) -> Sequence[Shown]:
@@ -167,6 +164,11 @@ class SubjectRow:
         evaluation: the model of ``evaluation``.
         check: what the parts of a run ask of each other; UserError.
         subject: makes the :class:`Subject` of a run, or ``module:class`` that does.
+        metrics: everything that its runs may measure.
+        places: what the runs of a configuration log when they are done.
+        profile: what every report draws of the runs of a configuration.
+        above_floor: says how far an agent is above what needs no skill.
+        most_steps: what a metric that counts serial steps can reach.
     """
 
     name: str
@@ -177,3 +179,8 @@ class SubjectRow:
     evaluation: type[EvaluationConfig]
     check: Callable[[RunConfig], None]
     subject: str | Callable[[RunConfig], Subject]
+    metrics: tuple[Metric, ...]
+    places: Callable[[RunConfig], Iterable[Place]]
+    profile: Callable[[RunConfig], Profile] | None = None
+    above_floor: Metric | None = None
+    most_steps: Callable[[RunConfig], int] | None = None

@@ -27,6 +27,7 @@ from rl_serial.envs import make_task
 from rl_serial.envs.chain import map_state
 from rl_serial.errors import UserError
 from rl_serial.loading import parse_config
+from rl_serial.metrics import tagged
 from rl_serial.networks import HorizonHead, build_network, build_trunk
 from rl_serial.subjects.chains.subject import ChainSubject
 
@@ -248,7 +249,7 @@ def test_the_optimal_policy_is_learned(name: str) -> None:
     examine = subject.examiner()
     found = examine(trainer.agent)
     assert found.score > 0.9
-    metrics = found.metrics()
+    metrics = tagged(found.measurements())
     assert "eval/serial_reach" in metrics
     assert "value/rmse" not in metrics
     # As many instances hold every state of these small worlds, so the floor is one of few.

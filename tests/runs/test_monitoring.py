@@ -19,8 +19,10 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rl_serial.loading import parse_config
+from rl_serial.metrics import measured
 from rl_serial.runs.monitoring import Monitor
 from rl_serial.runs.run import train
+from rl_serial.subjects.chains.metrics import RETURN
 
 DEPTH = 3
 PROMISED = {
@@ -192,7 +194,7 @@ def test_a_start_killed_before_its_first_checkpoint_leaves_no_point_twice(tmp_pa
     for _ in range(2):
         put_before(tmp_path)
         monitor = Monitor(tmp_path, {})
-        monitor.evaluation(0, {"eval/return": 0.25})
+        monitor.evaluation(0, [measured(RETURN, 0.25)], {})
         monitor.close()
     assert points(tmp_path, "eval/return") == [(0, 0.25)]
 
@@ -200,13 +202,13 @@ def test_a_start_killed_before_its_first_checkpoint_leaves_no_point_twice(tmp_pa
 def test_the_evaluation_of_the_checkpoint_is_not_logged_again(tmp_path: Path) -> None:
     """As where a run is killed between its last checkpoint and its end."""
     monitor = Monitor(tmp_path, {})
-    monitor.evaluation(0, {"eval/return": 0.25})
-    monitor.evaluation(10, {"eval/return": 0.5})
+    monitor.evaluation(0, [measured(RETURN, 0.25)], {})
+    monitor.evaluation(10, [measured(RETURN, 0.5)], {})
     monitor.scalar("train/loss", 1.0, 11)  # behind the checkpoint: made again
     monitor.close()
     put_before(tmp_path)
     monitor = Monitor(tmp_path, {}, resumed_at=10)
-    monitor.evaluation(10, {"eval/return": 0.5})
+    monitor.evaluation(10, [measured(RETURN, 0.5)], {})
     monitor.scalar("train/loss", 1.0, 11)
     monitor.close()
     assert points(tmp_path, "eval/return") == [(0, 0.25), (10, 0.5)]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,35 +15,11 @@ from rl_serial.agents.registry import AGENTS
 from rl_serial.errors import UserError
 from rl_serial.loading import parse_config
 from rl_serial.runs.run import train
-from rl_serial.study.design import (
-    COLLISION_HORIZON,
-    CONTROL_METRICS,
-    GOAL_METRICS,
-    METRICS,
-    final_metrics,
-    plan,
-)
+from rl_serial.study.design import plan
+from rl_serial.study.measures import final_metrics, measures_of
+from rl_serial.subjects import row_of
 
 ASKED = [0, 2]
-CANDIDATES = [
-    *METRICS,
-    *GOAL_METRICS,
-    *CONTROL_METRICS,
-    COLLISION_HORIZON,
-    *(f"loops/2/{name}" for name in ("score", "serial_horizon", "serial_reach")),
-    "loops/2/accuracy/remaining_1",
-    "loops/3/serial_reach",
-    "value/accuracy/remaining_1",
-    "value/accuracy/remaining_3",
-    *(f"eval/success/distance_{i}" for i in (1, 4)),
-    *(f"eval/time_at_goal/distance_{i}" for i in (1, 4)),
-    *(
-        f"search/{dynamics}/score{end}"
-        for dynamics in ("true", "learned")
-        for end in ("", "/0", "/2", "/one_ply")
-    ),
-]
-"""All that is a metric of some run, and so of others must be refused or logged."""
 CHAIN: dict[str, Any] = {
     "env": {"id": "rl_serial/PermutationAutomatonSteer-v0", "serial_depth": 3, "decisions": 1},
     "network": {"depth": 1, "width": 4},
@@ -115,8 +93,9 @@ def test_every_metric_that_a_study_accepts_is_logged(kind: str, tmp_path: Path) 
     data = RUNS[kind] | {"agent": {"kind": kind} | RUNS[kind]["agent"]}
     if "Steer" not in data["env"]["id"] and importlib.util.find_spec("mujoco") is None:
         pytest.skip("needs mujoco")
+    config = parse_config({"name": kind} | data, "run")
     accepted: set[str] = set()
-    for metric in dict.fromkeys(CANDIDATES):
+    for metric in measures_of(config.model_dump(mode="json")):
         study = {
             "question": "?",
             "base": data,
@@ -124,13 +103,27 @@ def test_every_metric_that_a_study_accepts_is_logged(kind: str, tmp_path: Path) 
             "seeds": 1,
             "metric": metric,
         }
-        try:
+        with suppress(UserError):
             accepted |= set(final_metrics(plan(study, "file.yaml", "study")))
-        except UserError:
-            continue
     assert "eval/return" in accepted
     assert ("loops/2/serial_reach" in accepted) == (kind == "value")
-    assert "loops/3/serial_reach" not in accepted
-    train(parse_config({"name": kind} | data, "run"), tmp_path / kind, progress=False)
+    train(config, tmp_path / kind, progress=False)
     final = json.loads((tmp_path / kind / "summary.json").read_text())["final"]
     assert accepted - set(final) == set()
+    # And what an examination logs is a metric of the subject that a study would accept.
+    [*_, last] = csv.DictReader((tmp_path / kind / "metrics.csv").read_text().splitlines())
+    own = {tag for tag, cell in last.items() if cell and not tag.startswith(("train/", "step", "search/"))}
+    assert own <= accepted
+
+
+@pytest.mark.parametrize("kind", RUNS)
+def test_metrics_of_a_subject_are_those_that_it_lists(kind: str) -> None:
+    data = RUNS[kind] | {"agent": {"kind": kind} | RUNS[kind]["agent"]}
+    config = parse_config({"name": kind} | data, "run")
+    row = row_of(config.env.id, kind)
+    places = list(row.places(config))
+    assert {place.metric for place in places} <= set(row.metrics)
+    assert len({place.metric.at(place.index) for place in places}) == len(places)
+    for place in places:
+        assert set(place.index) == set(place.metric.names)
+        assert place.metric.described(place.index)

@@ -124,14 +124,15 @@ def test_searches_stand_beside_the_networks_by_remaining_steps() -> None:
         | {f"search/true/right/{n}/remaining_{k}": 0.5 + n / 100 for k in (1, 2) for n in (4, 16)}
         for row in TABLE
     ]
-    accuracy = next(d for d in draw(study_with(ABOVE), table, []) if "remaining" in d.name)
+    study = study_with(ABOVE, base=BASE | {"evaluation": {"simulations": [4, 16]}})
+    accuracy = next(d for d in draw(study, table, []) if "remaining" in d.name)
     lines = {line.get_label(): line for line in accuracy.figure.axes[0].get_lines()}
     assert {"1", "4", "1 + search of 16", "4 + search of 16"} <= set(lines)
     np.testing.assert_allclose(lines["4 + search of 16"].get_ydata(), 0.66)
     assert lines["4 + search of 16"].get_color() == lines["4"].get_color()
     assert "a search of 16 simulations on top" in accuracy.caption
     one = [{k: v for k, v in row.items() if not k.endswith("remaining_2")} for row in table]
-    accuracy = next(d for d in draw(study_with(ABOVE), one, []) if "remaining" in d.name)
+    accuracy = next(d for d in draw(study, one, []) if "remaining" in d.name)
     assert "search" not in accuracy.caption
 
 
@@ -754,7 +755,7 @@ def test_tuning_takes_each_cells_best_level() -> None:
         ("b",): {0: 3.0, 1: 3.0},
     }
     smaller = [r | {"value/rmse": r["eval/serial_reach"]} for r in table]
-    chosen = tune(smaller, ["cell", "rate"], ["rate"], "value/rmse")
+    chosen = tune(smaller, ["cell", "rate"], ["rate"], "value/rmse", smaller=True)
     assert {(r["cell"], r["rate"]) for r in chosen} == {("a", 0.1), ("b", 0.2)}
 
 
@@ -771,7 +772,7 @@ def test_statistics_and_plots_read_tables_only() -> None:
     for name in ("statistics", "plots", "findings", "table"):
         for node in ast.walk(ast.parse((folder / f"{name}.py").read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rl_serial"):
-                assert node.module.split(".")[1] in ("study", "errors", "styles"), (
+                assert node.module.split(".")[1] in ("study", "errors", "styles", "metrics"), (
                     f"{name}: {node.module}"
                 )
 

@@ -11,6 +11,7 @@ from rl_serial.agents.baselines import OptimalAgent, RandomAgent
 from rl_serial.agents.protocols import Judgement
 from rl_serial.envs import ENV_IDS, make_task, task_of
 from rl_serial.envs.shortcuts import serial_reach
+from rl_serial.metrics import tagged
 from rl_serial.subjects.chains.evaluation import (
     Evaluator,
     collision_horizon,
@@ -54,7 +55,7 @@ def test_chains_without_collisions_have_no_collision_horizon() -> None:
     task = task_of("rl_serial/CircuitBet-v0", serial_depth=2)
     evaluation = Evaluator(task, instances=64, per_remaining=8)(OptimalAgent(task))
     assert np.isnan(evaluation.collision_horizon)
-    assert not any("collision" in tag for tag in evaluation.metrics())
+    assert not any("collision" in tag for tag in tagged(evaluation.measurements()))
 
 
 class _RightUpToTwoCollisions:
@@ -81,7 +82,7 @@ def test_an_agent_that_is_right_up_to_two_collisions_has_collision_horizon_two()
     np.testing.assert_array_equal(accuracy[3:][~np.isnan(accuracy[3:])], 0)
     assert not np.isnan(accuracy[3:6]).any()
     assert evaluation.collision_horizon == 2
-    metrics = evaluation.metrics()
+    metrics = tagged(evaluation.measurements())
     assert metrics["value/collision_horizon"] == 2
     assert metrics["value/accuracy/collisions_3"] == 0
     # States too close to call are left out: half the time step would decide them otherwise.

@@ -201,6 +201,6 @@ def test_reach_of_a_floor_is_chance_corrected_as_the_agents_is() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_the_memoriser_makes_the_same_instances_on_a_gpu() -> None:
     evaluator = Evaluator(make_task("PermutationAutomaton", "Bet", serial_depth=6), 64, 64)
-    here = evaluator.floor(20_000, 3).metrics()
+    here = evaluator.floor(20_000, 3).measurements()
     evaluator.floors.clear()
-    assert evaluator.floor(20_000, 3, device=torch.device("cuda")).metrics() == here
+    assert evaluator.floor(20_000, 3, device=torch.device("cuda")).measurements() == here

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rl_serial.cli import main
 from rl_serial.errors import UserError
 from rl_serial.loading import load_config, parse_config
+from rl_serial.metrics import tagged
 from rl_serial.networks import account
 from rl_serial.runs.load import load_run
 from rl_serial.runs.run import train
@@ -112,7 +113,7 @@ def test_only_the_first_episode_of_a_seed_counts_to_its_end(
     assert found.success.tolist() == [True, False, False, True, False]
     assert found.returns.tolist() == [2, 1, 0, 1, 0]
     assert found.distance.tolist() == [s % 10_000 for s in seeds]
-    metrics = found.metrics()
+    metrics = tagged(found.measurements())
     assert metrics["eval/success"] == pytest.approx(2 / 5)
     assert metrics["eval/success_ever"] == pytest.approx(3 / 5)
     assert metrics["eval/time_at_goal"] == pytest.approx(4 / 5)
@@ -128,7 +129,7 @@ def test_classes_of_distance_hold_a_quarter_each_from_near_to_far() -> None:
         success=near,
         returns=np.zeros(8),
     )
-    metrics = found.metrics()
+    metrics = tagged(found.measurements())
     assert [metrics[f"eval/success/distance_{k}"] for k in (1, 2, 3, 4)] == [1, 1, 0, 0]
     assert [metrics[f"eval/time_at_goal/distance_{k}"] for k in (1, 2, 3, 4)] == [5, 5, 1, 1]
     final = found.final()

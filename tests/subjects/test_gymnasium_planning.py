@@ -24,6 +24,7 @@ from rl_serial.config import RunConfig, write_yaml
 from rl_serial.envs.control import ControlState
 from rl_serial.errors import RunError, UserError
 from rl_serial.loading import parse_config
+from rl_serial.metrics import tagged
 from rl_serial.planning import CEM, MPPI, first_plan, plan_control, shift
 from rl_serial.runs import files, run
 from rl_serial.study.design import load_study
@@ -239,8 +240,8 @@ class TestExamination:
             agent = agent_of(subject)
             assert isinstance(agent, ControlAgent)
             examine = subject.examiner()
-            returns.append(examine(agent).metrics()["eval/return"])
-            assert examine(agent).metrics()["eval/return"] == returns[-1]
+            returns.append(tagged(examine(agent).measurements())["eval/return"])
+            assert tagged(examine(agent).measurements())["eval/return"] == returns[-1]
         assert returns[0] == returns[1]
         assert len(set(returns)) == 3
 

@@ -9,11 +9,10 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from rl_serial.agents.registry import AGENTS
 from rl_serial.config import EvaluationConfig, RunConfig
 from rl_serial.envs.chain import MOST_NUMBERS
-from rl_serial.envs.registry import ENV_IDS, NAMESPACE, UnknownEnvironment
+from rl_serial.envs.registry import UnknownEnvironment
 from rl_serial.envs.tasks import Task
 from rl_serial.errors import OptionError, UserError
 from rl_serial.settings import Loops
-from rl_serial.subjects.protocol import SubjectRow
 
 
 class ChainEvaluationConfig(EvaluationConfig, extra="forbid"):
@@ -89,15 +88,3 @@ def _check_memory(config: RunConfig, task: Task[Any]) -> None:
                 f"are the most: {MOST_NUMBERS // numbers} rows, or a smaller environment",
                 key,
             )
-
-
-CHAINS = SubjectRow(
-    name="chains",
-    place="on chains",
-    a_member="a chain",
-    owns=lambda id_: id_ in ENV_IDS,
-    may_own=lambda id_: id_.startswith(f"{NAMESPACE}/"),
-    evaluation=ChainEvaluationConfig,
-    check=check,
-    subject="rl_serial.subjects.chains.subject:ChainSubject",
-)

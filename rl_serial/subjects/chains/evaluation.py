@@ -17,22 +17,17 @@ from rl_serial.agents.protocols import Agent, decide
 from rl_serial.envs.random import evaluation_seeds
 from rl_serial.envs.shortcuts import Sample, right_actions, serial_reach
 from rl_serial.envs.tasks import Task
+from rl_serial.metrics import Measurement, measured
+from rl_serial.subjects.chains import metrics as of
 from rl_serial.subjects.chains.floors import CPU, Floor, measure_floor
+from rl_serial.subjects.chains.metrics import RIGHT
 
-RIGHT = 0.9
-"""Share of right decisions that counts as deciding rightly (serial horizon)."""
 CLOSE = 0.5
 """Error below which a value counts as right; the payoffs of a chain lie 1 or more apart."""
 ROUNDING = 1e-5
 """Of sums of rewards: a return this close to the optimal one is optimal."""
 LEAST_LABELLED = 64
 """States with a number of collisions that make an accuracy."""
-
-ACCURACY = "value/accuracy/remaining_"
-ABOVE_FLOOR = "eval/serial_reach_above_floor"
-COLLISIONS = "value/accuracy/collisions_"
-OF_LOOPS = ("score", "serial_horizon", "serial_reach")
-"""What is logged of an examination with another number of loops, beside the accuracies."""
 
 
 @dataclass(frozen=True)
@@ -59,29 +54,37 @@ class Evaluation:
     )
     floor: Floor | None = None  # measured once, at the end of a run
 
-    def metrics(self) -> dict[str, float]:
-        """Scalars under their TensorBoard tags; what was not measured is left out."""
-        metrics = {
-            "eval/return": self.mean_return,
-            "eval/score": self.score,
-            "eval/serial_horizon": float(self.serial_horizon),
-            "eval/serial_reach": self.serial_reach,
-            "value/rmse": self.value_rmse,
-            "value/horizon": self.value_horizon,
-        }
-        for remaining, accuracy in enumerate(self.accuracy, start=1):
-            metrics[f"{ACCURACY}{remaining}"] = float(accuracy)
-        metrics["value/collision_horizon"] = self.collision_horizon
-        for collisions, accuracy in enumerate(self.collision_accuracy):
-            metrics[f"{COLLISIONS}{collisions}"] = float(accuracy)
+    def measurements(self) -> list[Measurement]:
+        """What was measured; NaN where nothing was."""
+        found = [
+            measured(of.RETURN, self.mean_return),
+            measured(of.SCORE, self.score),
+            measured(of.HORIZON, self.serial_horizon),
+            measured(of.REACH, self.serial_reach),
+            measured(of.RMSE, self.value_rmse),
+            measured(of.VALUE_HORIZON, self.value_horizon),
+        ]
+        for remaining, accuracy in enumerate(self.accuracy.tolist(), start=1):
+            found.append(measured(of.ACCURACY, accuracy, remaining=remaining))
+        found.append(measured(of.COLLISION_HORIZON, self.collision_horizon))
+        for collisions, accuracy in enumerate(self.collision_accuracy.tolist()):
+            found.append(measured(of.COLLISIONS, accuracy, collisions=collisions))
         if self.floor is not None:
-            metrics[ABOVE_FLOOR] = self.serial_reach - self.floor.highest.reach
-            metrics |= self.floor.metrics()
-        return {tag: value for tag, value in metrics.items() if not np.isnan(value)}
+            above = self.serial_reach - self.floor.highest.reach
+            found += [measured(of.ABOVE_FLOOR, above), *self.floor.measurements()]
+        return found
+
+    def after_loops(self, loops: int) -> list[Measurement]:
+        """The same of an examination with so many loops of the network."""
+        return [
+            Measurement(of.LOOPS[found.metric], {"loops": loops, **found.index}, found.value)
+            for found in self.measurements()
+            if found.metric in of.LOOPS
+        ]
 
     def final(self) -> dict[str, Any]:
-        """What ``summary.json`` keeps."""
-        final = self.metrics() | {
+        """What ``summary.json`` keeps beside the measurements."""
+        final = {
             "eval/score_interval": list(self.score_interval),
             "eval/serial_reach_interval": list(self.serial_reach_interval),
             "eval/instances": self.instances,
@@ -110,18 +113,6 @@ class Played(NamedTuple):
     # By how many steps remained at the start: share of the episodes that earn what optimal play
     # earns. Of a Bet without THINK it is the accuracy of decisions.
     right: dict[int, float]
-
-
-def loops_metrics(loops: int, found: Evaluation) -> dict[str, float]:
-    """Scalars of an examination with so many loops of the network, under tags of their own.
-
-    As ``loops/32/serial_reach``, ``loops/32/accuracy/remaining_7``.
-    """
-    return {
-        f"loops/{loops}/{tag.partition('/')[2]}": value
-        for tag, value in found.metrics().items()
-        if tag.partition("/")[2] in OF_LOOPS or tag.startswith(ACCURACY)
-    }
 
 
 def play(agent: Agent, task: Task[Any], seeds: NDArray[np.int64]) -> NDArray[np.float64]:

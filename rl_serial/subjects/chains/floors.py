@@ -28,8 +28,10 @@ from rl_serial.envs.shortcuts import (
     serial_reach,
 )
 from rl_serial.envs.tasks import Task
+from rl_serial.metrics import Measurement, measured
+from rl_serial.subjects.chains import metrics as of
+from rl_serial.subjects.chains.metrics import FLOOR_KINDS as KINDS
 
-KINDS = ("memoriser", "blind", "linear")
 FITTED = 4096
 """Most states with each number of remaining steps that blind and linear rules are fitted on."""
 CHOOSING = 512
@@ -41,7 +43,6 @@ CHUNK, CHUNK_ON_GPU = 8192, 2**18
 CPU = torch.device("cpu")
 UNUSED = 2**40
 """First instance of a run's seed that no training comes to."""
-FLOOR_ACCURACY = "floor/accuracy/remaining_"
 
 
 @dataclass(frozen=True)
@@ -66,17 +67,13 @@ class Floor:
     kinds: tuple[str, ...]  # [serial_depth]: which of them is the floor there
     highest: Grades
 
-    def metrics(self) -> dict[str, float]:
-        """Scalars under their TensorBoard tags."""
-        reaches = [self.highest.reach, *(self.grades[kind].reach for kind in KINDS)]
-        accuracy = self.highest.accuracy
-        return dict(zip(floor_tags(accuracy.size), [*reaches, *accuracy.tolist()], strict=True))
-
-
-def floor_tags(serial_depth: int) -> list[str]:
-    """The tags of a floor's metrics: reaches, and the accuracy at each remaining."""
-    reaches = ["floor/reach", *(f"floor/{kind}/reach" for kind in KINDS)]
-    return reaches + [f"{FLOOR_ACCURACY}{remaining}" for remaining in range(1, serial_depth + 1)]
+    def measurements(self) -> list[Measurement]:
+        """What was measured."""
+        found = [measured(of.FLOOR_REACH, self.highest.reach)]
+        found += [measured(of.REACH_OF_KIND, self.grades[kind].reach, kind=kind) for kind in KINDS]
+        for remaining, accuracy in enumerate(self.highest.accuracy.tolist(), start=1):
+            found.append(measured(of.FLOOR_ACCURACY, accuracy, remaining=remaining))
+        return found
 
 
 def measure_floor(

@@ -7,13 +7,15 @@ enumeration and random rollouts.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from rl_serial.agents.brute_force import EnumerationAgent, RolloutAgent
 from rl_serial.agents.dynamics import CountedDynamics, Dynamics
 from rl_serial.agents.protocols import Agent
 from rl_serial.agents.search import OnePlyAgent, SearchAgent
+from rl_serial.metrics import Index, Measurement, measured
+from rl_serial.subjects.chains import metrics as of
 from rl_serial.subjects.chains.evaluation import Evaluator
 from rl_serial.subjects.protocol import ONE_PLY, SearchScore
 
@@ -83,3 +85,28 @@ def _scored(
     played = evaluator.score(contender(counted))
     seconds = time.perf_counter() - started
     return SearchScore(simulations, *played, seconds, counted.steps_per_decision)
+
+
+def measurements_of_searches(
+    scores: Sequence[SearchScore], planner: Index, with_steps: bool
+) -> Iterator[Measurement]:
+    """Scores as measurements.
+
+    Args:
+        scores: of one planner.
+        planner: which: dynamics or baseline, and its name.
+        with_steps: the model steps of a decision too.
+    """
+    searched = "dynamics" in planner
+    score, right, steps = (
+        (of.SEARCH_SCORE, of.SEARCH_RIGHT, of.SEARCH_STEPS)
+        if searched
+        else (of.BASELINE_SCORE, of.BASELINE_RIGHT, of.BASELINE_STEPS)
+    )
+    for found in scores:
+        index = {**planner, "simulations": found.tag}
+        yield measured(score, found.score, **index)
+        for remaining, share in found.right.items():
+            yield measured(right, share, **index, remaining=remaining)
+        if with_steps:
+            yield measured(steps, found.model_steps, **index)

@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any, ClassVar, Protocol
 
-import numpy as np
 import torch
 
 from rl_serial.agents.dynamics import Dynamics, DynamicsNetwork, TrueDynamics, rollout_error
@@ -21,18 +20,18 @@ from rl_serial.envs.gym import SerialVectorEnv
 from rl_serial.envs.registry import ENV_IDS, task_of
 from rl_serial.envs.tasks import Task, num_actions
 from rl_serial.errors import UserError
+from rl_serial.metrics import Measurement, measured
 from rl_serial.networks.config import NetworkConfig
 from rl_serial.networks.configured import solved_trunk
+from rl_serial.subjects.chains import metrics as of
 from rl_serial.subjects.chains.config import evaluation_of
-from rl_serial.subjects.chains.evaluation import (
-    ABOVE_FLOOR,
-    ACCURACY,
-    Evaluation,
-    Evaluator,
-    loops_metrics,
+from rl_serial.subjects.chains.evaluation import Evaluation, Evaluator
+from rl_serial.subjects.chains.floors import CPU
+from rl_serial.subjects.chains.simulations import (
+    baseline_scores,
+    measurements_of_searches,
+    search_scores,
 )
-from rl_serial.subjects.chains.floors import CPU, FLOOR_ACCURACY, floor_tags
-from rl_serial.subjects.chains.simulations import baseline_scores, search_scores
 from rl_serial.subjects.chains.tables import draw_accuracy, tables
 from rl_serial.subjects.chains.watching import Moment, watch_episode
 from rl_serial.subjects.protocol import Examine, SearchScore
@@ -53,15 +52,15 @@ class ChainSubject:
 
     charts: ClassVar[dict[str, Any]] = {
         "serial value function": {
-            "score and return": ["Multiline", ["eval/score", "eval/return"]],
-            "serial horizon and reach": [
+            "score and return": ["Multiline", [of.SCORE.tag, of.RETURN.tag]],
+            "serial horizon and reach": ["Multiline", [of.HORIZON.tag, of.REACH.tag]],
+            "reach and floor": [
                 "Multiline",
-                ["eval/serial_horizon", "eval/serial_reach"],
+                [of.REACH.tag, of.ABOVE_FLOOR.tag, of.FLOOR_REACH.tag, of.REACH_OF_KIND.pattern],
             ],
-            "reach and floor": ["Multiline", ["eval/serial_reach", ABOVE_FLOOR, "floor/.*reach"]],
-            "accuracy by remaining steps": ["Multiline", [f"{ACCURACY}.*"]],
-            "the floor's accuracy": ["Multiline", [f"{FLOOR_ACCURACY}.*"]],
-            "value error": ["Multiline", ["value/rmse", "train/loss"]],
+            "accuracy by remaining steps": ["Multiline", [of.ACCURACY.pattern]],
+            "the floor's accuracy": ["Multiline", [of.FLOOR_ACCURACY.pattern]],
+            "value error": ["Multiline", [of.RMSE.tag, "train/loss"]],
         }
     }
     drawn = "accuracy by remaining steps"
@@ -121,11 +120,6 @@ class ChainSubject:
         except ValueError as error:
             raise UserError(error, "env") from None
 
-    @property
-    def late_metrics(self) -> list[str]:
-        """The floor's."""
-        return [ABOVE_FLOOR, *floor_tags(self.task.chain.serial_depth)]
-
     def last_examination(self, examine: Examine, trainer: Trainer) -> Evaluation:
         """What the agent does, beside what is done without serial computation: the floor."""
         assert isinstance(examine, Evaluator)
@@ -134,44 +128,37 @@ class ChainSubject:
         floor = examine.floor(consumed.instances, self.config.seed, self.training_task, device)
         return replace(examine(trainer.agent), floor=floor)
 
-    def further_metrics(
+    def further_measurements(
         self, trainer: Trainer, examine: Examine, device: torch.device
-    ) -> dict[str, float]:
+    ) -> list[Measurement]:
         """What the end of a run measures beside the last examination.
 
         The same weights at other numbers of loops, scores of searches on top and of their
         baselines, and how a learned model's error grows.
         """
         assert isinstance(examine, Evaluator)
-        metrics: dict[str, float] = {}
+        found: list[Measurement] = []
         for loops in self.settings.loops:
             assert isinstance(trainer, ReadsLoops)
-            metrics |= loops_metrics(loops, examine(trainer.agent_after(loops)))
+            found += examine(trainer.agent_after(loops)).after_loops(loops)
         counts, baselines = self.settings.simulations, self.settings.baselines
         models = searchable(trainer, self.task)
-        scores: dict[str, list[SearchScore]] = {}
         for name in models if counts else ():
-            scores[name] = search_scores(self.searcher(trainer, device, name), examine, counts)
+            scores = search_scores(self.searcher(trainer, device, name), examine, counts)
+            found += measurements_of_searches(scores, {"dynamics": name}, bool(baselines))
         for name in baselines:
             searcher = self.searcher(trainer, device, "true")
-            scores[name] = baseline_scores(name, searcher, examine, counts, self.config.seed)
-        for name, found_scores in scores.items():
-            for found in found_scores:
-                metrics[f"search/{name}/score/{found.tag}"] = found.score
-                for remaining, share in found.right.items():
-                    metrics[f"search/{name}/right/{found.tag}/remaining_{remaining}"] = share
-                if baselines:
-                    metrics[f"search/{name}/model_steps/{found.tag}"] = found.model_steps
+            scores = baseline_scores(name, searcher, examine, counts, self.config.seed)
+            found += measurements_of_searches(scores, {"baseline": name}, True)
         if "learned" in models:
             steps = self.task.chain.serial_depth
             error = rollout_error(models["learned"], self.task, examine.seeds, steps)
-            metrics |= {
-                f"model/{name}/step_{k}": float(number)
+            found += [
+                measured(of.MODEL_ERROR, number, quantity=name, step=step)
                 for name, numbers in vars(error).items()
-                for k, number in enumerate(numbers, start=1)
-                if not np.isnan(number)
-            }
-        return metrics
+                for step, number in enumerate(numbers, start=1)
+            ]
+        return found
 
     def searcher(
         self,

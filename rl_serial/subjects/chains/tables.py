@@ -8,10 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from rl_serial.styles import REFERENCE, draw_floor
-from rl_serial.subjects.chains.evaluation import RIGHT
+from rl_serial.styles import REFERENCE, draw_floor, line_styles, save_figure
+from rl_serial.subjects.chains.metrics import RIGHT
 from rl_serial.subjects.protocol import ExaminedRun
-from rl_serial.subjects.tables import save_figure, styles_of
 from rl_serial.tables import markdown_table
 
 
@@ -78,7 +77,9 @@ def draw_accuracy(examined: list[ExaminedRun], file: Path) -> None:
     """Draw accuracy by remaining steps with floor, chance and the threshold of the horizon."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    for run, style in zip(examined, styles_of(examined), strict=True):
+    for run, style in zip(
+        examined, line_styles([run.config.name for run in examined]), strict=True
+    ):
         remaining = np.arange(1, run.evaluation.accuracy.size + 1)
         shown = ~np.isnan(run.evaluation.accuracy)
         horizon = run.evaluation.serial_horizon

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from rl_serial.config import EvaluationConfig, RunConfig
-from rl_serial.envs.goals import is_goal_environment
 from rl_serial.errors import UserError
 from rl_serial.networks import TRUNKS
-from rl_serial.subjects.protocol import SubjectRow
 
 
 class GoalEvaluationConfig(EvaluationConfig, extra="forbid"):
@@ -34,15 +32,3 @@ def check_vectors(config: RunConfig) -> None:
                 f"{', '.join(kinds)} takes vectors",
                 f"{key}.kind",
             )
-
-
-GOALS = SubjectRow(
-    name="goals",
-    place="in goal environments",
-    a_member="a goal environment",
-    owns=is_goal_environment,
-    may_own=lambda id_: True,
-    evaluation=GoalEvaluationConfig,
-    check=check,
-    subject="rl_serial.subjects.goals.subject:GoalSubject",
-)

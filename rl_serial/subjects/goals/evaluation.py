@@ -18,9 +18,9 @@ from rl_serial.agents.contrastive import GoalAgent
 from rl_serial.envs.goals import success_of
 from rl_serial.envs.random import evaluation_seeds
 from rl_serial.errors import UserError
-
-DISTANCES = 4
-"""Classes of goals by distance, with as many evaluation episodes in each."""
+from rl_serial.metrics import Measurement, measured
+from rl_serial.subjects.goals import metrics as of
+from rl_serial.subjects.goals.metrics import DISTANCES
 
 MOST_AT_A_TIME = 128
 """Evaluation episodes that are played side by side."""
@@ -44,38 +44,39 @@ class GoalEvaluation:
         """Episodes of each class of distance, the nearest first."""
         return np.array_split(np.argsort(self.distance, kind="stable"), DISTANCES)
 
-    def metrics(self) -> dict[str, float]:
-        """Scalars under their TensorBoard tags."""
-        metrics = {
-            "eval/success": float(self.success.mean()),
-            "eval/success_ever": float((self.at_goal > 0).mean()),
-            "eval/time_at_goal": float(self.at_goal.mean()),
-            "eval/return": float(self.returns.mean()),
-        }
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of success over instances (Wilson 1927)."""
+        return _wilson(int(self.success.sum()), self.success.size)
+
+    def measurements(self) -> list[Measurement]:
+        """What was measured."""
+        found = [
+            measured(of.SUCCESS, self.success.mean()),
+            measured(of.SUCCESS_EVER, (self.at_goal > 0).mean()),
+            measured(of.TIME_AT_GOAL, self.at_goal.mean()),
+            measured(of.RETURN, self.returns.mean()),
+        ]
         for k, rows in enumerate(self.classes, start=1):
-            metrics[f"eval/success/distance_{k}"] = float(self.success[rows].mean())
-            metrics[f"eval/time_at_goal/distance_{k}"] = float(self.at_goal[rows].mean())
-        return metrics
+            found.append(measured(of.SUCCESS_BY_DISTANCE, self.success[rows].mean(), distance=k))
+            found.append(measured(of.TIME_BY_DISTANCE, self.at_goal[rows].mean(), distance=k))
+        return found
 
     def final(self) -> dict[str, Any]:
-        """What ``summary.json`` keeps."""
-        return (
-            self.metrics()
-            | {
-                "eval/success_interval": list(_wilson(int(self.success.sum()), self.success.size)),
-                "eval/instances": int(self.success.size),
-                "eval/episode_steps": float(self.length.mean()),
-            }
-            | {
-                f"eval/distance_{k}": float(self.distance[rows].mean())
-                for k, rows in enumerate(self.classes, start=1)
-                if rows.size
-            }
-        )
+        """What ``summary.json`` keeps beside the measurements."""
+        return {
+            "eval/success_interval": list(self.interval),
+            "eval/instances": int(self.success.size),
+            "eval/episode_steps": float(self.length.mean()),
+        } | {
+            f"eval/distance_{k}": float(self.distance[rows].mean())
+            for k, rows in enumerate(self.classes, start=1)
+            if rows.size
+        }
 
     def headline(self) -> str:
         """Success, and time at the goal."""
-        low, high = _wilson(int(self.success.sum()), self.success.size)
+        low, high = self.interval
         return (
             f"success {self.success.mean():.3f} (95 % of instances {low:.3f} to {high:.3f}), "
             f"at the goal at some time {(self.at_goal > 0).mean():.3f}, "

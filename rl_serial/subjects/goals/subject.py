@@ -16,14 +16,11 @@ from rl_serial.config import RunConfig
 from rl_serial.envs.goals.making import make_goal_vec
 from rl_serial.envs.random import evaluation_seeds
 from rl_serial.errors import UserError
+from rl_serial.metrics import Measurement
 from rl_serial.networks.configured import solved_trunk, vector_layout
 from rl_serial.subjects.animation import shown_steps
-from rl_serial.subjects.goals.evaluation import (
-    DISTANCES,
-    LONGEST_EPISODE,
-    GoalEvaluator,
-    success_at_end,
-)
+from rl_serial.subjects.goals.evaluation import LONGEST_EPISODE, GoalEvaluator, success_at_end
+from rl_serial.subjects.goals.metrics import DISTANCES
 from rl_serial.subjects.goals.tables import draw_success, tables
 from rl_serial.subjects.goals.watching import GoalMoment
 from rl_serial.subjects.protocol import Examination, Examine
@@ -91,20 +88,15 @@ class GoalSubject:
         """That many environments, as ``make_goal_vec`` makes them."""
         return self._make(num_envs, processes)
 
-    @property
-    def late_metrics(self) -> tuple[str, ...]:
-        """None: every examination measures the same."""
-        return ()
-
     def last_examination(self, examine: Examine, trainer: Trainer) -> Examination:
         """The same as any other: there are no exact values to make a floor of."""
         return examine(trainer.agent)
 
-    def further_metrics(
+    def further_measurements(
         self, trainer: Trainer, examine: Examine, device: torch.device
-    ) -> dict[str, float]:
+    ) -> list[Measurement]:
         """Nothing."""
-        return {}
+        return []
 
     def watch(self, agent: GoalAgent, instance: int = 0) -> list[GoalMoment]:
         """An evaluation episode from its first state to its end."""

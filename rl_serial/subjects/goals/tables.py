@@ -6,9 +6,10 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from rl_serial.subjects.goals.evaluation import DISTANCES
+from rl_serial.metrics import tagged
+from rl_serial.styles import line_styles, save_figure
+from rl_serial.subjects.goals.metrics import DISTANCES
 from rl_serial.subjects.protocol import ExaminedRun
-from rl_serial.subjects.tables import save_figure, styles_of
 from rl_serial.tables import markdown_table
 
 
@@ -21,7 +22,7 @@ def goal_table(examined: list[ExaminedRun]) -> str:
     """Success and time at the goal of each run, and success by distance of the goal."""
     rows = []
     for run in examined:
-        found = run.evaluation.final()
+        found = tagged(run.evaluation.measurements()) | run.evaluation.final()
         low, high = found["eval/success_interval"]
         rows.append(
             (
@@ -44,8 +45,10 @@ def draw_success(examined: list[ExaminedRun], file: Path) -> None:
     """Draw success by the goal's distance at the start."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    for run, style in zip(examined, styles_of(examined), strict=True):
-        found = run.evaluation.final()
+    for run, style in zip(
+        examined, line_styles([run.config.name for run in examined]), strict=True
+    ):
+        found = tagged(run.evaluation.measurements()) | run.evaluation.final()
         classes = range(1, DISTANCES + 1)
         axes.plot(
             [found[f"eval/distance_{k}"] for k in classes],

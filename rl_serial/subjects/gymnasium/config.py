@@ -5,7 +5,6 @@ from __future__ import annotations
 from rl_serial.config import EvaluationConfig, RunConfig
 from rl_serial.envs.control import CONTROL_TASKS
 from rl_serial.errors import UserError
-from rl_serial.subjects.protocol import SubjectRow
 
 
 class GymnasiumEvaluationConfig(EvaluationConfig, extra="forbid"):
@@ -25,15 +24,3 @@ def check(config: RunConfig) -> None:
             "env.id",
         )
     config.agent.check(config, None)
-
-
-GYMNASIUM = SubjectRow(
-    name="gymnasium",
-    place="in Gymnasium environments",
-    a_member="a Gymnasium environment",
-    owns=lambda id_: id_ in CONTROL_TASKS,
-    may_own=lambda id_: True,
-    evaluation=GymnasiumEvaluationConfig,
-    check=check,
-    subject="rl_serial.subjects.gymnasium.subject:ControlSubject",
-)

@@ -17,6 +17,8 @@ from scipy.special import stdtrit
 from rl_serial.agents.control import ControlAgent, Episode
 from rl_serial.agents.control_trainer import divergence_told
 from rl_serial.envs.random import evaluation_seeds
+from rl_serial.metrics import Measurement, measured
+from rl_serial.subjects.gymnasium import metrics as of
 
 MOST_AT_A_TIME = 64
 """Evaluation episodes that are played side by side."""
@@ -42,36 +44,31 @@ class ControlEvaluation:
         half = float(stdtrit(count - 1, 0.975)) * float(returns.std(ddof=1)) / math.sqrt(count)
         return float(returns.mean()) - half, float(returns.mean()) + half
 
-    def metrics(self) -> dict[str, float]:
-        """Scalars under their TensorBoard tags; steps of model and simulator are an episode's."""
-        means = {
-            name: float(np.mean([getattr(episode, name) for episode in self.episodes]))
-            for name in ("steps", "model_steps", "simulator_steps")
-        }
-        return {
-            "eval/return": float(self.returns.mean()),
-            "eval/episode_steps": means["steps"],
-            "eval/serial_steps_per_decision": float(self.serial_steps),
-            "eval/model_steps": means["model_steps"],
-            "eval/simulator_steps": means["simulator_steps"],
-        }
+    def mean(self, name: str) -> float:
+        """Of a field of the episodes."""
+        return float(np.mean([getattr(episode, name) for episode in self.episodes]))
+
+    def measurements(self) -> list[Measurement]:
+        """What was measured; steps of model and simulator are an episode's."""
+        return [
+            measured(of.RETURN, self.returns.mean()),
+            measured(of.EPISODE_STEPS, self.mean("steps")),
+            measured(of.SERIAL_STEPS, self.serial_steps),
+            measured(of.MODEL_STEPS, self.mean("model_steps")),
+            measured(of.SIMULATOR_STEPS, self.mean("simulator_steps")),
+        ]
 
     def final(self) -> dict[str, Any]:
-        """What ``summary.json`` keeps."""
-        return self.metrics() | {
-            "eval/return_interval": list(self.interval),
-            "eval/instances": len(self.episodes),
-        }
+        """What ``summary.json`` keeps beside the measurements."""
+        return {"eval/return_interval": list(self.interval), "eval/instances": len(self.episodes)}
 
     def headline(self) -> str:
         """Return, and what a decision cost."""
         low, high = self.interval
-        found = self.metrics()
         return (
-            f"return {found['eval/return']:.4g} (95 % of instances {low:.4g} to {high:.4g}), "
+            f"return {self.returns.mean():.4g} (95 % of instances {low:.4g} to {high:.4g}), "
             f"{self.serial_steps} serial steps a decision, "
-            f"{found['eval/model_steps']:.0f} model steps an episode of "
-            f"{found['eval/episode_steps']:.0f}"
+            f"{self.mean('model_steps'):.0f} model steps an episode of {self.mean('steps'):.0f}"
         )
 
 

@@ -18,6 +18,7 @@ from rl_serial.config import RunConfig
 from rl_serial.envs.control import make_control
 from rl_serial.envs.registry import KICK_ID
 from rl_serial.errors import UserError
+from rl_serial.metrics import Measurement
 from rl_serial.subjects.animation import shown_steps
 from rl_serial.subjects.gymnasium.evaluation import ControlEvaluator, control_seeds
 from rl_serial.subjects.gymnasium.tables import draw_returns, tables
@@ -64,20 +65,15 @@ class ControlSubject:
         trainer: Trainer = AGENTS[self.agent.kind].make_trainer(self, device, log)
         return trainer
 
-    @property
-    def late_metrics(self) -> tuple[str, ...]:
-        """None: every examination measures the same."""
-        return ()
-
     def last_examination(self, examine: Examine, trainer: Trainer) -> Examination:
         """The same as any other: there are no exact values to make a floor of."""
         return examine(trainer.agent)
 
-    def further_metrics(
+    def further_measurements(
         self, trainer: Trainer, examine: Examine, device: torch.device
-    ) -> dict[str, float]:
+    ) -> list[Measurement]:
         """Nothing."""
-        return {}
+        return []
 
     def watch(self, agent: ControlAgent, instance: int = 0) -> list[ControlMoment]:
         """An evaluation episode from its first state to its end.

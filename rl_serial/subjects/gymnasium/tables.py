@@ -6,8 +6,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from rl_serial.metrics import tagged
+from rl_serial.styles import line_styles, save_figure
 from rl_serial.subjects.protocol import ExaminedRun
-from rl_serial.subjects.tables import save_figure, styles_of
 from rl_serial.tables import markdown_table
 
 
@@ -20,7 +21,7 @@ def control_table(examined: list[ExaminedRun]) -> str:
     """Return of each run, and what it cost."""
     rows = []
     for run in examined:
-        found = run.evaluation.final()
+        found = tagged(run.evaluation.measurements()) | run.evaluation.final()
         low, high = found["eval/return_interval"]
         rows.append(
             (
@@ -42,8 +43,10 @@ def draw_returns(examined: list[ExaminedRun], file: Path) -> None:
     """Draw returns by the serial steps of a decision, with their intervals."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    for run, style in zip(examined, styles_of(examined), strict=True):
-        found = run.evaluation.metrics()
+    for run, style in zip(
+        examined, line_styles([run.config.name for run in examined]), strict=True
+    ):
+        found = tagged(run.evaluation.measurements())
         low, high = run.evaluation.interval
         axes.errorbar(
             [found["eval/serial_steps_per_decision"]],
