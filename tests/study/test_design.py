@@ -456,7 +456,7 @@ def test_every_cell_is_checked_in_any_order(
     grid = {axis_: levels, "evaluation.seed": other}
     goals = base.get("env", {}).get("id") == "rl_serial/Reach-v0"
     study = tiny | {
-        "base": tiny["base"] | base,
+        "base": tiny["base"] | {"evaluation": {"instances": 32, "every": 50}} | base,
         "grid": grid if data.draw(strategies.booleans()) else dict(reversed(grid.items())),
         "hypotheses": [],
         "metric": "eval/success" if goals else "eval/score",
