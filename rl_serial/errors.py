@@ -52,7 +52,9 @@ class UserError(_ShortError):
     def _tell(self, faults: tuple[Fault, ...], source: str, note: str) -> None:
         self.faults, self.source, self.note = faults, source, note
         lead = f"{source}: " if source else ""
-        super().__init__("\n".join([*(f"{lead}{fault}" for fault in faults), *filter(None, [note])]))
+        super().__init__(
+            "\n".join([*(f"{lead}{fault}" for fault in faults), *filter(None, [note])])
+        )
 
     @classmethod
     def of(cls, faults: Iterable[Fault], source: str = "", note: str = "") -> UserError:

@@ -15,9 +15,9 @@ from itertools import combinations
 from string import Formatter
 from typing import Literal
 
-Level = str | int
+IndexValue = str | int
 """What an index holds."""
-Index = Mapping[str, Level]
+Index = Mapping[str, IndexValue]
 """Where something was measured: ``{"remaining": 7}``."""
 
 
@@ -61,7 +61,7 @@ class Metric:
         """The names of its indices."""
         return tuple(name for _, name, _, _ in Formatter().parse(self.tag) if name)
 
-    def at(self, index: Index | None = None, **given: Level) -> str:
+    def at(self, index: Index | None = None, **given: IndexValue) -> str:
         """Its tag at an index."""
         return self.tag.format(**(index or {}), **given)
 
@@ -100,7 +100,7 @@ class Measurement:
         return self.metric.at(self.index)
 
 
-def measured(metric: Metric, value: float, **index: Level) -> Measurement:
+def measured(metric: Metric, value: float, **index: IndexValue) -> Measurement:
     """A value of a metric at an index."""
     return Measurement(metric, index, float(value))
 
@@ -152,7 +152,7 @@ class Measure:
     metric: Metric
     index: Index
     over: tuple[str, ...]
-    places: dict[tuple[Level, ...], Place]
+    places: dict[tuple[IndexValue, ...], Place]
 
     @property
     def tags(self) -> list[str]:
@@ -169,7 +169,7 @@ class Measure:
         """The tag of the floor that it is compared with; empty without one."""
         return self.metric.floor.at(self.index) if self.metric.floor and not self.over else ""
 
-    def levels(self, name: str) -> list[Level]:
+    def levels(self, name: str) -> list[IndexValue]:
         """The levels of an index that it goes over."""
         which = self.over.index(name)
         return list(dict.fromkeys(place[which] for place in self.places))

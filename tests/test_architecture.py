@@ -1,4 +1,4 @@
-"""Data flows one way: imports follow the layers, rooms stand apart, and nothing goes in a circle."""
+"""Data flows one way: imports follow the layers, rooms stand apart, nothing goes in a circle."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from rl_serial.errors import UserError
-from rl_serial.metrics import Level, Measurement, Metric, tagged
+from rl_serial.metrics import IndexValue, Measurement, Metric, tagged
 from rl_serial.runs.files import read_text, write_text
 
 
@@ -96,7 +96,7 @@ class MetricsFile:
 
 
 def heat_map(
-    metric: Metric, levels: Sequence[Level], steps: Sequence[int], values: NDArray[np.float64]
+    metric: Metric, levels: Sequence[IndexValue], steps: Sequence[int], values: NDArray[np.float64]
 ) -> Figure:
     """A metric over its index and training time: values [levels, steps]."""
     figure = Figure(figsize=(6, 4), layout="constrained")

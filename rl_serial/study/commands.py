@@ -226,14 +226,14 @@ def _report(options: argparse.Namespace) -> None:
 
 def _summary(folder: Any) -> str:
     """Where a study stands: counts, failures, verdicts, slopes of planes, cells."""
-    from rl_serial.study.findings import (
+    from rl_serial.study.cells import (
         cell_intervals,
         chosen_levels,
         ends_of_range,
-        judge,
-        shown,
-        shown_of,
+        interval_words,
+        interval_words_of,
     )
+    from rl_serial.study.findings import judge
     from rl_serial.study.folder import result_of
     from rl_serial.study.measures import final_metrics
     from rl_serial.study.planes import HEADER, cells_of_fit, study_fits
@@ -254,7 +254,8 @@ def _summary(folder: Any) -> str:
     findings = judge(study, records)
     if findings:
         table = [
-            (f.hypothesis.id, f.words, f.quantity, shown(f.interval), f.note) for f in findings
+            (f.hypothesis.id, f.words, f.quantity, interval_words(f.interval), f.note)
+            for f in findings
         ]
         parts.append(markdown_table(("hypothesis", "verdict", "measured", "value", "note"), table))
     fits = [fit for fit in study_fits(study, records) if fit.summary]
@@ -272,7 +273,7 @@ def _summary(folder: Any) -> str:
                 *columns.values(),
                 *([levels[tuple(columns.values())]] if levels else []),
                 max(interval.runs for interval in intervals.values()),
-                *(shown_of(intervals.get(metric), planned) for metric in metrics),
+                *(interval_words_of(intervals.get(metric), planned) for metric in metrics),
             )
             for columns, intervals, planned in first
         ]

@@ -41,7 +41,8 @@ from rl_serial.runs.files import (
     write_json,
     write_text,
 )
-from rl_serial.study.design import AT_END, SEED, PlannedRun, Study, StudyConfig, write_study
+from rl_serial.study.design import write_study
+from rl_serial.study.schema import AT_END, SEED, PlannedRun, Study, StudyConfig
 from rl_serial.study.table import Record, read_table, table_text
 
 Status = Literal["done", "failed", "running", "missing"]

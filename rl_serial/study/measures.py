@@ -18,7 +18,7 @@ from rl_serial.metrics import Measure, Metric, Profile, measures
 from rl_serial.subjects import row_of
 
 if TYPE_CHECKING:
-    from rl_serial.study.design import PlannedRun, Study
+    from rl_serial.study.schema import PlannedRun, Study
 
 
 _FOUND: dict[str, dict[str, Measure]] = {}

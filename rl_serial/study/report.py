@@ -13,22 +13,21 @@ from matplotlib import rc_context
 
 from rl_serial.errors import RunError, UserError
 from rl_serial.runs.files import read_text, write_atomically, write_text
-from rl_serial.study.design import AT_END, SEED, Scalar, Study, describe
-from rl_serial.study.findings import (
-    CONFIRMATORY_SEEDS,
+from rl_serial.study.cells import (
     END_OF_RANGE,
-    EXPLORATORY_SEEDS,
-    Finding,
     cell_intervals,
     chosen_levels,
-    judge,
-    shown,
-    shown_of,
+    interval_words,
+    interval_words_of,
 )
+from rl_serial.study.findings import CONFIRMATORY_SEEDS, EXPLORATORY_SEEDS, Finding, judge
 from rl_serial.study.folder import Row, StudyFolder, counts
 from rl_serial.study.measures import final_metrics
-from rl_serial.study.planes import HEADER, Fit, cells_of_fit, draw_planes, study_fits
-from rl_serial.study.plots import Drawing, draw
+from rl_serial.study.panels import Drawing
+from rl_serial.study.plane_figures import draw_planes
+from rl_serial.study.planes import HEADER, Fit, cells_of_fit, study_fits
+from rl_serial.study.plots import draw
+from rl_serial.study.schema import AT_END, SEED, Scalar, Study, describe
 from rl_serial.study.table import Record, read_table
 
 PICTURE_DPI = 150
@@ -229,7 +228,7 @@ def _findings(findings: Sequence[Finding], statement: str, name: str) -> str:
                 ),
                 _with_runs(finding),
                 "" if finding.p is None else f"{finding.p:.2g}",
-                shown(finding.improvement),
+                interval_words(finding.improvement),
             )
             for finding in findings
         ],
@@ -243,7 +242,7 @@ def _with_runs(finding: Finding) -> object:
     test = finding.hypothesis.test
     wanted = f", expected {test.expect.words()}" if test else ""
     small = f"<small>n = {finding.interval.runs}{wanted}</small>"
-    return _Cell(f"{html.escape(shown(finding.interval))}<br>{small}")
+    return _Cell(f"{html.escape(interval_words(finding.interval))}<br>{small}")
 
 
 def _figures(pictures: Sequence[tuple[Drawing, str]]) -> list[str]:
@@ -288,9 +287,9 @@ def _cells(study: Study, records: Sequence[Record]) -> str:
     for columns, intervals, planned in cell_intervals(study, records):
         runs = max((interval.runs for interval in intervals.values()), default=0)
         measured = [
-            _Cell(html.escape(shown_of(i, planned)), _number(i.estimate))
+            _Cell(html.escape(interval_words_of(i, planned)), _number(i.estimate))
             if (i := intervals.get(m))
-            else shown_of(None, planned)
+            else interval_words_of(None, planned)
             for m in metrics
         ]
         level = [levels[tuple(columns.values())]] if levels else []

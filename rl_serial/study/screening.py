@@ -11,7 +11,9 @@ from typing import Any
 
 from rl_serial.errors import RunError, UserError
 from rl_serial.runs.files import write_text
-from rl_serial.study.design import (
+from rl_serial.study.cells import LevelScore, level_scores, measured_value, smaller_is_better
+from rl_serial.study.folder import StudyFolder
+from rl_serial.study.schema import (
     AT_END,
     SEED,
     Cell,
@@ -21,8 +23,6 @@ from rl_serial.study.design import (
     Study,
     describe,
 )
-from rl_serial.study.findings import LevelScore, level_scores, measured_value, smaller_is_better
-from rl_serial.study.folder import StudyFolder
 from rl_serial.study.table import Record, read_table, table_text
 
 

@@ -23,15 +23,10 @@ from rl_serial.loading import parse_config, resolved_config
 from rl_serial.networks import Network, account, build_trunk
 from rl_serial.runs.run import train
 from rl_serial.study import design
-from rl_serial.study.design import (
-    Study,
-    content_id,
-    load_study,
-    plan,
-    write_study,
-)
+from rl_serial.study.design import content_id, load_study, plan, write_study
 from rl_serial.study.measures import by_level, final_metrics, measures_of
 from rl_serial.study.runner import check_networks
+from rl_serial.study.schema import Study
 from rl_serial.subjects.chains.subject import ChainSubject
 
 Data = dict[str, Any]
@@ -281,7 +276,7 @@ BAD_STUDIES: dict[str, tuple[Data, str]] = {
     ),
     "accuracy behind the end": (
         {"metric": "value/accuracy/remaining_4"},
-        r"metric: 'value/accuracy/remaining_4' is never logged; there are .*did you mean value/accu",
+        r"metric: 'value/accuracy/remaining_4' is never logged; there are .*did you mean",
     ),
     "values that an agent has not": (
         {"metric": "value/rmse"}
@@ -338,7 +333,10 @@ BAD_STUDIES: dict[str, tuple[Data, str]] = {
         r"by_seed\.network\.depth: clashes with grid\.network\.depth",
     ),
     "by_seed without levels": ({"by_seed": {"env.draw": []}}, r"by_seed\.env\.draw: .*at least 1"),
-    "by_seed out of range": ({"by_seed": {"env.draw": [-1]}}, r"by_seed\.env\.draw: must be .*not -1"),
+    "by_seed out of range": (
+        {"by_seed": {"env.draw": [-1]}},
+        r"by_seed\.env\.draw: must be .*not -1",
+    ),
     "smoke of no axis": (
         {"smoke": {"grid": {"network.width": [1]}}},
         r"smoke\.grid\.network\.width: no axis of the grid",
@@ -533,7 +531,11 @@ def test_every_metric_that_a_study_accepts_is_logged(kind: str, env: str, tmp_pa
     assert accepted <= final.keys()
     # Nor is refused what there is, but for what only the data of a run can say.
     [*_, last] = csv.DictReader((tmp_path / "run/metrics.csv").read_text().splitlines())
-    own = {tag for tag, cell in last.items() if cell and not tag.startswith(("train/", "step", "search/"))}
+    own = {
+        tag
+        for tag, cell in last.items()
+        if cell and not tag.startswith(("train/", "step", "search/"))
+    }
     assert own <= accepted
     rest = set(final) - accepted
     assert not [

@@ -112,7 +112,11 @@ def test_every_metric_that_a_study_accepts_is_logged(kind: str, tmp_path: Path) 
     assert accepted - set(final) == set()
     # And what an examination logs is a metric of the subject that a study would accept.
     [*_, last] = csv.DictReader((tmp_path / kind / "metrics.csv").read_text().splitlines())
-    own = {tag for tag, cell in last.items() if cell and not tag.startswith(("train/", "step", "search/"))}
+    own = {
+        tag
+        for tag, cell in last.items()
+        if cell and not tag.startswith(("train/", "step", "search/"))
+    }
     assert own <= accepted
 
 

@@ -16,16 +16,8 @@ from rl_serial.cli import main
 from rl_serial.errors import UserError
 from rl_serial.study.design import plan
 from rl_serial.study.folder import StudyFolder
-from rl_serial.study.planes import (
-    Fit,
-    Plane,
-    crossings,
-    draw_planes,
-    fits,
-    least,
-    planes,
-    study_fits,
-)
+from rl_serial.study.plane_figures import draw_planes
+from rl_serial.study.planes import Fit, Plane, crossings, fits, least, planes, study_fits
 from rl_serial.study.report import write_report
 
 Data = dict[str, Any]

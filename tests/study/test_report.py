@@ -21,8 +21,9 @@ from scipy import stats
 import rl_serial.study
 from rl_serial.cli import main
 from rl_serial.errors import UserError
+from rl_serial.study.cells import cell_intervals, cells, shown, shown_of, tune
 from rl_serial.study.design import plan
-from rl_serial.study.findings import cell_intervals, cells, judge, shown, shown_of, tune
+from rl_serial.study.findings import judge
 from rl_serial.study.folder import StudyFolder
 from rl_serial.study.plots import draw, layouts
 from rl_serial.study.report import write_report

@@ -120,10 +120,10 @@ class TestOptions:
             ("agent.terminal_value=true", r"agent\.timesteps: must be 1 or more"),
             ("agent.model=learned", r"agent\.timesteps: must be 1 or more"),
             ("network={width: 8}", r"network: the agent cem has none .* agent\.learning\.width"),
-            ("policy_network={width: 8}", r"policy_network: the agent cem has no policy_network; agent\.learning"),
+            ("policy_network={width: 8}", r"policy_network: .* no policy_network; agent\.learning"),
             ("model_network={width: 8}", r"model_network: the agent cem has no"),
-            ("evaluation.simulations=[2]", r"evaluation\.simulations: unknown key; there are every, instances, seed"),
-            ("env.id=rl_serial/Reach-v0", r"env\.id: rl_serial/Reach-v0 is a goal environment, where agent\.kind cem does not"),
+            ("evaluation.simulations=[2]", r"evaluation\.simulations: unknown key; there are every, in"),
+            ("env.id=rl_serial/Reach-v0", r"env\.id: .* is a goal environment, where agent\.kind cem"),
             ("env.id=rl_serial/ManyBodySteer-v0", r"env\.id: agent\.kind cem cannot plan in .*; it "
              "can in Reacher-v5"),
         ],
