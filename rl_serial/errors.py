@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 MOST_SHOWN = 80
@@ -74,18 +74,56 @@ class OptionError(ValueError):
     """A value that an option cannot have.
 
     Args:
-        option: its name, dotted where it is inside another.
+        option: its name, dotted where it is inside another. Alone it is the whole text: Gymnasium
+            makes the errors of environments anew from their texts.
         message: what was wrong, and what would be right.
         text: the whole in other words.
     """
 
-    def __init__(self, option: str, message: str, text: str = "") -> None:
-        super().__init__(text or f"{option}: {message}")
+    def __init__(self, option: str, message: str = "", text: str = "") -> None:
+        super().__init__(text or (f"{option}: {message}" if message else option))
         self.option, self.message = option, message
+
+
+class UnknownOption(OptionError, TypeError):
+    """An option that does not exist: a wrong value, and a wrong keyword of a call.
+
+    Libraries try keywords of their own and do without one after a TypeError that speaks of an
+    "unexpected keyword argument", as Python's own does (TorchRL: ``frameskip``).
+    """
 
 
 class RunError(_ShortError):
     """A run that was rightly asked for has failed; exit code 1."""
+
+
+def require(condition: bool, option: str, value: object, right: str) -> None:
+    """Refuse an option whose value is wrong.
+
+    Args:
+        condition: whether it is right.
+        option: its name, dotted where it is inside another.
+        value: what was given.
+        right: what it must be.
+
+    Raises:
+        OptionError: it is not; the message names option, value and what is right.
+    """
+    if not condition:
+        given = shown(value)
+        message = f"must be {right}, not {given}"
+        raise OptionError(option, message, f"{option}={given}: must be {right}")
+
+
+def refuse_unknown(options: Collection[str], known: Collection[str], owner: str) -> None:
+    """Raise an :class:`UnknownOption` that names the first option not ``known`` and those known."""
+    for name in options:
+        if name not in known:
+            raise UnknownOption(
+                name,
+                f"{owner} has no such option; there are {', '.join(known)} "
+                f"(got an unexpected keyword argument '{name}'){did_you_mean(name, known)}",
+            )
 
 
 def missing_extra(module: str | None, wanted_by: str, extra: str) -> UserError:

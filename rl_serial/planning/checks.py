@@ -7,6 +7,7 @@ from typing import Any
 
 from array_api_compat import array_namespace, device
 
+from rl_serial.errors import require
 from rl_serial.planning.embeddings import detached, leaves, map_arrays
 from rl_serial.planning.types import Array, Embedding, RecurrentOutput, Root, Tree
 
@@ -15,6 +16,15 @@ LARGEST = 1e30
 
 float32 ends at 3.4e38; so sums over 10^8 visits, differences and scores stay within it.
 """
+
+
+def require_between(option: str, value: float, least: float, most: float) -> None:
+    """Refuse an option outside [``least``, ``most``].
+
+    Raises:
+        OptionError: it is outside, or NaN.
+    """
+    require(least <= value <= most, option, value, f"from {least:g} to {most:g}")
 
 
 def check_root(root: Root) -> Root:

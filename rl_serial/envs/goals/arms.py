@@ -12,10 +12,10 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from rl_serial.envs.chain import require
 from rl_serial.envs.episodes import refuse_reset_options
 from rl_serial.envs.goals.table import GoalObservation
 from rl_serial.envs.simulation import load_mujoco
+from rl_serial.errors import require
 
 ARMS = {
     # environment, body to be brought, body to bring it to, what of the observation is not the goal

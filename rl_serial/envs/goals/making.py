@@ -16,7 +16,7 @@ import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 
-from rl_serial.envs.chain import UnknownOption
+from rl_serial.errors import UnknownOption
 
 T = TypeVar("T")
 
