@@ -74,9 +74,9 @@ class OptionError(ValueError):
     """A value that an option cannot have.
 
     Args:
-        option: its name, dotted where it is inside another. Alone it is the whole text: Gymnasium
-            makes the errors of environments anew from their texts.
-        message: what was wrong, and what would be right.
+        option: its name, dotted where it is inside another.
+        message: what was wrong, and what would be right; empty where Gymnasium makes the error
+            again, as it does of whatever a constructor raises, with the whole text alone.
         text: the whole in other words.
     """
 
@@ -127,8 +127,22 @@ def refuse_unknown(options: Collection[str], known: Collection[str], owner: str)
 
 
 def missing_extra(module: str | None, wanted_by: str, extra: str) -> UserError:
-    """The error for a library that is not installed, which names the extra that brings it."""
-    return UserError(f"{wanted_by} needs {module}: pip install 'rl_serial[{extra}]'")
+    """The error of a command for a library that is not installed."""
+    return UserError(told_missing(wanted_by, module, extra))
+
+
+def told_missing(
+    wanted_by: str, needed: str | None, extra: str, but: str = "which is not installed"
+) -> str:
+    """What to say of a library that is missing.
+
+    Args:
+        wanted_by: what cannot be done without it.
+        needed: the library, and versions of it.
+        extra: of this package, which brings it.
+        but: what is wrong, where it is something else.
+    """
+    return f"{wanted_by} needs {needed}, {but}: pip install 'rl_serial[{extra}]'"
 
 
 def shown(value: object) -> str:

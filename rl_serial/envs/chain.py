@@ -9,10 +9,12 @@ another library may say that it runs on NumPy arrays only (:func:`is_numpy_only`
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import array_api_compat
+
+from rl_serial.pytrees import map_leaves
 
 Array = Any
 """A NumPy or torch array; shapes and dtypes are stated where it is used."""
@@ -194,14 +196,8 @@ def map_state(function: Callable[..., Any], *states: S) -> S:
 
     A field that is itself a state is mapped in its turn.
     """
-    first = states[0]
-    arrays = zip(*(vars(state).values() for state in states), strict=True)
-    return type(first)(
-        *(
-            map_state(function, *fields) if is_dataclass(fields[0]) else function(*fields)
-            for fields in arrays
-        )
-    )
+    mapped: S = map_leaves(function, *states)
+    return mapped
 
 
 def select(rows: Array, yes: S, no: S) -> S:

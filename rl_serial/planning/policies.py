@@ -12,9 +12,8 @@ import math
 import numpy as np
 from array_api_compat import array_namespace, device, to_device
 
-from rl_serial.errors import require
+from rl_serial.errors import require, told_missing
 from rl_serial.planning.checks import LARGEST, check_reused, check_root
-from rl_serial.planning.embeddings import leaves
 from rl_serial.planning.qtransforms import (
     ByParentAndSiblings,
     MinMax,
@@ -38,6 +37,7 @@ from rl_serial.planning.types import (
     Root,
     Tree,
 )
+from rl_serial.pytrees import leaves
 
 BACKENDS = ("auto", "compiled", "plain")
 NO_LIMIT = 2**31 - 1
@@ -229,7 +229,7 @@ def choose(backend: str, root: Root) -> Search:
     if backend == "compiled" and not on_host:
         raise ValueError("backend='compiled' works on the CPU; the root is on another device")
     if backend == "compiled" and not has_numba:
-        raise ValueError("backend='compiled' needs Numba: pip install 'rl_serial[train]'")
+        raise ValueError(told_missing("backend='compiled'", "Numba", "train"))
     if backend == "plain" or not on_host or not has_numba:
         return search
     from rl_serial.planning.compiled import compiled_search

@@ -169,32 +169,32 @@ class TestLearnedModel:
 def test_simulator_model_is_the_environments_return(discount: float) -> None:
     """Discounted rewards of stepping it, and the value of the observation it ends at."""
     env = hopper()
-    with ControlSimulator(env) as simulator:
+    simulator = ControlSimulator(env)
+    env.reset(seed=1)
+    state = simulator.state(env)
+    actions = np.random.default_rng(1).uniform(-1, 1, (1, 1, 30, 3))
+
+    def value(observation: Any) -> Any:
+        return observation.sum(axis=-1)
+
+    ended = 0
+    for horizon in (1, 5, 30):
         env.reset(seed=1)
-        state = simulator.state(env)
-        actions = np.random.default_rng(1).uniform(-1, 1, (1, 1, 30, 3))
-
-        def value(observation: Any) -> Any:
-            return observation.sum(axis=-1)
-
-        ended = 0
-        for horizon in (1, 5, 30):
-            env.reset(seed=1)
-            expected, terminated = 0.0, False
-            for step in range(horizon):
-                observation, reward, terminated, _, _ = env.step(actions[0, 0, step])
-                expected += discount**step * float(reward)
-                if terminated:
-                    break
-            ended += terminated
-            model = SimulatorModel(simulator, discount)
-            plan = actions[:, :, :horizon]
-            np.testing.assert_allclose(model(state, plan), [[expected]], rtol=1e-9)
-            if not terminated:
-                expected += discount**horizon * observation.sum()
-            model = SimulatorModel(simulator, discount, value)
-            np.testing.assert_allclose(model(state, plan), [[expected]], rtol=1e-9)
-        assert ended == 1
+        expected, terminated = 0.0, False
+        for step in range(horizon):
+            observation, reward, terminated, _, _ = env.step(actions[0, 0, step])
+            expected += discount**step * float(reward)
+            if terminated:
+                break
+        ended += terminated
+        model = SimulatorModel(simulator, discount)
+        plan = actions[:, :, :horizon]
+        np.testing.assert_allclose(model(state, plan), [[expected]], rtol=1e-9)
+        if not terminated:
+            expected += discount**horizon * observation.sum()
+        model = SimulatorModel(simulator, discount, value)
+        np.testing.assert_allclose(model(state, plan), [[expected]], rtol=1e-9)
+    assert ended == 1
 
 
 class TestAgent:

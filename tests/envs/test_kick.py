@@ -293,7 +293,7 @@ def test_wrong_actions_are_named() -> None:
     for wrong in ([1.5, 0], [np.nan, 0], [0.0]):
         with pytest.raises(ValueError, match="is outside Box"):
             env.step(np.array(wrong))
-    with pytest.raises(ValueError, match="threads is 0, must be 1 or more"):
+    with pytest.raises(ValueError, match="threads=0: must be 1 or more"):
         make_simulator(env, threads=0)
     simulator = make_simulator(env)
     with pytest.raises(ValueError, match=r"\[B, N, H, A\] with B = 1 and A = 2, not"):

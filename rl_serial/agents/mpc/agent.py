@@ -77,12 +77,11 @@ class MPCAgent:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the simulator's threads."""
+        """Close the environment."""
         self.close()
 
     def close(self) -> None:
-        """End the simulator's threads and close the environment."""
-        self.simulator.close()
+        """Close the environment."""
         self._env.close()
 
     @property
