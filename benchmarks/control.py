@@ -210,7 +210,7 @@ class Marks:
 
 def run_planner(run: Run, threads: int) -> dict[str, Any]:
     """CEM or MPPI in the true simulator; the budget is that of one episode."""
-    from rl_serial.agents.control import ControlAgent, ControlSettings
+    from rl_serial.agents.mpc import MPCAgent, MPCSettings
     from rl_serial.envs.control import make_control
 
     planner = planner_of(run)
@@ -218,9 +218,9 @@ def run_planner(run: Run, threads: int) -> dict[str, Any]:
     def make() -> Any:
         return make_control(run.task, max_episode_steps=run.limit)
 
-    def agent(samples: int) -> ControlAgent:
-        settings = ControlSettings(with_samples(planner, samples), run.horizon, discount=1.0)
-        return ControlAgent(make, settings, run.seed, threads)
+    def agent(samples: int) -> MPCAgent:
+        settings = MPCSettings(with_samples(planner, samples), run.horizon, discount=1.0)
+        return MPCAgent(make, settings, run.seed, threads)
 
     a_sample = run.limit * run.horizon * planner.iterations  # steps of an episode
     affordable = run.amount
@@ -239,14 +239,14 @@ def run_planner(run: Run, threads: int) -> dict[str, Any]:
 
 def run_learner(runs: Sequence[Run], threads: int, cap: float | None, emit: Emit) -> None:
     """An agent that learns model or value; the budgets are those of training."""
-    from rl_serial.agents.control import ControlAgent, ControlSettings, Learning
+    from rl_serial.agents.mpc import Learning, MPCAgent, MPCSettings
     from rl_serial.envs.control import make_control
 
     run, marks = runs[0], Marks(runs, cap)
     model: Any = "learned" if "learned" in run.method else "true"
     steps = marks.next("steps")
     random_steps = 1000 if steps is None else max(1, min(1000, int(steps) // 4))
-    settings = ControlSettings(
+    settings = MPCSettings(
         with_samples(planner_of(run), 32),
         run.horizon,
         model,
@@ -255,7 +255,7 @@ def run_learner(runs: Sequence[Run], threads: int, cap: float | None, emit: Emit
         learning=Learning(random_steps=random_steps),
     )
     spent = 0.0
-    with ControlAgent(
+    with MPCAgent(
         lambda: make_control(run.task, max_episode_steps=run.limit), settings, run.seed, threads
     ) as agent:
         while not marks.over(spent):

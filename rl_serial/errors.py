@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 MOST_SHOWN = 80
@@ -77,22 +77,74 @@ class OptionError(ValueError):
 
     Args:
         option: its name, dotted where it is inside another.
-        message: what was wrong, and what would be right.
+        message: what was wrong, and what would be right; empty where Gymnasium makes the error
+            again, as it does of whatever a constructor raises, with the whole text alone.
         text: the whole in other words.
     """
 
-    def __init__(self, option: str, message: str, text: str = "") -> None:
-        super().__init__(text or f"{option}: {message}")
+    def __init__(self, option: str, message: str = "", text: str = "") -> None:
+        super().__init__(text or (f"{option}: {message}" if message else option))
         self.option, self.message = option, message
+
+
+class UnknownOption(OptionError, TypeError):
+    """An option that does not exist: a wrong value, and a wrong keyword of a call.
+
+    Libraries try keywords of their own and do without one after a TypeError that speaks of an
+    "unexpected keyword argument", as Python's own does (TorchRL: ``frameskip``).
+    """
 
 
 class RunError(_ShortError):
     """A run that was rightly asked for has failed; exit code 1."""
 
 
+def require(condition: bool, option: str, value: object, right: str) -> None:
+    """Refuse an option whose value is wrong.
+
+    Args:
+        condition: whether it is right.
+        option: its name, dotted where it is inside another.
+        value: what was given.
+        right: what it must be.
+
+    Raises:
+        OptionError: it is not; the message names option, value and what is right.
+    """
+    if not condition:
+        given = shown(value)
+        message = f"must be {right}, not {given}"
+        raise OptionError(option, message, f"{option}={given}: must be {right}")
+
+
+def refuse_unknown(options: Collection[str], known: Collection[str], owner: str) -> None:
+    """Raise an :class:`UnknownOption` that names the first option not ``known`` and those known."""
+    for name in options:
+        if name not in known:
+            raise UnknownOption(
+                name,
+                f"{owner} has no such option; there are {', '.join(known)} "
+                f"(got an unexpected keyword argument '{name}'){did_you_mean(name, known)}",
+            )
+
+
 def missing_extra(module: str | None, wanted_by: str, extra: str) -> UserError:
-    """The error for a library that is not installed, which names the extra that brings it."""
-    return UserError(f"{wanted_by} needs {module}: pip install 'rl_serial[{extra}]'")
+    """The error of a command for a library that is not installed."""
+    return UserError(told_missing(wanted_by, module, extra))
+
+
+def told_missing(
+    wanted_by: str, needed: str | None, extra: str, but: str = "which is not installed"
+) -> str:
+    """What to say of a library that is missing.
+
+    Args:
+        wanted_by: what cannot be done without it.
+        needed: the library, and versions of it.
+        extra: of this package, which brings it.
+        but: what is wrong, where it is something else.
+    """
+    return f"{wanted_by} needs {needed}, {but}: pip install 'rl_serial[{extra}]'"
 
 
 def shown(value: object) -> str:

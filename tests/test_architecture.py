@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "rl_serial"
 LAYERS = (
     {"errors"},
-    {"yaml_core", "tables", "styles", "arguments", "metrics"},
+    {"yaml_core", "tables", "styles", "arguments", "metrics", "pytrees"},
     {"envs"},
     {"settings"},
     {"networks", "planning"},

@@ -22,7 +22,7 @@ from rl_serial.envs.random import random_words
 from rl_serial.envs.tasks import Task, num_actions
 from rl_serial.networks import Trunk
 from rl_serial.networks.trunks import dense
-from rl_serial.planning.embeddings import leaves
+from rl_serial.pytrees import leaves
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from rl_serial.agents.settings import (
     BaselineConfig,
     CloningAgentConfig,
     ContrastiveAgentConfig,
-    ControlAgentConfig,
     GoalSB3AgentConfig,
+    MPCAgentConfig,
     SB3AgentConfig,
     SearchAgentConfig,
     ValueAgentConfig,
@@ -169,9 +169,9 @@ for _row in (
     *(
         AgentKind(
             kind,
-            ControlAgentConfig,
+            MPCAgentConfig,
             ("gymnasium",),
-            "rl_serial.agents.control_trainer:make_trainer",
+            "rl_serial.agents.mpc:make_trainer",
             {},
             plans=True,
             without_networks="agent.learning.width is that of what it learns",

@@ -365,11 +365,11 @@ class ContrastiveAgentConfig(GoalAgentSettings):
         _check_processes(self.processes, self.num_envs)
 
 
-class ControlAgentConfig(AgentSettings):
-    """Receding-horizon control (see :mod:`rl_serial.agents.control`), with CEM or MPPI.
+class MPCAgentConfig(AgentSettings):
+    """Receding-horizon control (see :mod:`rl_serial.agents.mpc`), with CEM or MPPI.
 
     ``planner`` holds settings of :class:`rl_serial.planning.CEM` or ``MPPI``, ``learning`` those of
-    :class:`rl_serial.agents.control.Learning`; the rest is what ``ControlSettings`` has.
+    :class:`rl_serial.agents.mpc.Learning`; the rest is what ``MPCSettings`` has.
     """
 
     kind: Literal["cem", "mppi"]
@@ -385,7 +385,7 @@ class ControlAgentConfig(AgentSettings):
     timesteps: Annotated[NonNegativeInt, Field(validate_default=True)] = 0
 
     @model_validator(mode="after")
-    def _plans_not_too_large(self) -> ControlAgentConfig:
+    def _plans_not_too_large(self) -> MPCAgentConfig:
         samples = self.planner.get("samples", 0)
         if isinstance(samples, int) and samples * self.horizon > MOST_PLANNED:
             most = MOST_PLANNED // self.horizon

@@ -8,17 +8,16 @@ another library may say that it runs on NumPy arrays only (:func:`is_numpy_only`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, is_dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import array_api_compat
 
-from rl_serial.errors import OptionError, did_you_mean, shown
+from rl_serial.pytrees import map_leaves
 
 Array = Any
 """A NumPy or torch array; shapes and dtypes are stated where it is used."""
-
 
 MOST_SERIAL_DEPTH = 1024
 """Of a chain: what a run costs grows with its square."""
@@ -197,14 +196,8 @@ def map_state(function: Callable[..., Any], *states: S) -> S:
 
     A field that is itself a state is mapped in its turn.
     """
-    first = states[0]
-    arrays = zip(*(vars(state).values() for state in states), strict=True)
-    return type(first)(
-        *(
-            map_state(function, *fields) if is_dataclass(fields[0]) else function(*fields)
-            for fields in arrays
-        )
-    )
+    mapped: S = map_leaves(function, *states)
+    return mapped
 
 
 def select(rows: Array, yes: S, no: S) -> S:
@@ -218,36 +211,3 @@ def select(rows: Array, yes: S, no: S) -> S:
         return a if a is b else xp.where(rows[(..., *(None,) * (a.ndim - 1))], a, b)
 
     return map_state(pick, yes, no)
-
-
-def require(condition: bool, option: str, value: object, right: str) -> None:
-    """Raise an OptionError (a ValueError) that names the option, its value and what is right."""
-    if not condition:
-        raise must_be(option, value, right)
-
-
-def must_be(option: str, value: object, right: str) -> OptionError:
-    """The error of an option whose value is wrong."""
-    given = shown(value)
-    return OptionError(
-        option, f"must be {right}, not {given}", f"{option}={given}: must be {right}"
-    )
-
-
-class UnknownOption(OptionError, TypeError):
-    """An option that does not exist: a wrong value, and a wrong keyword of a call.
-
-    Libraries try keywords of their own and do without one after a TypeError that speaks of an
-    "unexpected keyword argument", as Python's own does (TorchRL: ``frameskip``).
-    """
-
-
-def refuse_unknown(options: Collection[str], known: Collection[str], owner: str) -> None:
-    """Raise an :class:`UnknownOption` that names the first option not ``known`` and those known."""
-    for name in options:
-        if name not in known:
-            raise UnknownOption(
-                name,
-                f"{owner} has no such option; there are {', '.join(known)} "
-                f"(got an unexpected keyword argument '{name}'){did_you_mean(name, known)}",
-            )

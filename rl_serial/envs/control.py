@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from rl_serial.envs.simulation import load_mujoco
+from rl_serial.envs.simulation import load_mujoco, rollout
+from rl_serial.errors import require, told_missing
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -185,7 +185,8 @@ def make_control(name: str, /, **options: Any) -> gym.Env[Any, Any]:
     try:
         return gym.make(name, **options)
     except ImportError as error:
-        raise _missing(name, error) from error
+        told = told_missing(name, error.name, "mujoco")
+        raise gym.error.DependencyNotInstalled(told) from error
 
 
 class Simulator(Protocol):
@@ -206,9 +207,6 @@ class Simulator(Protocol):
     def rollout(self, state: ControlState, actions: Floats) -> Rollouts:
         """What the environment would do under ``actions`` [B, N, H, A], none of them cut off."""
 
-    def close(self) -> None:
-        """End what it has begun."""
-
 
 def make_simulator(env: gym.Env[Any, Any], threads: int = 1) -> Simulator:
     """The environment's own, ``env.unwrapped.simulator(threads)``, or a :class:`ControlSimulator`.
@@ -226,8 +224,6 @@ def make_simulator(env: gym.Env[Any, Any], threads: int = 1) -> Simulator:
 class ControlSimulator:
     """Rolls action sequences out from states of a Gymnasium environment.
 
-    Threads live until :meth:`close`; it is a context manager.
-
     Args:
         env: made from one of :data:`MUJOCO_TASKS`; its model and options are read once.
         threads: that share the rollouts, at least 1; the result does not depend on them.
@@ -239,8 +235,7 @@ class ControlSimulator:
 
     def __init__(self, env: gym.Env[Any, Any], threads: int = 1) -> None:
         mujoco = load_mujoco("the simulator")
-        if threads < 1:
-            raise ValueError(f"threads is {threads}, must be 1 or more")
+        require(threads >= 1, "threads", threads, "1 or more")
         _refuse_wrappers(env)
         task: Any = env.unwrapped
         self.rules = _rules(task)
@@ -252,29 +247,11 @@ class ControlSimulator:
         self.num_positions = int(self._model.nq)
         self.num_joints = int(self._model.nq + self._model.nv)
         self.low, self.high = (np.asarray(b, float) for b in self._model.actuator_ctrlrange.T)
-        self._data = [mujoco.MjData(self._model) for _ in range(threads)]
-        self._pool = mujoco.rollout.Rollout(nthread=threads if threads > 1 else 0)
+        self._threads = threads
         self._seen_apart = isinstance(self.rules, ReacherRules)
         if self._seen_apart and self._model.opt.integrator != mujoco.mjtIntegrator.mjINT_RK4:
             raise ValueError("the model of Reacher must have the integrator RK4")
         self._half = _half_steps(mujoco, self._model) if self._seen_apart else None
-
-    def __enter__(self) -> ControlSimulator:
-        """Itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End the threads."""
-        self.close()
-
-    def close(self) -> None:
-        """End the threads; nothing can be rolled out afterwards."""
-        self._pool.close()
 
     def state(self, env: gym.Env[Any, Any]) -> ControlState:
         """Where an environment of this task is now, B = 1."""
@@ -300,13 +277,9 @@ class ControlSimulator:
         skip, nq = self.frame_skip, self._model.nq
         start = np.repeat(state.physics, num, axis=0)
         controls = np.repeat(actions.reshape(batch * num, horizon, -1), skip, axis=1)
-        after, _ = self._pool.rollout(
-            self._model,
-            self._data,
-            start,
-            controls,
-            initial_warmstart=np.repeat(state.warmstart, num, axis=0),
-        )
+        warmstart = np.repeat(state.warmstart, num, axis=0)
+        steps = horizon * skip
+        after = rollout(self._model, start, steps, controls, self._threads, warmstart)
         path = np.concatenate([start[:, None], after], axis=1)
         joints = path[..., 1 : 1 + self.num_joints]
         ends = joints[:, skip::skip]
@@ -346,11 +319,11 @@ class ControlSimulator:
         nq, nv = self._model.nq, self._model.nv
         half, h = self._half, self._model.opt.timestep
         state = physics.reshape(-1, self._size)
-        control = controls.reshape(state.shape[0], 1, -1)
+        control = controls.reshape(state.shape[0], -1)
         place, speed = state[:, 1 : 1 + nq], state[:, 1 + nq : 1 + nq + nv]
 
         def pushed(from_state: Floats) -> Floats:
-            after, _ = self._pool.rollout(half, self._data, from_state, control)
+            after = rollout(half, from_state, 1, control, self._threads)
             return np.asarray(after[:, 0, 1 + nq : 1 + nq + nv])
 
         first = pushed(state)
@@ -456,9 +429,3 @@ def _refuse_wrappers(env: gym.Env[Any, Any]) -> None:
                 "simulator would not know: leave it out"
             )
         wrapped = wrapped.env
-
-
-def _missing(what: str, error: ImportError) -> gym.error.DependencyNotInstalled:
-    return gym.error.DependencyNotInstalled(
-        f"{what} needs {error.name}, which is not installed: pip install 'rl_serial[mujoco]'"
-    )

@@ -10,8 +10,8 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from rl_serial.envs.chain import require
 from rl_serial.envs.random import fold_in
+from rl_serial.errors import require
 
 
 class InstanceSeeds:

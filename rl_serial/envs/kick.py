@@ -22,11 +22,12 @@ from gymnasium.spaces import Box
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from rl_serial.envs.chain import MOST_SERIAL_DEPTH, count_down, refuse_unknown, require
+from rl_serial.envs.chain import MOST_SERIAL_DEPTH, count_down
 from rl_serial.envs.chains.many_body import RADIUS, SPEED, ManyBody, ManyBodyState
 from rl_serial.envs.control import ControlState, Rollouts, checked_actions
 from rl_serial.envs.episodes import named_instance, reset_needed, stream
 from rl_serial.envs.random import fold_in, random_words
+from rl_serial.errors import refuse_unknown, require
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -228,16 +229,12 @@ class KickSimulator:
     """
 
     def __init__(self, rules: ManyBodyKick, threads: int = 1) -> None:
-        if threads < 1:
-            raise ValueError(f"threads is {threads}, must be 1 or more")
+        require(threads >= 1, "threads", threads, "1 or more")
         self._task, self._threads = rules, threads
         self.rules = KickRules(rules)
         self.num_positions = 2 * rules.discs + 3  # target and remaining steps among them
         self.num_joints = 4 * rules.discs + 3
         self.low, self.high = (np.full(2, sign * float(np.float32(rules.kick))) for sign in (-1, 1))
-
-    def close(self) -> None:
-        """Nothing to be ended: the threads are those of all ManyBody simulations."""
 
     def state(self, env: gymnasium.Env[Any, Any]) -> ControlState:
         """Where an environment of this task is now, B = 1."""

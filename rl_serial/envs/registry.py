@@ -14,13 +14,7 @@ from typing import Any, get_type_hints
 import gymnasium
 
 from rl_serial.envs import goals
-from rl_serial.envs.chain import (
-    MOST_OBSERVED,
-    MOST_SERIAL_DEPTH,
-    Chain,
-    refuse_unknown,
-    require,
-)
+from rl_serial.envs.chain import MOST_OBSERVED, MOST_SERIAL_DEPTH, Chain
 from rl_serial.envs.chains.cellular_automaton import CellularAutomaton
 from rl_serial.envs.chains.circuit import Circuit
 from rl_serial.envs.chains.many_body import ManyBody
@@ -28,7 +22,7 @@ from rl_serial.envs.chains.permutation_automaton import PermutationAutomaton
 from rl_serial.envs.chains.pointer_chase import PointerChase
 from rl_serial.envs.simulation import REQUIREMENT
 from rl_serial.envs.tasks import Bet, Steer, Task
-from rl_serial.errors import OptionError, did_you_mean, shown
+from rl_serial.errors import OptionError, did_you_mean, refuse_unknown, require, shown
 
 NAMESPACE = "rl_serial"
 VERSION = "v0"

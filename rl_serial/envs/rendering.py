@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from rl_serial.envs.tasks import Task
+from rl_serial.errors import told_missing
 
 TEXT_WIDTH = 100
 FRAMES_PER_SECOND = 4
@@ -124,9 +125,8 @@ class Window:
         try:
             import pygame
         except ImportError as error:
-            raise gymnasium.error.DependencyNotInstalled(
-                "render_mode='human' needs pygame: pip install 'rl_serial[render]'"
-            ) from error
+            told = told_missing("render_mode='human'", "pygame", "render")
+            raise gymnasium.error.DependencyNotInstalled(told) from error
         self._pygame = pygame
         pygame.display.init()
         self._clock = pygame.time.Clock()

@@ -14,6 +14,8 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from rl_serial.errors import told_missing
+
 REQUIREMENT = "mujoco>=3.10,<3.12"
 
 _ROWS_A_THREAD = 4  # fewer are not worth waking a thread for
@@ -32,16 +34,12 @@ def load_mujoco(wanted_by: str) -> Any:
         import mujoco
         import mujoco.rollout
     except ImportError as error:
-        raise _dependency(wanted_by, "which is not installed") from error
+        told = told_missing(wanted_by, REQUIREMENT, "mujoco")
+        raise gymnasium.error.DependencyNotInstalled(told) from error
     if not (3, 10) <= tuple(int(part) for part in mujoco.__version__.split(".")[:2]) < (3, 12):
-        raise _dependency(wanted_by, f"not {mujoco.__version__}")
+        told = told_missing(wanted_by, REQUIREMENT, "mujoco", f"not {mujoco.__version__}")
+        raise gymnasium.error.DependencyNotInstalled(told)
     return mujoco
-
-
-def _dependency(wanted_by: str, but: str) -> gymnasium.error.DependencyNotInstalled:
-    return gymnasium.error.DependencyNotInstalled(
-        f"{wanted_by} needs {REQUIREMENT}, {but}: pip install 'rl_serial[mujoco]'"
-    )
 
 
 def use_threads(count: int) -> None:
@@ -61,6 +59,7 @@ def rollout(
     steps: int,
     control: NDArray[np.float64] | None = None,
     threads: int | None = None,
+    warmstart: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     """States [B, steps, S] after each time step from ``start`` [B, S].
 
@@ -68,15 +67,19 @@ def rollout(
         model: a compiled ``mujoco.MjModel``.
         start: MuJoCo's full physics states: time, positions, velocities.
         steps: of the model's time step.
-        control: [B, nu], held for all steps; without one all controls are zero.
+        control: [B, nu], held for all steps, or [B, steps, nu]; without one all are zero.
         threads: in place of :func:`use_threads`'s.
+        warmstart: [B, nv] accelerations from which the constraint solver starts; else from zero.
     """
     threads = min(_threads if threads is None else threads, start.shape[0] // _ROWS_A_THREAD)
     threads = 0 if threads < 2 else threads
-    held = None if control is None else control[:, None]
+    if control is not None and control.ndim == 2:
+        control = control[:, None]
     with _simulating:
         pool, data = _pool(os.getpid(), threads), _data(model, max(1, threads))
-        states: NDArray[np.float64] = pool.rollout(model, data, start, held, nstep=steps)[0]
+        states: NDArray[np.float64] = pool.rollout(
+            model, data, start, control, nstep=steps, initial_warmstart=warmstart
+        )[0]
     return states
 
 

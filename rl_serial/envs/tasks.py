@@ -18,10 +18,10 @@ from rl_serial.envs.chain import (
     array_namespace,
     map_state,
     one_hot,
-    require,
     select,
 )
 from rl_serial.envs.random import below, random_words
+from rl_serial.errors import require
 
 S = TypeVar("S")
 C = TypeVar("C")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,9 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.weak import WeakTensorKeyDictionary
+
+from rl_serial.pytrees import leaves, map_leaves
 
 aten = torch.ops.aten
 
@@ -54,7 +55,7 @@ def account(network: nn.Module, example: Any) -> Account:
     arguments = example if isinstance(example, tuple) else (example,)
     if {p.device.type for p in network.parameters()} - _OPEN_DEVICES:
         network = copy.deepcopy(network).to("cpu")
-        arguments = tree_map_only(Tensor, lambda tensor: tensor.to("cpu"), arguments)
+        arguments = _map_tensors(lambda tensor: tensor.to("cpu"), arguments)
     inputs = _tensors(arguments)
     samples = len(inputs[0])
     parameters = list(network.parameters())
@@ -129,7 +130,7 @@ class _PathCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         kwargs = kwargs or {}
         # Before the operation runs, for it may change the shape of its argument.
-        path_args, path_kwargs = tree_map_only(Tensor, self.to, (args, kwargs))
+        path_args, path_kwargs = _map_tensors(self.to, (args, kwargs))
         out = func(*args, **kwargs)
         if func.overloadpacket in _MOVES or _is_view(func):
             moved = func(*path_args, **path_kwargs)
@@ -160,7 +161,11 @@ def _is_view(func: Any) -> bool:
 
 
 def _tensors(tree: Any) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+    return [leaf for leaf in leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def _map_tensors(function: Callable[[Tensor], Tensor], tree: Any) -> Any:
+    return map_leaves(lambda leaf: function(leaf) if isinstance(leaf, Tensor) else leaf, tree)
 
 
 @contextmanager

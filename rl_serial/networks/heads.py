@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rl_serial.envs.chain import require
+from rl_serial.errors import require
 from rl_serial.networks.trunks import Network, Trunk, dense, even_shares
 
 PLACES = ("pooled", "per_token")

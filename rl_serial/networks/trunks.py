@@ -24,7 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rl_serial.envs.chain import TokenLayout, require
+from rl_serial.envs.chain import TokenLayout
+from rl_serial.errors import require
 
 HEADS = 4
 PRODUCTS_IN_ATTENTION_LAYER = 6  # qkv, scores, mix, out, up, down

@@ -5,16 +5,27 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from array_api_compat import array_namespace, device
+import numpy as np
+from array_api_compat import array_namespace, device, is_array_api_obj, is_torch_array
 
-from rl_serial.planning.embeddings import detached, leaves, map_arrays
+from rl_serial.errors import require
 from rl_serial.planning.types import Array, Embedding, RecurrentOutput, Root, Tree
+from rl_serial.pytrees import leaves, map_leaves
 
 LARGEST = 1e30
 """Most that a number or a return may be in magnitude.
 
 float32 ends at 3.4e38; so sums over 10^8 visits, differences and scores stay within it.
 """
+
+
+def require_between(option: str, value: float, least: float, most: float) -> None:
+    """Refuse an option outside [``least``, ``most``].
+
+    Raises:
+        OptionError: it is outside, or NaN.
+    """
+    require(least <= value <= most, option, value, f"from {least:g} to {most:g}")
 
 
 def check_root(root: Root) -> Root:
@@ -33,10 +44,10 @@ def check_root(root: Root) -> Root:
     checked = Root(
         prior_logits=as_numbers(root.prior_logits, "root.prior_logits", (batch, num_actions), like),
         value=as_numbers(root.value, "root.value", (batch,), like),
-        embedding=map_arrays(detached, root.embedding),
+        embedding=map_leaves(detached, root.embedding),
         legal=as_mask(root.legal, "root.legal", (batch, num_actions), like),
     )
-    for number, leaf in enumerate(leaves(root.embedding)):
+    for number, leaf in enumerate(arrays_of(root.embedding)):
         if len(leaf.shape) == 0 or leaf.shape[0] != batch:
             raise ValueError(
                 f"root.embedding: array {number} has shape {_shape(leaf)}, its first axis must be "
@@ -134,7 +145,7 @@ def check_embedding(new: Embedding, like: list[Array]) -> list[Array]:
         ValueError: another number of arrays, another shape, or another kind of numbers (a float64
             is taken for a float32, but not for an integer).
     """
-    arrays = leaves(new)
+    arrays = arrays_of(new)
     if len(arrays) != len(like):
         raise ValueError(f"next embedding has {len(arrays)} arrays, the root's has {len(like)}")
     for number, (array, own) in enumerate(zip(arrays, like, strict=True)):
@@ -145,6 +156,27 @@ def check_embedding(new: Embedding, like: list[Array]) -> list[Array]:
                 f"{own.dtype} {_shape(own)}"
             )
     return [detached(array) for array in arrays]
+
+
+def arrays_of(embedding: Embedding) -> list[Array]:
+    """The arrays of an embedding, in a fixed order.
+
+    Raises:
+        ValueError: it holds something that is neither an array nor a container.
+    """
+    found = leaves(embedding)
+    for leaf in found:
+        if not (isinstance(leaf, np.ndarray) or is_array_api_obj(leaf)):
+            raise ValueError(
+                f"embedding holds a {type(leaf).__name__}; it may hold NumPy or torch arrays "
+                "in tuples, lists, dicts and dataclasses, or None"
+            )
+    return found
+
+
+def detached(array: Array) -> Array:
+    """The array without gradients; a search does not follow them."""
+    return array.detach() if is_torch_array(array) else array
 
 
 def _is_float(array: Array) -> bool:

@@ -25,7 +25,6 @@ from rl_serial.planning.checks import (
     check_output,
     refuse_returns,
 )
-from rl_serial.planning.embeddings import leaves, rebuild
 from rl_serial.planning.qtransforms import ByParentAndSiblings
 from rl_serial.planning.search import Found
 from rl_serial.planning.selection import Gumbel, Puct
@@ -38,6 +37,7 @@ from rl_serial.planning.types import (
     Root,
     Tree,
 )
+from rl_serial.pytrees import leaves, rebuild
 
 ROWS_A_THREAD = 512
 """Fewest rows of a batch that are worth a thread: to hand them over costs some 40 µs."""

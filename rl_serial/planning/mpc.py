@@ -27,7 +27,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rl_serial.errors import OptionError
+from rl_serial.errors import require
 
 Floats = NDArray[np.float64]
 LARGEST = np.finfo(np.float64).max
@@ -89,19 +89,19 @@ class CEM:
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
-        _check("CEM", "samples", self.samples, self.samples >= 2, "2 or more")
-        _check("CEM", "iterations", self.iterations, self.iterations >= 1, "1 or more")
+        require(self.samples >= 2, "samples", self.samples, "2 or more")
+        require(self.iterations >= 1, "iterations", self.iterations, "1 or more")
         of = f"from 1 to samples = {self.samples}"
-        _check("CEM", "elites", self.elites, 1 <= self.elites <= self.samples, of)
-        _check("CEM", "std", self.std, 0 < self.std < math.inf, "positive")
-        _check("CEM", "min_std", self.min_std, 0 <= self.min_std < math.inf, "0 or more")
-        _check("CEM", "momentum", self.momentum, 0 <= self.momentum < 1, "in [0, 1)")
+        require(1 <= self.elites <= self.samples, "elites", self.elites, of)
+        require(0 < self.std < math.inf, "std", self.std, "positive")
+        require(0 <= self.min_std < math.inf, "min_std", self.min_std, "0 or more")
+        require(0 <= self.momentum < 1, "momentum", self.momentum, "in [0, 1)")
         beta = self.noise_exponent
-        _check("CEM", "noise_exponent", beta, 0 <= beta < math.inf, "0 or more")
+        require(0 <= beta < math.inf, "noise_exponent", beta, "0 or more")
         most = min(self.elites, self.samples - 1)
-        _check("CEM", "keep", self.keep, 0 <= self.keep <= most, f"from 0 to {most}")
-        _check("CEM", "temperature", self.temperature, self.temperature > 0, "positive")
-        _check("CEM", "play", self.play, self.play in ("mean", "best"), "'mean' or 'best'")
+        require(0 <= self.keep <= most, "keep", self.keep, f"from 0 to {most}")
+        require(self.temperature > 0, "temperature", self.temperature, "positive")
+        require(self.play in ("mean", "best"), "play", self.play, "'mean' or 'best'")
 
 
 @dataclass(frozen=True)
@@ -137,15 +137,15 @@ class MPPI:
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
-        _check("MPPI", "samples", self.samples, self.samples >= 2, "2 or more")
-        _check("MPPI", "iterations", self.iterations, self.iterations >= 1, "1 or more")
-        _check("MPPI", "std", self.std, 0 < self.std < math.inf, "positive")
+        require(self.samples >= 2, "samples", self.samples, "2 or more")
+        require(self.iterations >= 1, "iterations", self.iterations, "1 or more")
+        require(0 < self.std < math.inf, "std", self.std, "positive")
         finite = 0 < self.temperature < math.inf
-        _check("MPPI", "temperature", self.temperature, finite, "positive and finite")
+        require(finite, "temperature", self.temperature, "positive and finite")
         cost, beta = self.control_cost, self.noise_exponent
-        _check("MPPI", "control_cost", cost, 0 <= cost <= 1, "in [0, 1]")
-        _check("MPPI", "noise_exponent", beta, 0 <= beta < math.inf, "0 or more")
-        _check("MPPI", "noise_exponent", beta, beta == 0 or cost == 0, "0 with a control_cost")
+        require(0 <= cost <= 1, "control_cost", cost, "in [0, 1]")
+        require(0 <= beta < math.inf, "noise_exponent", beta, "0 or more")
+        require(beta == 0 or cost == 0, "noise_exponent", beta, "0 with a control_cost")
 
 
 Settings = CEM | MPPI
@@ -382,12 +382,6 @@ def accounts(settings: Settings, batch: int, horizon: int) -> SerialAccounts:
     """What one call costs for ``batch`` problems and a plan of ``horizon`` actions."""
     path = horizon * settings.iterations
     return SerialAccounts(path, batch * settings.samples * path)
-
-
-def _check(kind: str, name: str, value: object, right: bool, must: str) -> None:
-    if not right:
-        told = f"is {value!r}, must be {must}"
-        raise OptionError(name, told, f"{kind}: {name} {told}")
 
 
 def _bounds(low: ArrayLike, high: ArrayLike) -> tuple[Floats, Floats]:

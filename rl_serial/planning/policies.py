@@ -12,8 +12,8 @@ import math
 import numpy as np
 from array_api_compat import array_namespace, device, to_device
 
+from rl_serial.errors import require, told_missing
 from rl_serial.planning.checks import LARGEST, check_reused, check_root
-from rl_serial.planning.embeddings import leaves
 from rl_serial.planning.qtransforms import (
     ByParentAndSiblings,
     MinMax,
@@ -37,6 +37,7 @@ from rl_serial.planning.types import (
     Root,
     Tree,
 )
+from rl_serial.pytrees import leaves
 
 BACKENDS = ("auto", "compiled", "plain")
 NO_LIMIT = 2**31 - 1
@@ -86,8 +87,8 @@ def gumbel_muzero_policy(
     root = check_root(root)
     max_depth = _check_numbers(num_simulations, max_depth, backend)
     _check_whole("max_considered", max_considered, 1)
-    if not 0 <= gumbel_scale <= LARGEST:
-        raise ValueError(f"gumbel_scale={gumbel_scale}: must be 0 or more, at most {LARGEST:g}")
+    fits = 0 <= gumbel_scale <= LARGEST
+    require(fits, "gumbel_scale", gumbel_scale, f"0 or more, at most {LARGEST:g}")
     check_reused(reused, root)
     check_memory(root, num_simulations, reused, memory_limit)
     like = root.prior_logits
@@ -166,12 +167,11 @@ def muzero_policy(
     """
     root = check_root(root)
     max_depth = _check_numbers(num_simulations, max_depth, backend)
-    if not (math.isfinite(temperature) and temperature >= 0):
-        raise ValueError(f"temperature={temperature}: must be 0 or more")
-    if not 0 <= dirichlet_fraction <= 1:
-        raise ValueError(f"dirichlet_fraction={dirichlet_fraction}: must be in [0, 1]")
-    if not (math.isfinite(dirichlet_alpha) and dirichlet_alpha > 0):
-        raise ValueError(f"dirichlet_alpha={dirichlet_alpha}: must be more than 0")
+    require(0 <= temperature < math.inf, "temperature", temperature, "0 or more, and finite")
+    right = "in [0, 1]"
+    require(0 <= dirichlet_fraction <= 1, "dirichlet_fraction", dirichlet_fraction, right)
+    right = "more than 0, and finite"
+    require(0 < dirichlet_alpha < math.inf, "dirichlet_alpha", dirichlet_alpha, right)
     check_reused(reused, root)
     check_memory(root, num_simulations, reused, memory_limit)
     source = None
@@ -212,14 +212,13 @@ def _check_numbers(num_simulations: int, max_depth: int | None, backend: str) ->
     _check_whole("num_simulations", num_simulations, 0)
     if max_depth is not None:
         _check_whole("max_depth", max_depth, 1)
-    if backend not in BACKENDS:
-        raise ValueError(f"backend={backend!r}: must be one of {', '.join(BACKENDS)}")
+    require(backend in BACKENDS, "backend", backend, f"one of {', '.join(BACKENDS)}")
     return NO_LIMIT if max_depth is None else min(max_depth, NO_LIMIT)
 
 
 def _check_whole(name: str, number: int, least: int) -> None:
-    if not isinstance(number, int | np.integer) or number < least:
-        raise ValueError(f"{name}={number}: must be {least} or more, a whole number")
+    whole = isinstance(number, int | np.integer) and number >= least
+    require(whole, name, number, f"{least} or more, a whole number")
 
 
 def choose(backend: str, root: Root) -> Search:
@@ -230,7 +229,7 @@ def choose(backend: str, root: Root) -> Search:
     if backend == "compiled" and not on_host:
         raise ValueError("backend='compiled' works on the CPU; the root is on another device")
     if backend == "compiled" and not has_numba:
-        raise ValueError("backend='compiled' needs Numba: pip install 'rl_serial[train]'")
+        raise ValueError(told_missing("backend='compiled'", "Numba", "train"))
     if backend == "plain" or not on_host or not has_numba:
         return search
     from rl_serial.planning.compiled import compiled_search

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from array_api_compat import array_namespace
 
-from rl_serial.planning.checks import LARGEST
+from rl_serial.planning.checks import LARGEST, require_between
 from rl_serial.planning.types import Array, NodeStatistics
 
 EPSILON = 1e-4
@@ -81,9 +81,9 @@ class MixValue:
     epsilon: float = EPSILON
 
     def __post_init__(self) -> None:
-        _check("MixValue: value_scale", self.value_scale, 0, 1e15)
-        _check("MixValue: maxvisit_init", self.maxvisit_init, 0, 1e15)
-        _check("MixValue: epsilon", self.epsilon, 0, 1)
+        require_between("value_scale", self.value_scale, 0, 1e15)
+        require_between("maxvisit_init", self.maxvisit_init, 0, 1e15)
+        require_between("epsilon", self.epsilon, 0, 1)
 
     def __call__(self, node: NodeStatistics) -> Array:
         """[B, A]."""
@@ -116,7 +116,7 @@ class ByParentAndSiblings:
     epsilon: float = EPSILON
 
     def __post_init__(self) -> None:
-        _check("ByParentAndSiblings: epsilon", self.epsilon, 0, 1)
+        require_between("epsilon", self.epsilon, 0, 1)
 
     def __call__(self, node: NodeStatistics) -> Array:
         """[B, A] in [0, 1]."""
@@ -141,8 +141,8 @@ class MinMax:
     max_value: float
 
     def __post_init__(self) -> None:
-        _check("MinMax: min_value", self.min_value, -LARGEST, LARGEST)
-        _check("MinMax: max_value", self.max_value, -LARGEST, LARGEST)
+        require_between("min_value", self.min_value, -LARGEST, LARGEST)
+        require_between("max_value", self.max_value, -LARGEST, LARGEST)
         span = np.float32(self.max_value) - np.float32(self.min_value)
         if span < np.finfo(np.float32).tiny:
             raise ValueError(f"min_value {self.min_value} is not below max_value {self.max_value}")
@@ -154,8 +154,3 @@ class MinMax:
             values = (node.qvalues - self.min_value) / (self.max_value - self.min_value)
         values = xp.clip(values, -LARGEST_SCORE, LARGEST_SCORE)
         return xp.where(node.child_visits > 0, values, xp.zeros_like(values))
-
-
-def _check(name: str, value: float, least: float, most: float) -> None:
-    if not least <= value <= most:
-        raise ValueError(f"{name} is {value!r}, must be from {least:g} to {most:g}")

@@ -14,7 +14,6 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from rl_serial.planning.checks import check_embedding, check_output, fits, refuse_returns
-from rl_serial.planning.embeddings import leaves, map_arrays
 from rl_serial.planning.selection import best_legal
 from rl_serial.planning.tree import children, masked_logits, plant, rows_of, statistics
 from rl_serial.planning.types import (
@@ -26,6 +25,7 @@ from rl_serial.planning.types import (
     Root,
     Tree,
 )
+from rl_serial.pytrees import leaves, map_leaves
 
 
 class Rule(Protocol):
@@ -178,4 +178,4 @@ def embedding_at(tree: Tree, node: Array) -> Embedding:
     def gather(leaf: Array) -> Any:
         return leaf[rows, node]
 
-    return map_arrays(gather, tree.embedding)
+    return map_leaves(gather, tree.embedding)

@@ -13,7 +13,7 @@ import numpy as np
 from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
-from rl_serial.planning.checks import LARGEST
+from rl_serial.planning.checks import LARGEST, require_between
 from rl_serial.planning.qtransforms import ByParentAndSiblings, MinMax, MixValue, softmax
 from rl_serial.planning.types import Array, NodeStatistics
 
@@ -134,12 +134,8 @@ class Puct:
     pb_c_base: float = 19652.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.pb_c_init <= LARGEST:
-            raise ValueError(f"pb_c_init={self.pb_c_init}: must be from 0 to {LARGEST:g}")
-        if not 1 / LARGEST <= self.pb_c_base <= LARGEST:
-            raise ValueError(
-                f"pb_c_base={self.pb_c_base}: must be from {1 / LARGEST:g} to {LARGEST:g}"
-            )
+        require_between("pb_c_init", self.pb_c_init, 0, LARGEST)
+        require_between("pb_c_base", self.pb_c_base, 1 / LARGEST, LARGEST)
 
     def scores_below_root(self, node: NodeStatistics) -> Array:
         """[B, A]: a node's legal action of greatest score is followed."""

@@ -9,8 +9,8 @@ from typing import Any
 
 from array_api_compat import array_namespace, device, is_torch_array
 
-from rl_serial.planning.embeddings import leaves, map_arrays
 from rl_serial.planning.types import Array, Embedding, NodeStatistics, Root, Tree
+from rl_serial.pytrees import leaves, map_leaves
 
 LINE = 64
 """Bytes that a node's own numbers take, and to which its record is rounded up: a cache line."""
@@ -148,7 +148,7 @@ def room_for_embeddings(root: Embedding, num_nodes: int) -> Embedding:
         stored = xp.zeros((num_nodes, *leaf.shape), dtype=leaf.dtype, device=device(leaf))
         return stored.swapaxes(0, 1)
 
-    return map_arrays(room, root)
+    return map_leaves(room, root)
 
 
 def rows_of(array: Array) -> Array:
@@ -246,7 +246,7 @@ def reuse(tree: Tree, action: Array) -> Tree:
         action=compact(tree.action, -1, new_action),
         depth=compact(tree.depth, 0, tree.depth[row, node] - 1),
         prior_logits=compact(tree.prior_logits, 0.0),
-        embedding=map_arrays(lambda leaf: compact(leaf, 0), tree.embedding),
+        embedding=map_leaves(lambda leaf: compact(leaf, 0), tree.embedding),
     )
 
 

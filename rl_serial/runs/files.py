@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from rl_serial.errors import UserError
+from rl_serial.pytrees import map_leaves
 
 FORMAT = "rl_serial 1"
 KEPT_CHECKPOINTS = 2
@@ -149,18 +150,18 @@ def write_json(file: Path, data: dict[str, Any]) -> None:
 def save_tensors(file: Path, state: dict[str, Any]) -> None:
     """Save nested dicts and lists of tensors and plain values atomically."""
     import torch  # here, so that what reads and writes tables need not load it
-    from torch.utils._pytree import tree_map_only
+
+    def alone(leaf: Any) -> Any:
+        """A tensor without the larger one that it is a part of, all of which torch would save."""
+        if not isinstance(leaf, torch.Tensor):
+            return leaf
+        own = leaf.numel() * leaf.element_size()
+        return leaf.clone() if leaf.untyped_storage().nbytes() > own else leaf
 
     # In memory first: on a full disk torch's own writer raises an error that does not say so.
     buffer = io.BytesIO()
-    torch.save({"format": FORMAT, "state": tree_map_only(torch.Tensor, _alone, state)}, buffer)
+    torch.save({"format": FORMAT, "state": map_leaves(alone, state)}, buffer)
     write_atomically(file, lambda stream: stream.write(buffer.getbuffer()))
-
-
-def _alone(tensor: Any) -> Any:
-    """A tensor without the larger one that it is a part of, all of which torch would save."""
-    own = tensor.numel() * tensor.element_size()
-    return tensor.clone() if tensor.untyped_storage().nbytes() > own else tensor
 
 
 def load_tensors(file: Path) -> dict[str, Any]:

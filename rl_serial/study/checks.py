@@ -8,9 +8,8 @@ from functools import lru_cache
 
 from rl_serial.errors import UserError
 from rl_serial.loading import resolved_config
-from rl_serial.study.design import _canonical
 from rl_serial.study.measures import check_levels, check_metric, metric_of
-from rl_serial.study.schema import SEED, PlannedRun, Scalar, Study, describe
+from rl_serial.study.schema import SEED, PlannedRun, Scalar, Study, canonical, describe
 from rl_serial.subjects import row_of
 
 
@@ -150,7 +149,7 @@ def check_columns(study: Study, source: str, smoke: bool) -> None:
 
 def most_steps(run: PlannedRun) -> int:
     """What a metric of a run that counts serial steps can reach."""
-    return _most_steps(_canonical({**run.config, "seed": 0, "name": "run"}))
+    return _most_steps(canonical({**run.config, "seed": 0, "name": "run"}))
 
 
 @lru_cache(maxsize=64)

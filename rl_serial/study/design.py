@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import itertools
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -56,6 +55,7 @@ from rl_serial.study.schema import (
     SmokeConfig,
     Study,
     StudyConfig,
+    canonical,
     describe,
 )
 from rl_serial.yaml_core import dump_yaml
@@ -130,7 +130,7 @@ def content_id(config: Mapping[str, Any]) -> str:
     What is at its default is left out before, so an option that a later version adds leaves the ids
     of earlier runs as they are.
     """
-    return hashlib.sha256(_canonical({**config, "name": None}).encode()).hexdigest()[:12]
+    return hashlib.sha256(canonical({**config, "name": None}).encode()).hexdigest()[:12]
 
 
 def write_study(config: StudyConfig) -> str:
@@ -372,10 +372,6 @@ def _check_distinct(runs: Sequence[PlannedRun], source: str) -> None:
                 f"{source}: grid: two rows are the same run: {describe(other.columns)} and "
                 f"{describe(run.columns)}"
             )
-
-
-def _canonical(data: Any) -> str:
-    return json.dumps(data, sort_keys=True, separators=(",", ":"))
 
 
 def _keys_at(location: tuple[int | str, ...]) -> list[str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib import rc_context
 
 from rl_serial.errors import RunError, UserError
@@ -31,6 +32,14 @@ from rl_serial.study.schema import AT_END, SEED, Scalar, Study, describe
 from rl_serial.study.table import Record, read_table
 
 PICTURE_DPI = 150
+
+_TEMPLATES = Environment(
+    loader=PackageLoader("rl_serial.study"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
 
 
 def write_report(folder: StudyFolder, episodes: int = 4) -> Any:
@@ -122,45 +131,48 @@ def page(
     pictures: Sequence[tuple[Drawing, str]],
     renderings: Sequence[tuple[Row, bytes]],
 ) -> str:
-    """The page as HTML; it loads nothing from anywhere."""
-    title = study.name.replace("_", " ")
-    parts = [
-        f"<p class=question>{html.escape(study.config.question)}</p>",
-        _state(study, rows),
-        *_hypotheses(judge(study, records)),
-        *_figures(pictures),
-        *_fits(study_fits(study, records)),
-        "<h2 id=cells>Cells</h2>",
-        "<p>Interquartile mean over seeds (of up to three the mean) with its 95 % interval over "
-        "seeds; none where all seeds are equal. A cell that lacks runs says how many it has. "
-        "Click on a head to sort.</p>",
-        _cells(study, records),
-        *_screening(study, folder),
-        *_episodes(renderings),
-        "<h2 id=runs>Runs</h2>",
-        "<p>Every planned run. The id leads to its configuration and accounts.</p>",
-        _runs(study, rows),
-        *_failures(rows, folder),
-        "<h2 id=repeat>To repeat it</h2>",
-        _repeat(folder, rows),
-        "<h2 id=configurations>Configurations and accounts</h2>",
-        *(_details(row) for row in rows),
-    ]
-    links = [("hypotheses", "Hypotheses")] if study.config.hypotheses else []
-    links += [("figures", "Figures")] if pictures else []
-    links += [("fits", "Fits")] if study.config.planes else []
-    links += [("cells", "Cells")]
-    links += [("screening", "Screening")] if folder.choices.exists() else []
-    links += [("runs", "Runs"), ("repeat", "To repeat it")]
-    nav = " ".join(f"<a href='#{place}'>{name}</a>" for place, name in links)
-    body = "\n".join(part for part in parts if part)
-    return (
-        "<!doctype html>\n<html lang=en>\n<head>\n<meta charset=utf-8>\n"
-        "<meta name=viewport content='width=device-width, initial-scale=1'>\n"
-        f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        f"<header><h1>{html.escape(title)}</h1>\n<nav>{nav}</nav></header>\n<main>\n{body}\n"
-        f"</main>\n<script>{_SCRIPT}</script>\n</body>\n</html>\n"
+    """The page as HTML, by ``templates/report.html``; it loads nothing from anywhere."""
+    return _TEMPLATES.get_template("report.html").render(
+        title=study.name.replace("_", " "),
+        question=study.config.question,
+        state=_state(study, rows),
+        figures=[_figure(drawing, svg) for drawing, svg in pictures],
+        **_hypotheses(judge(study, records)),
+        **_fits(study_fits(study, records)),
+        **_cells(study, records),
+        screening=_screening(study, folder),
+        episodes=[
+            {"run": describe(row.run.columns), "gif": _base64(gif)} for row, gif in renderings
+        ],
+        **_runs(study, rows),
+        failed=_failed(rows, folder),
+        **_repeat(folder, rows),
+        details=[_details(row) for row in rows],
     )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table. Its texts are plain; the templates escape them."""
+
+    text: str
+    is_number: bool = False
+    sort: str = ""  # the number that it is sorted by, where the text is more than that
+    note: str = ""  # below, in small letters
+    verdict: str = ""  # first word of a verdict, which the text is
+    link: str = ""  # the element that the text leads to
+
+
+def _plain(value: object) -> Cell:
+    return Cell(str(value), isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _row(values: Iterable[object]) -> list[Cell]:
+    return [value if isinstance(value, Cell) else _plain(value) for value in values]
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
 
 def _state(study: Study, rows: Sequence[Row]) -> str:
@@ -168,118 +180,58 @@ def _state(study: Study, rows: Sequence[Row]) -> str:
     seeds = len(study.levels(SEED))
     cells = len(rows) // seeds
     state = ", ".join(f"{number} {status}" for status, number in found.items() if number)
-    return (
-        f"<p class=state>{cells} cells × {seeds} seed{'' if seeds == 1 else 's'} = "
-        f"{len(rows)} runs: {state}.</p>"
-    )
+    return f"{cells} cells × {seeds} seed{'' if seeds == 1 else 's'} = {len(rows)} runs: {state}."
 
 
-def _hypotheses(findings: Sequence[Finding]) -> list[str]:
-    """The hypotheses stated before the runs; then, apart, the exploratory ones."""
+def _hypotheses(findings: Sequence[Finding]) -> dict[str, Any]:
     confirmatory = [f for f in findings if not f.hypothesis.exploratory]
     exploratory = [f for f in findings if f.hypothesis.exploratory]
-    family = sum(f.hypothesis.test is not None for f in confirmatory)
-    parts = ["<h2 id=hypotheses>Hypotheses</h2>"] if findings else []
-    if confirmatory:
-        parts.append(_findings(confirmatory, "stated before running", "hypotheses"))
-        correction = (
-            f"p is corrected for {family} hypotheses by Holm's method, the interval is not. "
-            if family > 1
-            else ""
-        )
-        parts.append(
-            "<p><small>Supported: the interval lies wholly where it was expected; refuted: wholly "
-            "outside; not learned: all cells are below their floor; else undecided. "
-            f"{correction}A verdict needs {CONFIRMATORY_SEEDS} seeds in "
-            "each cell and every run.</small></p>"
-        )
-    if exploratory:
-        parts += [
-            "<h3>Exploratory</h3>",
-            _findings(exploratory, "explored", "exploratory"),
-            "<p><small>Not corrected for their number; a reason to look again with new seeds, no "
-            f"confirmation. A verdict needs {EXPLORATORY_SEEDS} seeds in each cell and every "
-            "run.</small></p>",
-        ]
-    if findings:
-        parts.append(
-            "<p><small>Intervals are Student's over seeds, of an expectation between two numbers "
-            "90 % (two one-sided tests at 5 %), else 95 % unless said otherwise. They cover what "
-            "another seed would change. They do not cover other evaluation instances, which all "
-            "runs share.</small></p>"
-        )
-    return parts
+    return {
+        "finding_header": ["verdict", "measured", "value", "p", "P(first > second)"],
+        "confirmatory": [_finding(f) for f in confirmatory],
+        "exploratory": [_finding(f) for f in exploratory],
+        "family": sum(f.hypothesis.test is not None for f in confirmatory),
+        "confirmatory_seeds": CONFIRMATORY_SEEDS,
+        "exploratory_seeds": EXPLORATORY_SEEDS,
+    }
 
 
-def _findings(findings: Sequence[Finding], statement: str, name: str) -> str:
-    return _table(
-        ("id", statement, "verdict", "measured", "value", "p", "P(first > second)"),
-        [
-            (
-                finding.hypothesis.id,
-                finding.hypothesis.statement,
-                _Cell(
-                    f"<span class='verdict {finding.verdict.split()[0]}'>"
-                    f"{html.escape(finding.words)}</span>"
-                ),
-                _Cell(
-                    html.escape(finding.quantity)
-                    + (f"<br><small>{html.escape(finding.note)}</small>" if finding.note else "")
-                ),
-                _with_runs(finding),
-                "" if finding.p is None else f"{finding.p:.2g}",
-                interval_words(finding.improvement),
-            )
-            for finding in findings
-        ],
-        name,
+def _finding(finding: Finding) -> list[Cell]:
+    value = Cell("")
+    if finding.interval is not None:
+        test = finding.hypothesis.test
+        wanted = f", expected {test.expect.words()}" if test else ""
+        value = Cell(interval_words(finding.interval), note=f"n = {finding.interval.runs}{wanted}")
+    return _row(
+        (
+            finding.hypothesis.id,
+            finding.hypothesis.statement,
+            Cell(finding.words, verdict=finding.verdict.split()[0]),
+            Cell(finding.quantity, note=finding.note),
+            value,
+            "" if finding.p is None else f"{finding.p:.2g}",
+            interval_words(finding.improvement),
+        )
     )
 
 
-def _with_runs(finding: Finding) -> object:
-    if finding.interval is None:
-        return ""
-    test = finding.hypothesis.test
-    wanted = f", expected {test.expect.words()}" if test else ""
-    small = f"<small>n = {finding.interval.runs}{wanted}</small>"
-    return _Cell(f"{html.escape(interval_words(finding.interval))}<br>{small}")
+def _figure(drawing: Drawing, svg: str) -> dict[str, Any]:
+    return {
+        "name": drawing.name,
+        "title": drawing.title,
+        "caption": drawing.caption,
+        "width": round(float(drawing.figure.get_size_inches()[0]) * 96),
+        "svg": _base64(svg.encode()),
+    }
 
 
-def _figures(pictures: Sequence[tuple[Drawing, str]]) -> list[str]:
-    if not pictures:
-        return ["<p>No run is finished yet, so there are no figures.</p>"]
-    figures = []
-    for drawing, svg in pictures:
-        source = base64.b64encode(svg.encode()).decode()
-        width = round(float(drawing.figure.get_size_inches()[0]) * 96)
-        figures.append(
-            f"<figure id='{drawing.name}'><img alt='{html.escape(drawing.title, quote=True)}' "
-            f"width={width} src='data:image/svg+xml;base64,{source}'>"
-            f"<figcaption><b>{html.escape(drawing.title)}.</b> {html.escape(drawing.caption)}"
-            "</figcaption></figure>"
-        )
-    return ["<h2 id=figures>Figures</h2>", *figures]
-
-
-def _fits(fits: Sequence[Fit]) -> list[str]:
+def _fits(fits: Sequence[Fit]) -> dict[str, Any]:
     """The slopes of the planes; those of a whole plane first."""
-    if not fits:
-        return []
-    return [
-        "<h2 id=fits>Fits of the planes</h2>",
-        _table(
-            HEADER, [cells_of_fit(f) for f in sorted(fits, key=lambda f: not f.summary)], "fits"
-        ),
-        "<p><small>95 % intervals over seeds: Student's for steps per doubling or unit; for least "
-        "depths and widths with the spread of a bootstrap that draws the seeds of each cell. k "
-        "that the first place of the grid reaches already, or that none reaches, are left out. "
-        "Cells at the end of the chain could be right further, so their slopes are lower bounds. "
-        "The best of several cells is an optimistic one. No verdict rests on this table."
-        "</small></p>",
-    ]
+    ordered = sorted(fits, key=lambda fit: not fit.summary)
+    return {"fits_header": HEADER, "fits": [_row(cells_of_fit(fit)) for fit in ordered]}
 
 
-def _cells(study: Study, records: Sequence[Record]) -> str:
+def _cells(study: Study, records: Sequence[Record]) -> dict[str, Any]:
     metrics = final_metrics(study)
     levels = chosen_levels(study, records)
     screened = [study.config.screen.key] if study.config.screen else []
@@ -287,21 +239,25 @@ def _cells(study: Study, records: Sequence[Record]) -> str:
     for columns, intervals, planned in cell_intervals(study, records):
         runs = max((interval.runs for interval in intervals.values()), default=0)
         measured = [
-            _Cell(html.escape(interval_words_of(i, planned)), _number(i.estimate))
-            if (i := intervals.get(m))
+            _measured(interval_words_of(i, planned), i.estimate)
+            if (i := intervals.get(metric))
             else interval_words_of(None, planned)
-            for m in metrics
+            for metric in metrics
         ]
         level = [levels[tuple(columns.values())]] if levels else []
-        table.append((*columns.values(), *level, runs, *measured))
-    return _table((*study.columns, *screened, "runs", *metrics), table, "cells")
+        table.append(_row((*columns.values(), *level, runs, *measured)))
+    return {"cells_header": (*study.columns, *screened, "runs", *metrics), "cells": table}
 
 
-def _screening(study: Study, folder: StudyFolder) -> list[str]:
+def _measured(text: str, value: float) -> Cell:
+    return Cell(text, is_number=True, sort=f"{value:.6g}")
+
+
+def _screening(study: Study, folder: StudyFolder) -> dict[str, Any] | None:
     """The levels that the cells took, and the means that they took them from."""
     screen = study.config.screen
     if screen is None or not folder.choices.exists():
-        return []
+        return None
     choices = read_table(folder.choices, texts=("id",))
     ends = 0
     for choice in choices:
@@ -315,111 +271,89 @@ def _screening(study: Study, folder: StudyFolder) -> list[str]:
         if ends
         else f"None lies {END_OF_RANGE}."
     )
-    cells = [["" if cell is None else cell for cell in choice.values()] for choice in choices]
-    return [
-        "<h2 id=screening>Screening</h2>",
-        f"<p>Each cell runs at the {html.escape(screen.key)} with the best mean "
-        f"{html.escape(str(screen.metric))} of {len(screen.levels)} levels, found at the seeds "
-        f"{', '.join(map(str, screen.seeds))}, which the study's own runs do not use."
-        f"{html.escape(shared)} {flag}</p>",
-        _table(list(choices[0]), cells, "screening"),
-    ]
+    return {
+        "explanation": f"Each cell runs at the {screen.key} with the best mean {screen.metric} of "
+        f"{len(screen.levels)} levels, found at the seeds {', '.join(map(str, screen.seeds))}, "
+        f"which the study's own runs do not use.{shared} {flag}",
+        "header": list(choices[0]),
+        "rows": [
+            _row("" if value is None else value for value in choice.values()) for choice in choices
+        ],
+    }
 
 
-def _episodes(renderings: Sequence[tuple[Row, bytes]]) -> list[str]:
-    if not renderings:
-        return []
-    figures = [
-        f"<figure><img alt='An episode of the run with {html.escape(describe(row.run.columns))}' "
-        f"loading=lazy src='data:image/gif;base64,{base64.b64encode(gif).decode()}'>"
-        f"<figcaption>{html.escape(describe(row.run.columns))}</figcaption></figure>"
-        for row, gif in renderings
-    ]
-    return [
-        "<h2 id=episodes>Episodes</h2>",
-        "<p>The first evaluation episode of some runs; on a chain the agent's values beside the "
-        "exact ones.</p>",
-        "<div class=episodes>",
-        *figures,
-        "</div>",
-    ]
-
-
-def _runs(study: Study, rows: Sequence[Row]) -> str:
+def _runs(study: Study, rows: Sequence[Row]) -> dict[str, Any]:
     metrics = final_metrics(study)
     table = []
     for row in rows:
         final = row.summary.get("final", {}) if row.status == "done" else {}
         measured = [
-            _Cell(f"{final[m]:.3f}", _number(final[m])) if m in final else "" for m in metrics
+            _measured(f"{final[metric]:.3f}", final[metric]) if metric in final else ""
+            for metric in metrics
         ]
         seconds = row.summary.get("seconds")
         table.append(
-            (
-                _Cell(f"<a href='#run-{row.run.id}'><code>{row.run.id}</code></a>"),
-                row.status,
-                *row.run.columns.values(),
-                *measured,
-                "" if seconds is None else f"{seconds:.0f}",
+            _row(
+                (
+                    Cell(row.run.id, link=f"run-{row.run.id}"),
+                    row.status,
+                    *row.run.columns.values(),
+                    *measured,
+                    "" if seconds is None else f"{seconds:.0f}",
+                )
             )
         )
-    return _table(("id", "status", *study.columns, SEED, *metrics, "seconds"), table, "runs")
+    return {
+        "runs_header": ("id", "status", *study.columns, SEED, *metrics, "seconds"),
+        "runs": table,
+    }
 
 
-def _failures(rows: Sequence[Row], folder: StudyFolder) -> list[str]:
+def _failed(rows: Sequence[Row], folder: StudyFolder) -> list[list[Cell]]:
     failed = [row for row in rows if row.status == "failed"]
-    if not failed:
-        return []
-    table = [
-        (row.run.id, describe(row.run.columns), row.error, f"logs/{folder.log(row.run.id).name}")
-        for row in failed
+    return [
+        _row((r.run.id, describe(r.run.columns), r.error, f"logs/{folder.log(r.run.id).name}"))
+        for r in failed
     ]
-    return ["<h2 id=failed>Failed</h2>", _table(("id", "run", "error", "log"), table, "failed")]
 
 
-def _repeat(folder: StudyFolder, rows: Sequence[Row]) -> str:
-    commands = read_text(folder.commands) if folder.commands.exists() else ""
+def _repeat(folder: StudyFolder, rows: Sequence[Row]) -> dict[str, Any]:
     done = [row.summary for row in rows if row.status == "done"]
     surroundings = [
         {key: summary.get(key) for key in ("versions", "commit", "device_name", "torch_threads")}
         for summary in done
     ]
-    kinds = list({json.dumps(s, sort_keys=True): s for s in surroundings}.values())
+    kinds = {json.dumps(kind, sort_keys=True): kind for kind in surroundings}.values()
     screened = folder.screening.rows() if folder.screening.plan.exists() else []
     spent = [row.summary.get("seconds") for row in (*rows, *screened) if row.status == "done"]
     seconds = sum(number for number in spent if isinstance(number, int | float))
-    lines = [
-        f"<pre>{html.escape(commands)}rl-serial study report FOLDER</pre>",
-        f"<p>The finished runs{', those of the screening included,' * bool(screened)} took "
-        f"{seconds / 3600:.2f} hours of one process.</p>",
-    ]
-    for kind in kinds:
-        versions = ", ".join(f"{name} {v}" for name, v in (kind["versions"] or {}).items())
-        lines.append(
-            f"<p>{html.escape(versions)}; commit {html.escape(str(kind['commit']))}; "
-            f"{html.escape(str(kind['device_name']))}, "
-            f"{html.escape(str(kind['torch_threads']))} thread(s) per run.</p>"
-        )
-    lines.append(
-        f"<details><summary>study.yaml</summary><pre>{html.escape(read_text(folder.design))}</pre></details>"
-    )
-    return "\n".join(lines)
+    return {
+        "commands": read_text(folder.commands) if folder.commands.exists() else "",
+        "design": read_text(folder.design),
+        "screened": bool(screened),
+        "hours": f"{seconds / 3600:.2f}",
+        "surroundings": [
+            f"{', '.join(f'{name} {v}' for name, v in (kind['versions'] or {}).items())}; commit "
+            f"{kind['commit']}; {kind['device_name']}, {kind['torch_threads']} thread(s) per run."
+            for kind in kinds
+        ],
+    }
 
 
-def _details(row: Row) -> str:
-    shown_parts = {"configuration": row.run.config}
+def _details(row: Row) -> dict[str, Any]:
+    parts = {"configuration": row.run.config}
     if "accounts" in row.summary:
-        shown_parts["accounts"] = row.summary["accounts"]
+        parts["accounts"] = row.summary["accounts"]
     if row.status == "done":
-        shown_parts["final"] = row.summary["final"]
-    text = "\n\n".join(
-        f"{name}\n" + "\n".join(_flat_lines(data)) for name, data in shown_parts.items()
-    )
-    return (
-        f"<details id='run-{row.run.id}'><summary><code>{row.run.id}</code> "
-        f"{html.escape(describe(row.run.columns))}, {row.status}</summary>"
-        f"<pre>{html.escape(text)}</pre></details>"
-    )
+        parts["final"] = row.summary["final"]
+    return {
+        "id": row.run.id,
+        "settings": describe(row.run.columns),
+        "status": row.status,
+        "text": "\n\n".join(
+            f"{name}\n" + "\n".join(_flat_lines(data)) for name, data in parts.items()
+        ),
+    }
 
 
 def _flat_lines(data: dict[str, Any], prefix: str = "  ") -> Iterable[str]:
@@ -428,89 +362,3 @@ def _flat_lines(data: dict[str, Any], prefix: str = "  ") -> Iterable[str]:
             yield from _flat_lines(value, f"{prefix}{key}.")
         elif value is not None:
             yield f"{prefix}{key}: {value}"
-
-
-class _Cell:
-    """A cell that is HTML already, and what it is sorted by."""
-
-    def __init__(self, text: str, sort: str = "") -> None:
-        self.text, self.sort = text, sort
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[object]], name: str) -> str:
-    """A table that sorts by the column whose head is clicked."""
-    head = "".join(f"<th scope=col><button>{html.escape(str(h))}</button></th>" for h in header)
-    body = "\n".join(f"<tr>{''.join(_td(cell) for cell in row)}</tr>" for row in rows)
-    return (
-        f"<div class=scroll id='scroll-{name}'><table id='table-{name}' class=sortable>\n"
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
-    )
-
-
-def _td(cell: object) -> str:
-    if isinstance(cell, _Cell):
-        sort = f" data-sort='{cell.sort}'" if cell.sort else ""
-        return f"<td{' class=number' if cell.sort else ''}{sort}>{cell.text}</td>"
-    number = isinstance(cell, int | float) and not isinstance(cell, bool)
-    return f"<td{' class=number' if number else ''}>{html.escape(str(cell))}</td>"
-
-
-def _number(value: float) -> str:
-    return f"{value:.6g}"
-
-
-_STYLE = """
-:root { color-scheme: light; }
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; margin: 0; background: #fff; }
-header { padding: 1rem 2rem 0; border-bottom: 1px solid #ddd; }
-h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .5rem; }
-h3 { font-size: 1rem; }
-nav { padding: .4rem 0 .8rem; } nav a { margin-right: 1.2rem; }
-main { padding: 0 2rem 4rem; max-width: 1280px; }
-a { color: #2b4162; } small { color: #666; }
-.question { font-size: 1.15rem; max-width: 60rem; } .state { color: #555; }
-figure { margin: 1.2rem 0 2rem; } figure img { max-width: 100%; height: auto; }
-figcaption { color: #444; font-size: .88rem; max-width: 60rem; }
-.episodes { display: flex; flex-wrap: wrap; gap: 1rem; }
-.episodes figure { margin: 0; flex: 1 1 420px; max-width: 600px; border: 1px solid #ddd;
-  padding: .5rem; }
-.scroll { overflow: auto; max-height: 40rem; border: 1px solid #ddd; width: fit-content;
-  max-width: 100%; }
-table { border-collapse: collapse; font-size: .86rem; }
-#scroll-hypotheses, #scroll-exploratory { max-height: none; }
-th { position: sticky; top: 0; background: #f4f4f1; text-align: left; }
-th button { font: inherit; font-weight: 600; background: none; border: 0; padding: .3rem .6rem;
-  cursor: pointer; white-space: nowrap; }
-th[aria-sort=ascending] button::after { content: " ↑"; }
-th[aria-sort=descending] button::after { content: " ↓"; }
-td { padding: .25rem .6rem; border-top: 1px solid #eee; vertical-align: top; }
-#table-cells td, #table-runs td, #table-hypotheses td:nth-child(5),
-#table-exploratory td:nth-child(5) { white-space: nowrap; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-.verdict { padding: .05rem .45rem; border: 1px solid #222; white-space: nowrap; }
-.supported { background: #222; color: #fff; } .refuted { background: #fff; font-weight: 600; }
-.undecided, .not { border-color: #aaa; color: #555; }
-details { margin: .15rem 0; } summary { cursor: pointer; }
-pre { background: #f7f7f5; padding: .6rem; overflow: auto; font-size: .82rem; }
-"""
-
-_SCRIPT = """
-for (const table of document.querySelectorAll("table.sortable"))
-  table.tHead.addEventListener("click", event => {
-    const head = event.target.closest("th"), body = table.tBodies[0];
-    if (!head) return;
-    const down = head.getAttribute("aria-sort") === "ascending";
-    for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
-    head.setAttribute("aria-sort", down ? "descending" : "ascending");
-    const key = row => { const cell = row.cells[head.cellIndex];
-      return cell.dataset.sort ?? cell.textContent; };
-    const order = new Intl.Collator(undefined, {numeric: true});
-    const compare = (a, b) => { const x = Number(a), y = Number(b);
-      return a !== "" && b !== "" && !isNaN(x) && !isNaN(y) ? x - y : order.compare(a, b); };
-    const rows = [...body.rows].sort((a, b) => compare(key(a), key(b)));
-    body.append(...(down ? rows.reverse() : rows));
-  });
-const open = () => { const place = document.getElementById(location.hash.slice(1));
-  if (place && place.tagName === "DETAILS") { place.open = true; place.scrollIntoView(); } };
-addEventListener("hashchange", open); open();
-"""

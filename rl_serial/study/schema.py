@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -315,3 +316,8 @@ def _count(steps: float, where: str) -> int:
     if not steps < MOST_LEVELS:
         raise UserError(f"{where}: a range can have {MOST_LEVELS} levels at most")
     return math.floor(steps + 1e-9) + 1
+
+
+def canonical(data: Any) -> str:
+    """Plain data as text, the same whatever the order of its keys."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"))

@@ -93,11 +93,11 @@ def actions_for(env: gym.Env[Any, Any], batch: int, horizon: int = HORIZON) -> A
 
 def test_as_the_environment_steps(env: gym.Env[Any, Any]) -> None:
     """States, rewards, ends and observations along random action sequences from played states."""
-    with ControlSimulator(env) as simulator:
-        state = played(env, simulator, (0, 3, 17))
-        actions = actions_for(env, 3)
-        found = simulator.rollout(state, actions)
-        observed = simulator.rules.observe(found.joints, found.seen)
+    simulator = ControlSimulator(env)
+    state = played(env, simulator, (0, 3, 17))
+    actions = actions_for(env, 3)
+    found = simulator.rollout(state, actions)
+    observed = simulator.rules.observe(found.joints, found.seen)
     assert not found.failed.any()
     compared = 0
     for row, sample in np.ndindex(3, NUM):
@@ -121,9 +121,9 @@ def test_as_the_environment_steps(env: gym.Env[Any, Any]) -> None:
 def test_hopper_falls_within_the_horizon() -> None:
     """The test above has seen ends, then, and what comes after them."""
     env = make_control("Hopper-v5")
-    with ControlSimulator(env) as simulator:
-        state = played(env, simulator, (0, 3, 6))
-        found = simulator.rollout(state, actions_for(env, 3))
+    simulator = ControlSimulator(env)
+    state = played(env, simulator, (0, 3, 6))
+    found = simulator.rollout(state, actions_for(env, 3))
     ends = found.terminated.any(axis=2)
     assert ends.sum() > 0
     assert not found.terminated[..., 0].any()
@@ -134,11 +134,11 @@ def test_hopper_falls_within_the_horizon() -> None:
 def test_reacher_is_seen_where_the_last_stage_is() -> None:
     """The environment's fingertip lags behind its joints; a simulator must know."""
     env = make_control("Reacher-v5")
-    with ControlSimulator(env) as simulator:
-        state = played(env, simulator, (5,))
-        found = simulator.rollout(state, actions_for(env, 1))
-        arrived = simulator.rules.observe(found.joints, found.joints[..., :4])
-        seen = simulator.rules.observe(found.joints, found.seen)
+    simulator = ControlSimulator(env)
+    state = played(env, simulator, (5,))
+    found = simulator.rollout(state, actions_for(env, 1))
+    arrived = simulator.rules.observe(found.joints, found.joints[..., :4])
+    seen = simulator.rules.observe(found.joints, found.seen)
     assert 1e-4 < np.abs(arrived - seen)[..., -2:].max() < 5e-3
     np.testing.assert_array_equal(arrived[..., :-2], seen[..., :-2])
 
@@ -147,36 +147,37 @@ def test_along_an_episode(env: gym.Env[Any, Any]) -> None:
     """The state taken at each step leads to the next one."""
     env.reset(seed=3)
     env.action_space.seed(3)
-    with ControlSimulator(env) as simulator:
-        for _ in range(15):
-            # In double precision: of single ones Gymnasium also rounds the cost of control.
-            action = env.action_space.sample().astype(np.float64)
-            state = simulator.state(env)
-            found = simulator.rollout(state, action[None, None, None])
-            _, reward, terminated, _, _ = env.unwrapped.step(action)
-            np.testing.assert_allclose(found.rewards[0, 0, 0], reward, rtol=0, atol=1e-12)
-            joints = simulator.joints(simulator.state(env))
-            np.testing.assert_allclose(found.joints[0, 0], joints, rtol=0, atol=1e-12)
-            if terminated:
-                break
+    simulator = ControlSimulator(env)
+    for _ in range(15):
+        # In double precision: of single ones Gymnasium also rounds the cost of control.
+        action = env.action_space.sample().astype(np.float64)
+        state = simulator.state(env)
+        found = simulator.rollout(state, action[None, None, None])
+        _, reward, terminated, _, _ = env.unwrapped.step(action)
+        np.testing.assert_allclose(found.rewards[0, 0, 0], reward, rtol=0, atol=1e-12)
+        joints = simulator.joints(simulator.state(env))
+        np.testing.assert_allclose(found.joints[0, 0], joints, rtol=0, atol=1e-12)
+        if terminated:
+            break
 
 
 def test_threads_change_nothing(env: gym.Env[Any, Any]) -> None:
-    with ControlSimulator(env) as one, ControlSimulator(env, threads=3) as three:
-        state = played(env, one, (0, 8))
-        actions = actions_for(env, 2, horizon=7)
-        first, second = one.rollout(state, actions), three.rollout(state, actions)
+    one = ControlSimulator(env)
+    three = ControlSimulator(env, threads=3)
+    state = played(env, one, (0, 8))
+    actions = actions_for(env, 2, horizon=7)
+    first, second = one.rollout(state, actions), three.rollout(state, actions)
     for name in vars(first):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name), name)
 
 
 def test_rows_do_not_know_of_one_another(env: gym.Env[Any, Any]) -> None:
-    with ControlSimulator(env) as simulator:
-        state = played(env, simulator, (0, 8))
-        actions = actions_for(env, 2, horizon=7)
-        both = simulator.rollout(state, actions)
-        alone = ControlState(state.physics[1:], state.warmstart[1:])
-        one = simulator.rollout(alone, actions[1:, 2:])
+    simulator = ControlSimulator(env)
+    state = played(env, simulator, (0, 8))
+    actions = actions_for(env, 2, horizon=7)
+    both = simulator.rollout(state, actions)
+    alone = ControlState(state.physics[1:], state.warmstart[1:])
+    one = simulator.rollout(alone, actions[1:, 2:])
     np.testing.assert_array_equal(both.joints[1:, 2:], one.joints)
     np.testing.assert_array_equal(both.rewards[1:, 2:], one.rewards)
 
@@ -188,14 +189,12 @@ def test_divergence_is_noticed(
     monkeypatch.chdir(tmp_path)  # MuJoCo writes a log where it is
     env = make_control(name)
     env.reset(seed=0)
-    with ControlSimulator(env) as simulator:
-        good = simulator.state(env)
-        bad = good.physics.copy()
-        bad[:, 1 + env.unwrapped.model.nq :] = 1e9  # type: ignore[attr-defined]
-        state = ControlState(
-            np.concatenate([good.physics, bad]), np.repeat(good.warmstart, 2, axis=0)
-        )
-        found = simulator.rollout(state, actions_for(env, 2, horizon=5))
+    simulator = ControlSimulator(env)
+    good = simulator.state(env)
+    bad = good.physics.copy()
+    bad[:, 1 + env.unwrapped.model.nq :] = 1e9  # type: ignore[attr-defined]
+    state = ControlState(np.concatenate([good.physics, bad]), np.repeat(good.warmstart, 2, axis=0))
+    found = simulator.rollout(state, actions_for(env, 2, horizon=5))
     assert found.failed.tolist() == [[False] * NUM, [True] * NUM]
     assert "unstable" in "".join(capfd.readouterr())
 
@@ -218,22 +217,22 @@ class TestErrors:
             ControlSimulator(env)
 
     def test_threads(self) -> None:
-        with pytest.raises(ValueError, match="threads is 0, must be 1 or more"):
+        with pytest.raises(ValueError, match="threads=0: must be 1 or more"):
             ControlSimulator(make_control("Reacher-v5"), threads=0)
 
     def test_actions(self) -> None:
         env = make_control("Reacher-v5")
         env.reset(seed=0)
-        with ControlSimulator(env) as simulator:
-            state = simulator.state(env)
-            for shape in ((1, 2, 3), (2, 2, 3, 2), (1, 2, 3, 4), (1, 0, 3, 2)):
-                with pytest.raises(ValueError, match=r"\[B, N, H, A\] with B = 1 and A = 2, not"):
-                    simulator.rollout(state, np.zeros(shape))
-            actions = np.zeros((1, 2, 3, 2))
-            for wrong in (1.5, np.nan):
-                actions[0, 1, 2, 0] = wrong
-                with pytest.raises(ValueError, match=r"actions\[0, 1, 2, 0\] is .*outside \[-1.0"):
-                    simulator.rollout(state, actions)
+        simulator = ControlSimulator(env)
+        state = simulator.state(env)
+        for shape in ((1, 2, 3), (2, 2, 3, 2), (1, 2, 3, 4), (1, 0, 3, 2)):
+            with pytest.raises(ValueError, match=r"\[B, N, H, A\] with B = 1 and A = 2, not"):
+                simulator.rollout(state, np.zeros(shape))
+        actions = np.zeros((1, 2, 3, 2))
+        for wrong in (1.5, np.nan):
+            actions[0, 1, 2, 0] = wrong
+            with pytest.raises(ValueError, match=r"actions\[0, 1, 2, 0\] is .*outside \[-1.0"):
+                simulator.rollout(state, actions)
 
     @pytest.mark.parametrize("module", ["mujoco", "mujoco.rollout"])
     def test_without_mujoco(self, monkeypatch: pytest.MonkeyPatch, module: str) -> None:

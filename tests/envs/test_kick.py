@@ -11,7 +11,7 @@ from gymnasium.utils.env_checker import check_env as gymnasium_check
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.env_checker import check_env as sb3_check
 
-from rl_serial.agents.control import ControlAgent, ControlSettings, Learning
+from rl_serial.agents.mpc import Learning, MPCAgent, MPCSettings
 from rl_serial.envs.chains.many_body import RADIUS, ManyBodyState
 from rl_serial.envs.control import ControlState, make_control, make_simulator
 from rl_serial.envs.kick import KickEnv, KickSimulator, KickState, ManyBodyKick
@@ -293,7 +293,7 @@ def test_wrong_actions_are_named() -> None:
     for wrong in ([1.5, 0], [np.nan, 0], [0.0]):
         with pytest.raises(ValueError, match="is outside Box"):
             env.step(np.array(wrong))
-    with pytest.raises(ValueError, match="threads is 0, must be 1 or more"):
+    with pytest.raises(ValueError, match="threads=0: must be 1 or more"):
         make_simulator(env, threads=0)
     simulator = make_simulator(env)
     with pytest.raises(ValueError, match=r"\[B, N, H, A\] with B = 1 and A = 2, not"):
@@ -318,8 +318,8 @@ def test_a_table_that_flies_apart_is_a_failed_rollout() -> None:
         env.step(np.zeros(2))
 
 
-def total(settings: ControlSettings, seeds: range, seed: int = 0) -> Any:
-    with ControlAgent(lambda: make_control(KICK_ID), settings, seed) as agent:
+def total(settings: MPCSettings, seeds: range, seed: int = 0) -> Any:
+    with MPCAgent(lambda: make_control(KICK_ID), settings, seed) as agent:
         return np.array([episode.total for episode in agent.evaluate(seeds)])
 
 
@@ -327,8 +327,8 @@ def total(settings: ControlSettings, seeds: range, seed: int = 0) -> Any:
 def test_looking_to_the_end_beats_looking_one_step_ahead(planner: CEM | MPPI) -> None:
     """And chance, on the same instances: within one interval the cue hits nobody."""
     seeds = range(12)
-    far = total(ControlSettings(planner, 8, discount=1.0), seeds)
-    near = total(ControlSettings(planner, 1, discount=1.0), seeds)
+    far = total(MPCSettings(planner, 8, discount=1.0), seeds)
+    near = total(MPCSettings(planner, 1, discount=1.0), seeds)
     generator, chance = np.random.default_rng(0), []
     env = make_control(KICK_ID)
     for seed in seeds:
@@ -340,7 +340,7 @@ def test_looking_to_the_end_beats_looking_one_step_ahead(planner: CEM | MPPI) ->
 
 
 def test_the_same_seed_plans_the_same() -> None:
-    settings = ControlSettings(PLANNER, 8)
+    settings = MPCSettings(PLANNER, 8)
     first = total(settings, range(2))
     np.testing.assert_array_equal(first, total(settings, range(2)))
     assert not np.array_equal(first, total(settings, range(2), seed=1))
@@ -348,14 +348,14 @@ def test_the_same_seed_plans_the_same() -> None:
 
 def test_models_and_values_are_learned_here_too() -> None:
     """Nothing else is needed: the target stays where it is, the clock goes down by one."""
-    settings = ControlSettings(
+    settings = MPCSettings(
         CEM(samples=8, iterations=2, elites=3),
         4,
         "learned",
         terminal_value=True,
         learning=Learning(width=32, random_steps=240),
     )
-    with ControlAgent(lambda: make_control(KICK_ID), settings) as agent:
+    with MPCAgent(lambda: make_control(KICK_ID), settings) as agent:
         agent.train(256)
         steps: Any = agent.steps
         model: Any = agent.model()

@@ -249,11 +249,11 @@ def test_numbers_that_float32_cannot_add_up_are_refused(
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: MixValue(value_scale=1e20), r"value_scale is 1e\+20, must be from 0 to 1e\+15"),
-        (lambda: MixValue(maxvisit_init=np.nan), "maxvisit_init is nan"),
-        (lambda: MixValue(epsilon=-1.0), "epsilon is -1.0, must be from 0 to 1"),
-        (lambda: ByParentAndSiblings(epsilon=2.0), "epsilon is 2.0"),
-        (lambda: MinMax(-3e38, 3e38), r"min_value is -3e\+38"),
+        (lambda: MixValue(value_scale=1e20), r"value_scale=1e\+20: must be from 0 to 1e\+15"),
+        (lambda: MixValue(maxvisit_init=np.nan), "maxvisit_init=nan"),
+        (lambda: MixValue(epsilon=-1.0), "epsilon=-1.0: must be from 0 to 1"),
+        (lambda: ByParentAndSiblings(epsilon=2.0), "epsilon=2.0"),
+        (lambda: MinMax(-3e38, 3e38), r"min_value=-3e\+38"),
         (lambda: MinMax(1.0, 1.0 + 1e-12), "is not below max_value"),  # the same in float32
     ],
 )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ast
 import base64
-import html
 import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from scipy import stats
 import rl_serial.study
 from rl_serial.cli import main
 from rl_serial.errors import UserError
-from rl_serial.study.cells import cell_intervals, cells, shown, shown_of, tune
+from rl_serial.study.cells import cell_intervals, cells, interval_words, interval_words_of, tune
 from rl_serial.study.design import plan
 from rl_serial.study.findings import judge
 from rl_serial.study.folder import StudyFolder
@@ -155,17 +155,55 @@ def test_same_runs_give_the_same_figures(page: str, finished: Path) -> None:
     assert {file.name: file.read_bytes() for file in (finished / "figures").iterdir()} == before
 
 
+class Elements(HTMLParser):
+    """The tags of a page, in order, and the texts between them; each is closed where it should."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.texts: list[str] = []
+        self.attributes: set[str] = set()
+        self._open: list[str] = []
+        self.feed(page)
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes |= {name for name, _ in attributes}
+        if tag not in ("meta", "img", "br"):
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
 def test_text_from_the_study_cannot_become_markup(
     tiny: Data, study_file: Callable[[Data], Path], tmp_path: Path
 ) -> None:
-    """A study with nothing run yet has a page, and its question stays text."""
+    """A study with nothing run yet has a page, and its texts stay texts, quotes and all."""
     question = "Is 1 < 2 & <script>alert(1)</script>?"
-    study = plan(tiny | {"question": question}, "file.yaml", "study")
-    folder = StudyFolder(tmp_path / "out")
-    with folder.locked():
-        folder.write_plan(study, ["rl-serial"])
-    text = write_report(folder).read_text()
-    assert html.escape(question) in text
+    statement = "x' onclick='y\" z=\" <i>is</i> &lt; it's"
+    label = "a' b=\"<u>"
+
+    def written(name: str, study: Data) -> str:
+        folder = StudyFolder(tmp_path / name)
+        with folder.locked():
+            folder.write_plan(plan(study, "file.yaml", "study"), ["rl-serial"])
+        return write_report(folder).read_text()
+
+    plain = Elements(written("plain", tiny))
+    tiny["hypotheses"][1]["statement"] = statement
+    tiny["grid"]["setting"][0]["label"] = label
+    tiny["hypotheses"][0]["test"]["difference"]["setting"] = ["z5", label]
+    text = written("out", tiny | {"question": question})
+    found = Elements(text)
+    assert (found.tags, found.attributes) == (plain.tags, plain.attributes)
+    assert found.texts.count(question) == 1
+    assert found.texts.count(statement) == 1
+    assert found.texts.count(label) == 2 + 4  # rows of cells and of runs
     assert "<script>alert" not in text
     assert "No run is finished yet" in text
     assert text.count("<td>missing</td>") == 8
@@ -556,9 +594,9 @@ def test_few_equal_or_missing_seeds_decide_nothing(
     assert finding.interval is not None
     equal = len({r for r in reaches if r is not None}) == 1
     assert finding.interval.known == (len(reaches) > 1 and not equal)
-    assert shown(finding.interval).startswith(("1.", "-1."))
+    assert interval_words(finding.interval).startswith(("1.", "-1."))
     if equal and len(reaches) > 1:
-        assert shown(finding.interval) in ("1.00", "-1.00")
+        assert interval_words(finding.interval) in ("1.00", "-1.00")
         assert "all runs of each cell are equal" in finding.note
 
 
@@ -604,14 +642,14 @@ def test_cells_that_lack_runs_say_so() -> None:
     study = study_with(ABOVE, seeds=5)
     table = [r | {"eval/serial_reach": None} if i in (0, 6) else r for i, r in enumerate(TABLE)]
     cells_ = {
-        (columns["group"], columns["network.depth"]): shown_of(
+        (columns["group"], columns["network.depth"]): interval_words_of(
             intervals.get("eval/serial_reach"), planned
         )
         for columns, intervals, planned in cell_intervals(study, table)
     }
     assert cells_["s5", 1].endswith("[3 of 5 runs]")
     assert "runs" not in cells_["z5", 1]
-    assert shown_of(None, 5) == "[0 of 5 runs]"
+    assert interval_words_of(None, 5) == "[0 of 5 runs]"
 
 
 def test_figures_name_cells_that_lack_runs_and_count_them_as_the_worst() -> None:

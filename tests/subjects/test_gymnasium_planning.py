@@ -16,9 +16,8 @@ import yaml
 from PIL import Image
 from scipy import stats
 
-from rl_serial.agents.control import ControlAgent, ControlSettings, Learning, SimulatorModel
-from rl_serial.agents.control_trainer import settings_of
-from rl_serial.agents.settings import ControlAgentConfig
+from rl_serial.agents.mpc import Learning, MPCAgent, MPCSettings, SimulatorModel, read_settings
+from rl_serial.agents.settings import MPCAgentConfig
 from rl_serial.cli import main
 from rl_serial.config import RunConfig, write_yaml
 from rl_serial.envs.control import ControlState
@@ -89,22 +88,22 @@ class TestOptions:
         if kind == "mppi":
             own["noise_exponent"] = 0.0  # goes without control_cost
         agent = {"kind": kind, "planner": own}
-        assert settings_of(parse(CEM_RUN | {"agent": agent}).agent).planner == planner(**own)  # type: ignore[arg-type]
+        assert read_settings(parse(CEM_RUN | {"agent": agent}).agent).planner == planner(**own)  # type: ignore[arg-type]
 
     def test_every_option_of_learning_and_agent_reaches_it(self) -> None:
         learning = Learning(9, 0.25, 7, 3.0, 900, 30, 0.5)
-        settings = ControlSettings(CEM(), 7, "learned", "learned", True, 0.5, 3, learning)
+        settings = MPCSettings(CEM(), 7, "learned", "learned", True, 0.5, 3, learning)
         for given in (learning, settings):
             assert all(getattr(given, f.name) != getattr(type(given)(), f.name)
                        for f in fields(given) if f.name != "planner")  # fmt: skip
         agent = {f.name: getattr(settings, f.name) for f in fields(settings)}
         agent |= {"kind": "cem", "planner": {}, "learning": vars(learning), "timesteps": 1}
-        assert settings_of(parse(CEM_RUN | {"agent": agent}).agent) == settings  # type: ignore[arg-type]
+        assert read_settings(parse(CEM_RUN | {"agent": agent}).agent) == settings  # type: ignore[arg-type]
 
     def test_defaults_are_the_planners_own(self) -> None:
         for kind, planner in (("cem", CEM()), ("mppi", MPPI())):
-            found = settings_of(parse(CEM_RUN | {"agent": {"kind": kind}}).agent)  # type: ignore[arg-type]
-            assert found == ControlSettings(planner)
+            found = read_settings(parse(CEM_RUN | {"agent": {"kind": kind}}).agent)  # type: ignore[arg-type]
+            assert found == MPCSettings(planner)
 
     def test_resolved_configuration_round_trips(self) -> None:
         config = parse(LEARNED)
@@ -122,8 +121,8 @@ class TestOptions:
             ("network={width: 8}", r"network: the agent cem has none .* agent\.learning\.width"),
             ("policy_network={width: 8}", r"policy_network: .* no policy_network; agent\.learning"),
             ("model_network={width: 8}", r"model_network: the agent cem has no"),
-            ("evaluation.simulations=[2]", r"evaluation\.simulations: unknown key; there are every, in"),
-            ("env.id=rl_serial/Reach-v0", r"env\.id: .* is a goal environment, where agent\.kind cem"),
+            ("evaluation.simulations=[2]", r"evaluation\.simulations: unknown key; there ar"),
+            ("env.id=rl_serial/Reach-v0", r"env\.id: .* is a goal environment, where agen"),
             ("env.id=rl_serial/ManyBodySteer-v0", r"env\.id: agent\.kind cem cannot plan in .*; it "
              "can in Reacher-v5"),
         ],
@@ -139,11 +138,11 @@ class TestOptions:
             ("agent.planner.sample=3", r"agent\.planner\.sample: CEM has no such option; there "
              "are samples, iterations"),
             ("agent={kind: mppi, planner: {elites: 3}}", r"agent\.planner\.elites: MPPI has no"),
-            ("agent.planner.samples=1", r"agent\.planner\.samples: is 1, must be 2 or more"),
+            ("agent.planner.samples=1", r"agent\.planner\.samples: must be 2 or more, not 1"),
             ("agent.planner.samples=few", r"agent\.planner\.samples: .*valid integer.*'few'"),
-            ("agent.carry=3", r"agent\.carry: is 3, must be from 0 to 2"),
-            ("agent.reward=learned", r"agent\.reward: is 'learned', must be 'known'"),
-            ("agent.learning={trace: 2}", r"agent\.learning\.trace: is 2.*, must be in \[0, 1\]"),
+            ("agent.carry=3", r"agent\.carry: must be from 0 to 2, not 3"),
+            ("agent.reward=learned", r"agent\.reward: must be 'known' with the true model"),
+            ("agent.learning={trace: 2}", r"agent\.learning\.trace: must be in \[0, 1\], not 2"),
             ("agent.learning={memory: 9, random_steps: 10}", None),
             ("env.discs=1", r"env: .*discs"),
             ("env.balls=1", r"env: .*balls"),
@@ -155,7 +154,7 @@ class TestOptions:
         self, override: str, message: str | None, tmp_path: Path
     ) -> None:
         if message is None:  # the true model has no random steps
-            assert settings_of(parse(CEM_RUN, override).agent).learning.memory == 9  # type: ignore[arg-type]
+            assert read_settings(parse(CEM_RUN, override).agent).learning.memory == 9  # type: ignore[arg-type]
             return
         with pytest.raises(UserError, match=message):
             train(parse(CEM_RUN, override), tmp_path / "run")
@@ -164,7 +163,7 @@ class TestOptions:
     def test_memory_holds_what_a_learned_model_begins_with(self) -> None:
         """Else it would play at random for ever."""
         config = parse(LEARNED, "agent.learning.memory=7")
-        with pytest.raises(UserError, match=r"agent\.learning\.memory: is 7, must be random_steps"):
+        with pytest.raises(UserError, match=r"agent\.learning\.memory: must be random_steps"):
             subject_of(config)
 
     @pytest.mark.parametrize("kind", ["value", "contrastive"])
@@ -177,7 +176,7 @@ class TestOptions:
 
     def test_loading_needs_no_mujoco(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "mujoco", None)  # any import of it fails
-        assert isinstance(parse(LEARNED).agent, ControlAgentConfig)
+        assert isinstance(parse(LEARNED).agent, MPCAgentConfig)
 
 
 class TestExamination:
@@ -238,7 +237,7 @@ class TestExamination:
         for overrides in ([], [], ["seed=1"], ["evaluation.seed=6"]):
             subject = subject_of(parse(CEM_RUN, *overrides))
             agent = agent_of(subject)
-            assert isinstance(agent, ControlAgent)
+            assert isinstance(agent, MPCAgent)
             examine = subject.examiner()
             returns.append(tagged(examine(agent).measurements())["eval/return"])
             assert tagged(examine(agent).measurements())["eval/return"] == returns[-1]

@@ -22,9 +22,9 @@ from rl_serial.envs.chain import (
     count_down,
     each_place,
     one_hot,
-    require,
 )
 from rl_serial.envs.random import below, random_words
+from rl_serial.errors import require
 
 NUM_SITES = 5
 _ATTEMPTS = 64

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rl_serial.envs.chain import Array, TokenLayout, array_namespace, count_down, one_hot, require
+from rl_serial.envs.chain import Array, TokenLayout, array_namespace, count_down, one_hot
 from rl_serial.envs.random import below, random_words
+from rl_serial.errors import require
 
 WIRINGS = ("layered", "flat")
 

@@ -28,9 +28,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from rl_serial.envs.chain import TokenLayout, count_down, each_place, one_hot, require
+from rl_serial.envs.chain import TokenLayout, count_down, each_place, one_hot
 from rl_serial.envs.random import below, random_words
 from rl_serial.envs.simulation import load_mujoco, rollout
+from rl_serial.errors import require
 
 CONTACTS = ("elastic", "none")
 

@@ -22,9 +22,9 @@ from rl_serial.envs.chain import (
     count_down,
     each_place,
     one_hot,
-    require,
 )
 from rl_serial.envs.random import below, fold_in, random_words
+from rl_serial.errors import require
 
 # Four permutations of (0, 1, 2, 3, 4) for each group; letter i sends point q to row[i][q].
 GENERATORS: dict[str, tuple[tuple[int, ...], ...]] = {

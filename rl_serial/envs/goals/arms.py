@@ -12,10 +12,10 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from rl_serial.envs.chain import require
 from rl_serial.envs.episodes import refuse_reset_options
 from rl_serial.envs.goals.table import GoalObservation
 from rl_serial.envs.simulation import load_mujoco
+from rl_serial.errors import require, told_missing
 
 ARMS = {
     # environment, body to be brought, body to bring it to, what of the observation is not the goal
@@ -69,10 +69,8 @@ class ArmGoalEnv(gymnasium.Env[GoalObservation, NDArray[np.float32]]):
         try:
             self.original: Any = gymnasium.make(name, render_mode=render_mode, **options).unwrapped
         except ImportError as error:
-            raise gymnasium.error.DependencyNotInstalled(
-                f"Goal{arm} needs {error.name}, which is not installed: "
-                "pip install 'rl_serial[mujoco]'"
-            ) from error
+            told = told_missing(f"Goal{arm}", error.name, "mujoco")
+            raise gymnasium.error.DependencyNotInstalled(told) from error
         self.distance_threshold = distance_threshold
         self.metadata = {**self.original.metadata}
         self.render_mode = render_mode

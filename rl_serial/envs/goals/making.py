@@ -16,7 +16,7 @@ import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 
-from rl_serial.envs.chain import UnknownOption
+from rl_serial.errors import UnknownOption, told_missing
 
 T = TypeVar("T")
 
@@ -248,10 +248,8 @@ def _register_robotics() -> ImportError | gymnasium.error.DependencyNotInstalled
 def _spec(env_id: str) -> Any:
     module, _, name = env_id.rpartition(":")
     if name.startswith(ROBOTICS) and (error := _register_robotics()):
-        raise ValueError(
-            f"{env_id} needs gymnasium-robotics, which cannot be imported ({error}): "
-            "pip install 'rl_serial[robotics]'"
-        ) from error
+        but = f"which cannot be imported ({error})"
+        raise ValueError(told_missing(env_id, "gymnasium-robotics", "robotics", but)) from error
     try:
         if module:
             importlib.import_module(module)

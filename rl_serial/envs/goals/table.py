@@ -19,7 +19,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from rl_serial.envs.chain import map_state, refuse_unknown, require
+from rl_serial.envs.chain import map_state
 from rl_serial.envs.episodes import (
     InstanceSeeds,
     autoreset_mode_of,
@@ -31,6 +31,7 @@ from rl_serial.envs.episodes import (
 )
 from rl_serial.envs.random import random_words
 from rl_serial.envs.simulation import load_mujoco, rollout
+from rl_serial.errors import refuse_unknown, require
 
 TASKS = ("Reach", "Push")
 

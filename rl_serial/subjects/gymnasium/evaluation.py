@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from rl_serial.agents.control import ControlAgent, Episode
-from rl_serial.agents.control_trainer import divergence_told
+from rl_serial.agents.mpc import Episode, MPCAgent, divergence_told
 from rl_serial.envs.random import evaluation_seeds
 from rl_serial.metrics import Measurement, measured
 from rl_serial.subjects.gymnasium import metrics as of
@@ -85,7 +84,7 @@ class ControlEvaluator:
         self.seeds = control_seeds(seed, instances)
         self.entropy = [run_seed, seed, 1]
 
-    def __call__(self, agent: ControlAgent) -> ControlEvaluation:
+    def __call__(self, agent: MPCAgent) -> ControlEvaluation:
         """Examine an agent, always with the same noise.
 
         Raises:

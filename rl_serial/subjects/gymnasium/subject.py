@@ -9,11 +9,10 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from rl_serial.agents.control import ControlAgent
-from rl_serial.agents.control_trainer import divergence_told, make_agent, settings_of
+from rl_serial.agents.mpc import MPCAgent, divergence_told, make_agent, read_settings
 from rl_serial.agents.protocols import Log, Trainer
 from rl_serial.agents.registry import AGENTS
-from rl_serial.agents.settings import ControlAgentConfig
+from rl_serial.agents.settings import MPCAgentConfig
 from rl_serial.config import RunConfig
 from rl_serial.envs.control import make_control
 from rl_serial.envs.registry import KICK_ID
@@ -47,9 +46,9 @@ class ControlSubject:
     drawn = "return by serial steps a decision"
 
     def __init__(self, config: RunConfig) -> None:
-        assert isinstance(config.agent, ControlAgentConfig)
+        assert isinstance(config.agent, MPCAgentConfig)
         self.config, self.seed, self.agent = config, config.seed, config.agent
-        settings_of(config.agent)
+        read_settings(config.agent)
 
     def check(self, keys: Collection[str]) -> None:
         """Refuse an environment that cannot be made or planned in."""
@@ -75,7 +74,7 @@ class ControlSubject:
         """Nothing."""
         return []
 
-    def watch(self, agent: ControlAgent, instance: int = 0) -> list[ControlMoment]:
+    def watch(self, agent: MPCAgent, instance: int = 0) -> list[ControlMoment]:
         """An evaluation episode from its first state to its end.
 
         Its instance is the examination's; the noise of planning is not, as it plays alone.

@@ -1,61 +1,24 @@
-"""Training of planners in continuous control: an episode at a time."""
+"""Training of MPC agents, an episode at a time."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
-from rl_serial.agents.control import ControlAgent, ControlSettings, Episode, Learning
+from rl_serial.agents.mpc.agent import Episode, MPCAgent
+from rl_serial.agents.mpc.settings import read_settings
 from rl_serial.agents.protocols import ControlWorld, Log
-from rl_serial.agents.settings import ControlAgentConfig
+from rl_serial.agents.settings import MPCAgentConfig
 from rl_serial.envs.simulation import thread_count
-from rl_serial.errors import OptionError, RunError, UserError, did_you_mean
-from rl_serial.planning.mpc import CEM, MPPI
-from rl_serial.settings import faults_of
-
-PLANNERS: dict[str, type[CEM | MPPI]] = {"cem": CEM, "mppi": MPPI}
+from rl_serial.errors import RunError, UserError
 
 
-def settings_of(agent: ControlAgentConfig) -> ControlSettings:
-    """The agent's settings, each part built and checked.
-
-    Raises:
-        UserError: an option that there is not, or one out of its range; the message begins with
-            its key.
-    """
-    planner = _built(PLANNERS[agent.kind], agent.planner, "agent.planner")
-    learning = _built(Learning, agent.learning, "agent.learning")
-    own = {f.name: getattr(agent, f.name) for f in fields(ControlSettings)}
-    try:
-        return ControlSettings(**own | {"planner": planner, "learning": learning})
-    except OptionError as error:
-        raise UserError(error.message, f"agent.{error.option}") from None
-
-
-def _built(kind: type[Any], given: dict[str, Any], key: str) -> Any:
-    """A dataclass from what a configuration gives of it, of the right types."""
-    known = [f.name for f in fields(kind)]
-    for name in given:
-        if name not in known:
-            raise UserError(
-                f"{kind.__name__} has no such option; there are {', '.join(known)}"
-                f"{did_you_mean(name, known)}",
-                f"{key}.{name}",
-            )
-    try:
-        return TypeAdapter(kind).validate_python(given)
-    except ValidationError as error:
-        raise UserError.of(faults_of(error)[:1]).under(key) from None
-
-
-class ControlTrainer:
+class MPCTrainer:
     """Trains an agent that learns, an episode at a time.
 
     Args:
@@ -64,7 +27,7 @@ class ControlTrainer:
         log: takes the scalars of each episode.
     """
 
-    def __init__(self, agent: ControlAgent, total: int, log: Log) -> None:
+    def __init__(self, agent: MPCAgent, total: int, log: Log) -> None:
         self.agent, self.total, self.log = agent, total, log
         self.step, self.simulator_steps = 0, 0  # of training, without evaluations
         self.metrics: dict[str, float] = {}
@@ -72,16 +35,14 @@ class ControlTrainer:
     @property
     def networks(self) -> dict[str, nn.Module]:
         """Those that learn."""
-        settings = self.agent.settings
-        learned = {"dynamics": settings.model == "learned", "value": settings.terminal_value}
-        return {name: getattr(self.agent, name) for name, learns in learned.items() if learns}
+        return dict(self.agent.learner.networks)
 
     @property
     def examples(self) -> dict[str, torch.Tensor]:
         """An input of one row for each network."""
-        networks: dict[str, Any] = self.networks
         return {
-            name: torch.zeros(1, network.inputs.mean.numel()) for name, network in networks.items()
+            name: torch.zeros(1, network.inputs.mean.numel())
+            for name, network in self.agent.learner.networks.items()
         }
 
     def train(self, pause: Callable[[], None]) -> None:
@@ -101,7 +62,7 @@ class ControlTrainer:
             self._report(episode)
 
     def _report(self, episode: Episode) -> None:
-        losses = {f"train/{name}_loss": loss for name, loss in self.agent.losses.items()}
+        losses = {f"train/{name}_loss": loss for name, loss in self.agent.learner.losses.items()}
         self.metrics = {
             "train/return": episode.total,
             "train/simulator_steps": float(self.simulator_steps),
@@ -138,23 +99,23 @@ class ControlTrainer:
         self.agent.load_state_dict(state)
 
 
-def make_trainer(world: ControlWorld, device: torch.device, log: Log) -> ControlTrainer:
+def make_trainer(world: ControlWorld, device: torch.device, log: Log) -> MPCTrainer:
     """The trainer that a run describes; networks are small and stay on the CPU."""
     config = world.agent
-    assert isinstance(config, ControlAgentConfig)
-    return ControlTrainer(make_agent(world), config.timesteps, log)
+    assert isinstance(config, MPCAgentConfig)
+    return MPCTrainer(make_agent(world), config.timesteps, log)
 
 
-def make_agent(world: ControlWorld) -> ControlAgent:
+def make_agent(world: ControlWorld) -> MPCAgent:
     """The planner of a run.
 
     Raises:
         UserError: a setting that there is not, or an environment that cannot be planned in.
     """
     config = world.agent
-    assert isinstance(config, ControlAgentConfig)
+    assert isinstance(config, MPCAgentConfig)
     try:
-        return ControlAgent(world.make, settings_of(config), world.seed, thread_count())
+        return MPCAgent(world.make, read_settings(config), world.seed, thread_count())
     except ValueError as error:  # of the simulator
         raise UserError(error, "env") from None
 

@@ -13,21 +13,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from rl_serial.agents import control
-from rl_serial.agents.control import (
-    ControlAgent,
-    ControlSettings,
-    DynamicsMLP,
+from rl_serial.agents.mpc import (
     LearnedModel,
     Learning,
-    Normal,
+    MPCAgent,
+    MPCSettings,
     SimulatorModel,
     Steps,
-    ValueMLP,
-    dynamics_loss,
-    lambda_returns,
-    plan_returns,
 )
+from rl_serial.agents.mpc import (
+    planner as mpc_planner,
+)
+from rl_serial.agents.mpc.networks import DynamicsMLP, Standardizer, ValueMLP, dynamics_loss
+from rl_serial.agents.mpc.returns import lambda_returns, plan_returns
 from rl_serial.envs.control import ControlSimulator, HalfCheetahRules, make_control
 from rl_serial.errors import RunError
 from rl_serial.planning import CEM, MPPI, SerialAccounts, shift
@@ -86,16 +84,18 @@ class TestByHand:
             found = lambda_returns(ones, 10 * ones, never, never, 0.9, trace)
             np.testing.assert_allclose(found, 10)
 
-    def test_normal(self) -> None:
-        normal = Normal(2, instead=1e-6)
-        normal.set(np.array([[1.0, 5.0], [3.0, 5.0]]))
+    def test_standardizer(self) -> None:
+        standardizer = Standardizer(2, instead=1e-6)
+        standardizer.fit(np.array([[1.0, 5.0], [3.0, 5.0]]))
         given = torch.tensor([[4.0, 5.0]])
-        assert normal(given).tolist() == [[2.0, 0.0]]
-        assert normal.back(torch.tensor([[2.0, 0.0]])).tolist() == [[4.0, 5.0]]
+        assert standardizer(given).tolist() == [[2.0, 0.0]]
+        assert standardizer.inverse(torch.tensor([[2.0, 0.0]])).tolist() == [[4.0, 5.0]]
         # What never changed is predicted not to change, whatever the network says.
-        assert normal.back(torch.tensor([[0.0, 3.0]]))[0, 1].item() == pytest.approx(5, abs=1e-5)
-        alone = Normal(1)
-        alone.set(np.array([[7.0], [7.0]]))
+        assert standardizer.inverse(torch.tensor([[0.0, 3.0]]))[0, 1].item() == pytest.approx(
+            5, abs=1e-5
+        )
+        alone = Standardizer(1)
+        alone.fit(np.array([[7.0], [7.0]]))
         assert alone(torch.tensor([[9.0]])).tolist() == [[2.0]]
 
     def test_dynamics_loss(self) -> None:
@@ -169,32 +169,32 @@ class TestLearnedModel:
 def test_simulator_model_is_the_environments_return(discount: float) -> None:
     """Discounted rewards of stepping it, and the value of the observation it ends at."""
     env = hopper()
-    with ControlSimulator(env) as simulator:
+    simulator = ControlSimulator(env)
+    env.reset(seed=1)
+    state = simulator.state(env)
+    actions = np.random.default_rng(1).uniform(-1, 1, (1, 1, 30, 3))
+
+    def value(observation: Any) -> Any:
+        return observation.sum(axis=-1)
+
+    ended = 0
+    for horizon in (1, 5, 30):
         env.reset(seed=1)
-        state = simulator.state(env)
-        actions = np.random.default_rng(1).uniform(-1, 1, (1, 1, 30, 3))
-
-        def value(observation: Any) -> Any:
-            return observation.sum(axis=-1)
-
-        ended = 0
-        for horizon in (1, 5, 30):
-            env.reset(seed=1)
-            expected, terminated = 0.0, False
-            for step in range(horizon):
-                observation, reward, terminated, _, _ = env.step(actions[0, 0, step])
-                expected += discount**step * float(reward)
-                if terminated:
-                    break
-            ended += terminated
-            model = SimulatorModel(simulator, discount)
-            plan = actions[:, :, :horizon]
-            np.testing.assert_allclose(model(state, plan), [[expected]], rtol=1e-9)
-            if not terminated:
-                expected += discount**horizon * observation.sum()
-            model = SimulatorModel(simulator, discount, value)
-            np.testing.assert_allclose(model(state, plan), [[expected]], rtol=1e-9)
-        assert ended == 1
+        expected, terminated = 0.0, False
+        for step in range(horizon):
+            observation, reward, terminated, _, _ = env.step(actions[0, 0, step])
+            expected += discount**step * float(reward)
+            if terminated:
+                break
+        ended += terminated
+        model = SimulatorModel(simulator, discount)
+        plan = actions[:, :, :horizon]
+        np.testing.assert_allclose(model(state, plan), [[expected]], rtol=1e-9)
+        if not terminated:
+            expected += discount**horizon * observation.sum()
+        model = SimulatorModel(simulator, discount, value)
+        np.testing.assert_allclose(model(state, plan), [[expected]], rtol=1e-9)
+    assert ended == 1
 
 
 class TestAgent:
@@ -202,21 +202,21 @@ class TestAgent:
 
     @pytest.mark.parametrize("planner", [SMALL, MPPI(samples=16, std=0.1)], ids=["cem", "mppi"])
     def test_same_seed_same_episodes(self, planner: CEM | MPPI) -> None:
-        settings = ControlSettings(planner, horizon=3)
+        settings = MPCSettings(planner, horizon=3)
         totals = []
         for seed in (0, 0, 1):
-            with ControlAgent(lambda: reacher(8), settings, seed) as agent:
+            with MPCAgent(lambda: reacher(8), settings, seed) as agent:
                 totals.append([episode.total for episode in agent.evaluate([4, 5])])
         assert totals[0] == totals[1] != totals[2]
 
     def test_training_can_be_repeated(self) -> None:
-        settings = ControlSettings(
+        settings = MPCSettings(
             SMALL, 3, "learned", terminal_value=True, learning=replace(QUICK, random_steps=20)
         )
         found = []
         for _ in range(2):
             torch.manual_seed(len(found))  # is not what the agent draws from
-            with ControlAgent(lambda: reacher(10), settings, 3) as agent:
+            with MPCAgent(lambda: reacher(10), settings, 3) as agent:
                 played = agent.train(40)
                 found.append([episode.total for episode in played + agent.evaluate([0])])
         assert found[0] == found[1]
@@ -239,7 +239,7 @@ class TestAgent:
                 self.record["terminated"] = result[2]
                 return result
 
-        with ControlAgent(lambda: Watched(hopper(80)), ControlSettings(SMALL, 1)) as agent:
+        with MPCAgent(lambda: Watched(hopper(80)), MPCSettings(SMALL, 1)) as agent:
             episodes = agent.evaluate(range(4))
         assert len(seen) == 4
         for episode, record in zip(episodes, seen, strict=True):
@@ -250,7 +250,7 @@ class TestAgent:
     @pytest.mark.parametrize("model", ["true", "learned"])
     def test_accounts(self, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         """Counted at the model's door: every rollout's rows and steps."""
-        settings = ControlSettings(SMALL, 3, model, learning=replace(QUICK, random_steps=10))
+        settings = MPCSettings(SMALL, 3, model, learning=replace(QUICK, random_steps=10))
         calls: list[tuple[int, ...]] = []
         kind = SimulatorModel if model == "true" else LearnedModel
         original = kind.__call__
@@ -260,7 +260,7 @@ class TestAgent:
             return original(self, state, actions)
 
         monkeypatch.setattr(kind, "__call__", counted)
-        with ControlAgent(lambda: reacher(10), settings) as agent:
+        with MPCAgent(lambda: reacher(10), settings) as agent:
             if model == "learned":
                 [first] = agent.train(10)
                 assert (first.model_steps, first.critical_path, first.simulator_steps) == (0, 0, 10)
@@ -282,16 +282,16 @@ class TestAgent:
     def test_plans_are_carried_on(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Each plan starts from the last one and its elites, a step later."""
         calls: list[tuple[Any, Any, Any]] = []
-        original = control.plan_control
+        original = mpc_planner.plan_control
 
         def watched(*given: Any) -> Any:
             found = original(*given)
             calls.append((given[2], given[7], found))
             return found
 
-        monkeypatch.setattr(control, "plan_control", watched)
-        settings = ControlSettings(SMALL, 4, carry=2)
-        with ControlAgent(lambda: reacher(4), settings) as agent:
+        monkeypatch.setattr(mpc_planner, "plan_control", watched)
+        settings = MPCSettings(SMALL, 4, carry=2)
+        with MPCAgent(lambda: reacher(4), settings) as agent:
             agent.evaluate([0, 1])
         assert len(calls) == 4
         assert np.all(calls[0][0] == 0)
@@ -301,9 +301,9 @@ class TestAgent:
             np.testing.assert_array_equal(candidates, shift(before.elites[:, :2]))
 
     def test_training_keeps_its_budgets(self) -> None:
-        settings = ControlSettings(SMALL, 3)
+        settings = MPCSettings(SMALL, 3)
         decision = 8 * 2 * 3 + 1
-        with ControlAgent(lambda: reacher(10), settings) as agent:
+        with MPCAgent(lambda: reacher(10), settings) as agent:
             played = agent.train(24)
             assert [episode.steps for episode in played] == [10, 10, 4]
             assert agent.env_steps == 24
@@ -320,8 +320,8 @@ class TestAgent:
 
     def test_what_is_remembered(self) -> None:
         """Steps chain up: what one led to is where the next began, within an episode."""
-        settings = ControlSettings(SMALL, 2, learning=replace(QUICK, memory=15))
-        with ControlAgent(lambda: reacher(10), settings) as agent:
+        settings = MPCSettings(SMALL, 2, learning=replace(QUICK, memory=15))
+        with MPCAgent(lambda: reacher(10), settings) as agent:
             agent.train(20)
             steps = agent.steps
         assert steps is not None
@@ -334,18 +334,18 @@ class TestAgent:
             assert same == (not steps.last[now])
 
     def test_weights_can_be_taken_elsewhere(self) -> None:
-        settings = ControlSettings(
+        settings = MPCSettings(
             SMALL, 3, "learned", terminal_value=True, learning=replace(QUICK, random_steps=20)
         )
         totals = []
-        with ControlAgent(lambda: reacher(10), settings, 0) as agent:
+        with MPCAgent(lambda: reacher(10), settings, 0) as agent:
             agent.train(30)
             for other_seed in (5, 5):
-                with ControlAgent(lambda: reacher(10), settings, other_seed) as other:
+                with MPCAgent(lambda: reacher(10), settings, other_seed) as other:
                     other.load_state_dict(agent.state_dict())
                     totals.append(other.evaluate([0])[0].total)
-                    for key, tensor in agent.dynamics.state_dict().items():
-                        assert torch.equal(tensor, other.dynamics.state_dict()[key])
+                    for key, tensor in agent.learner.dynamics.state_dict().items():
+                        assert torch.equal(tensor, other.learner.dynamics.state_dict()[key])
         assert totals[0] == totals[1]
 
 
@@ -354,12 +354,12 @@ class TestLearning:
 
     def test_dynamics_are_learned(self) -> None:
         """From random play: changes of new steps are predicted, of angles and speeds alike."""
-        settings = ControlSettings(SMALL, 3, "learned", learning=replace(QUICK, updates=2.0))
-        with ControlAgent(reacher, settings) as agent:
+        settings = MPCSettings(SMALL, 3, "learned", learning=replace(QUICK, updates=2.0))
+        with MPCAgent(reacher, settings) as agent:
             agent.train(500)
             model = agent.model()
         other = replace(settings, learning=replace(QUICK, updates=0.01))
-        with ControlAgent(reacher, other, seed=1) as agent:
+        with MPCAgent(reacher, other, seed=1) as agent:
             agent.train(100)
             steps = agent.steps
         assert isinstance(model, LearnedModel)
@@ -378,8 +378,8 @@ class TestLearning:
     @pytest.mark.parametrize("reward", ["known", "learned"])
     def test_a_learned_model_is_good_enough_to_plan_in(self, reward: Any) -> None:
         """After 500 random steps it is far better than doing nothing, and than random play."""
-        settings = ControlSettings(ENOUGH, 12, "learned", reward, learning=QUICK)
-        with ControlAgent(reacher, settings) as agent:
+        settings = MPCSettings(ENOUGH, 12, "learned", reward, learning=QUICK)
+        with MPCAgent(reacher, settings) as agent:
             played = agent.train(550)
             found = np.array([episode.total for episode in agent.evaluate([0, 2])])
         idle = []
@@ -393,25 +393,25 @@ class TestLearning:
     def test_values_are_learned(self) -> None:
         """Episodes of one step: the value of what was seen is the reward that it brought."""
         generator = np.random.default_rng(0)
-        settings = ControlSettings(SMALL, 2, terminal_value=True, learning=QUICK)
+        settings = MPCSettings(SMALL, 2, terminal_value=True, learning=QUICK)
         seen = generator.normal(size=(800, 10))
         reward = 50 + 20 * np.tanh(seen[:, 0]) - 10 * seen[:, 1]
         ends = np.ones(800, dtype=bool)
         numbers = np.zeros((800, 8))
         steps = Steps(numbers, seen, numbers[:, :2], numbers, seen, reward, ends, ends)
-        with ControlAgent(reacher, settings) as agent:
+        with MPCAgent(reacher, settings) as agent:
             assert isinstance(agent.model(), SimulatorModel)
             assert agent.model().value is None  # type: ignore[attr-defined]
-            agent.learn(steps, 300)
+            agent.learner.fit(steps, 300)
             assert agent.model().value is not None  # type: ignore[attr-defined]
             new = generator.normal(size=(200, 10))
             expected = 50 + 20 * np.tanh(new[:, 0]) - 10 * new[:, 1]
-            found = agent.value.values(new)
+            found = agent.learner.value.values(new)
         assert np.square(found - expected).mean() < 0.1 * expected.var()
 
     def test_values_bootstrap(self) -> None:
         """Cut-off steps of reward 1 from a state to itself: the value tends to 1 / (1 − γ)."""
-        settings = ControlSettings(
+        settings = MPCSettings(
             SMALL, 2, terminal_value=True, discount=0.5, learning=replace(QUICK, trace=0.0)
         )
         generator = np.random.default_rng(0)
@@ -419,10 +419,10 @@ class TestLearning:
         numbers = np.zeros((200, 8))
         noise = generator.normal(size=200)
         steps = Steps(numbers, seen, numbers[:, :2], numbers, seen, 1 + noise, never, ~never)
-        with ControlAgent(reacher, settings) as agent:
+        with MPCAgent(reacher, settings) as agent:
             for _ in range(12):
-                agent.learn(steps, 20)
-            found = agent.value.values(generator.normal(size=(500, 10)))
+                agent.learner.fit(steps, 20)
+            found = agent.learner.value.values(generator.normal(size=(500, 10)))
         assert found.mean() == pytest.approx(2, abs=0.3)
 
     @pytest.mark.learning
@@ -431,12 +431,12 @@ class TestLearning:
         planner = CEM(samples=16, iterations=2, elites=4, std=0.15, min_std=0.01)
         learning = Learning(width=64)
         seeds = range(8)
-        plain = ControlSettings(planner, 3, discount=0.9, learning=learning)
-        with ControlAgent(reacher, plain) as agent:
+        plain = MPCSettings(planner, 3, discount=0.9, learning=learning)
+        with MPCAgent(reacher, plain) as agent:
             short = np.mean([episode.total for episode in agent.evaluate(seeds)])
         for seed in range(3):
             valued = replace(plain, terminal_value=True)
-            with ControlAgent(reacher, valued, seed) as agent:
+            with MPCAgent(reacher, valued, seed) as agent:
                 agent.train(6000)
                 found = np.mean([episode.total for episode in agent.evaluate(seeds)])
             assert found > 0.67 * short
@@ -448,31 +448,31 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"horizon": 0}, "horizon is 0, must be 1 or more"),
-            ({"model": "perfect"}, "model is 'perfect', must be 'true' or 'learned'"),
-            ({"reward": "none"}, "reward is 'none', must be 'known' or 'learned'"),
-            ({"reward": "learned"}, "reward is 'learned', must be 'known' with the true model"),
-            ({"discount": 1.1}, r"discount is 1.1, must be in \(0, 1\]"),
+            ({"horizon": 0}, "horizon=0: must be 1 or more"),
+            ({"model": "perfect"}, "model='perfect': must be 'true' or 'learned'"),
+            ({"reward": "none"}, "reward='none': must be 'known' or 'learned'"),
+            ({"reward": "learned"}, "reward='learned': must be 'known' with the true model"),
+            ({"discount": 1.1}, r"discount=1.1: must be in \(0, 1\]"),
             ({"discount": 1.0, "terminal_value": True}, "must be less than 1 with terminal_value"),
-            ({"carry": 4, "planner": SMALL}, "carry is 4, must be from 0 to 3"),
-            ({"carry": 2, "planner": MPPI()}, "carry is 2, must be from 0 to 1"),
+            ({"carry": 4, "planner": SMALL}, "carry=4: must be from 0 to 3"),
+            ({"carry": 2, "planner": MPPI()}, "carry=2: must be from 0 to 1"),
         ],
         ids=str,
     )
     def test_settings(self, options: dict[str, Any], message: str) -> None:
         with pytest.raises(ValueError, match=message):
-            ControlSettings(**options)
+            MPCSettings(**options)
 
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"width": 0}, "Learning: width is 0, must be 1 or more"),
-            ({"batch_size": 0}, "batch_size is 0"),
-            ({"memory": 0}, "memory is 0"),
-            ({"random_steps": 0}, "random_steps is 0"),
-            ({"learning_rate": 0.0}, "learning_rate is 0.0, must be positive"),
-            ({"updates": -1.0}, "updates is -1.0, must be positive"),
-            ({"trace": 1.5}, r"trace is 1.5, must be in \[0, 1\]"),
+            ({"width": 0}, "width=0: must be 1 or more"),
+            ({"batch_size": 0}, "batch_size=0"),
+            ({"memory": 0}, "memory=0"),
+            ({"random_steps": 0}, "random_steps=0"),
+            ({"learning_rate": 0.0}, "learning_rate=0.0: must be positive"),
+            ({"updates": -1.0}, "updates=-1.0: must be positive"),
+            ({"trace": 1.5}, r"trace=1.5: must be in \[0, 1\]"),
         ],
         ids=str,
     )
@@ -482,16 +482,16 @@ class TestErrors:
 
     def test_a_model_that_was_not_trained(self) -> None:
         with (
-            ControlAgent(reacher, ControlSettings(SMALL, 2, "learned")) as agent,
+            MPCAgent(reacher, MPCSettings(SMALL, 2, "learned")) as agent,
             pytest.raises(RuntimeError, match="has not been trained: call train first"),
         ):
             agent.evaluate([0])
 
     def test_a_model_that_has_diverged_everywhere_is_refused(self) -> None:
-        settings = ControlSettings(SMALL, 2, "learned", learning=replace(QUICK, random_steps=10))
-        with ControlAgent(lambda: reacher(10), settings) as agent:
+        settings = MPCSettings(SMALL, 2, "learned", learning=replace(QUICK, random_steps=10))
+        with MPCAgent(lambda: reacher(10), settings) as agent:
             agent.train(10)
-            for parameter in agent.dynamics.parameters():
+            for parameter in agent.learner.dynamics.parameters():
                 parameter.data.fill_(np.nan)
             with pytest.raises(RunError, match="planning in the learned model: every rollout of"):
                 agent.evaluate([0])
@@ -499,7 +499,7 @@ class TestErrors:
     @pytest.mark.parametrize("seed", [-1, 2**20, 2**31 - 1])
     def test_seeds_of_evaluation(self, seed: int) -> None:
         with (
-            ControlAgent(reacher, ControlSettings(SMALL, 2)) as agent,
+            MPCAgent(reacher, MPCSettings(SMALL, 2)) as agent,
             pytest.raises(ValueError, match=f"{seed} is no seed for evaluation: .* 1048575"),
         ):
             agent.evaluate([seed])
