@@ -75,12 +75,13 @@ class OptionError(ValueError):
 
     Args:
         option: its name, dotted where it is inside another.
-        message: what was wrong, and what would be right.
+        message: what was wrong, and what would be right; empty where Gymnasium makes the error
+            again, as it does of whatever a constructor raises, with the whole text alone.
         text: the whole in other words.
     """
 
-    def __init__(self, option: str, message: str, text: str = "") -> None:
-        super().__init__(text or f"{option}: {message}")
+    def __init__(self, option: str, message: str = "", text: str = "") -> None:
+        super().__init__(text or (f"{option}: {message}" if message else option))
         self.option, self.message = option, message
 
 
