@@ -287,7 +287,7 @@ BROKEN = {
     PaysNothingKnown: r"payoff 4 steps from the end: has the values nan.*from -1 to 1",
     PaysDoubles: r"payoff 4 steps from the end: is float64; it is float32",
     PaysTheBetter: r"payoff at the end: has the mean \+0\.\d+ over 100000.*blind agent",
-    PaysTheSame: r"kick: no kick at the start changes the payoff at the end",
+    PaysTheSame: r"payoff at the end: is 0 in all of 100000 instances; there is something to dec",
     ShowsTooMuch: r"observe.*has the shape \[200, 62\]; the shape is \[200, 31\]",
     ShowsIntegers: r"observe 4 steps from the end: is int64; it is float32",
     ShowsFractions: r"observe.*numbers between 0 and 1.*says binary_observations = False",
@@ -320,9 +320,7 @@ def test_a_broken_chain_is_caught_with_its_own_message(chain: type[Tape]) -> Non
     with pytest.raises(ChainContractError, match=BROKEN[chain]) as caught:
         check_chain(chain)
     assert isinstance(caught.value, AssertionError)
-    assert str(caught.value).startswith(f"{Tape.__name__}(power=3, serial_depth=4): ") or str(
-        caught.value
-    ).startswith(chain.__name__)
+    assert str(caught.value).startswith(f"{chain.__name__}(power=3, serial_depth=4): ")
 
 
 def test_options_that_make_no_chain_are_told() -> None:

@@ -69,12 +69,12 @@ def check_chain(chain_class: type[Any], /, **options: Any) -> None:
         _check_state(rules, state, rules.chain.serial_depth - step)
     _check_end(rules, states[-1])
     _check_rows(rules, seeds, states)
+    _check_mean_payoff(rules)
     _check_kicks(rules, states[0], seeds)
     _check_redraw(rules, states, seeds)
     _check_consumed(rules, seeds)
     _check_torch(rules, seeds, states)
     _check_starts(rules, states)
-    _check_mean_payoff(rules)
 
 
 def _made(chain_class: type[Any], options: dict[str, Any]) -> Any:
