@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
+from rl_serial.cli import main
 from rl_serial.errors import UserError
 from rl_serial.importing import load_modules
 
@@ -190,26 +189,23 @@ def test_another_of_the_same_name_is_told(home: Path) -> None:
     )
 
 
-def test_the_hint_of_ctrl_c_names_the_option(home: Path) -> None:
-    command = ["train", "power_map.yaml", "--import", "power_map.py", "--quiet", "name=stopped"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "rl_serial.cli", *command, "evaluation.every=10"],
-        cwd=home,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    metrics = home / "runs/stopped/metrics.csv"
-    for _ in range(600):
-        if metrics.exists() and metrics.read_text().count("\n") > 1:
-            break
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert re.search(
-        r"rl-serial train power_map\.yaml .*--import power_map\.py .*--resume continues", told
-    )
+def test_the_hint_of_ctrl_c_names_the_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rl_serial.runs.run.train", stopped)
+    unpacked(tmp_path)
+    module, config = tmp_path / "registers_nothing.py", tmp_path / "power_map.yaml"
+    module.touch()
+    known = "env.id=rl_serial/PermutationAutomatonBet-v0"
+    arguments = ["train", str(config), known, "--import", str(module), "--runs", str(tmp_path)]
+    try:
+        assert main(arguments) == 1
+    finally:
+        del sys.modules["registers_nothing"]
+    assert f" --import {module} --resume continues" in capsys.readouterr().err
 
 
 class TestLoading:

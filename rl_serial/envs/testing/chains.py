@@ -22,6 +22,7 @@ from rl_serial.envs.testing.rules import (
     Rules,
     arrays_of,
     difference,
+    is_frozen,
     rows_of,
     rows_that_differ,
     steps_from,
@@ -91,11 +92,13 @@ def _made(chain_class: type[Any], options: dict[str, Any]) -> Any:
 def _check_description(rules: Rules) -> None:
     """What the chain says of itself."""
     chain = rules.chain
-    frozen = is_dataclass(chain) and chain.__dataclass_params__.frozen  # type: ignore[attr-defined]
     rules.require(
-        frozen, "the class", "is no frozen dataclass", "its fields are its options, and stay"
+        is_frozen(chain),
+        "the class",
+        "is no frozen dataclass",
+        "its fields are its options, and stay",
     )
-    same = replace(chain)  # type: ignore[type-var]
+    same = replace(chain)
     rules.require(
         same == chain and hash(same) == hash(chain),
         "the class",
@@ -137,7 +140,7 @@ def _check_state(rules: Rules, state: Any, remaining: int) -> None:
     """A state, and what the rules show of it."""
     chain, at = rules.chain, steps_from(remaining)
     rules.require(
-        is_dataclass(state) and state.__dataclass_params__.frozen,  # type: ignore[attr-defined]
+        is_frozen(state),
         f"a state{at}",
         f"is {type(state).__name__}",
         "a state is a frozen dataclass of arrays",

@@ -248,7 +248,7 @@ def _check_exact_values(id_: str) -> None:
 
 def _check_vector(id_: str, mode: AutoresetMode) -> None:
     """``make`` and ``make_vec`` play the same episodes, in every mode of resets."""
-    options = {"serial_depth": 3}
+    options: dict[str, Any] = {"serial_depth": 3}
     envs = gymnasium.make_vec(id_, NUM_ENVS, autoreset_mode=mode, **options)
     if envs.unwrapped.autoreset_mode is not mode:  # type: ignore[attr-defined]
         raise ChainContractError(f"{id_}: autoreset_mode={mode.name} is not taken")
@@ -275,7 +275,7 @@ def _check_vector(id_: str, mode: AutoresetMode) -> None:
         ended = terminated
         if mode is AutoresetMode.DISABLED and ended.any():
             observations, _ = envs.reset(options={"reset_mask": ended})
-            for i in np.flatnonzero(ended):
+            for i in np.flatnonzero(ended).tolist():
                 traces[i].append((observations[i], 0.0, False))
     for i in range(NUM_ENVS):
         expected = single_trace(id_, 20 + i, taken[i], **options)

@@ -61,6 +61,12 @@ def rows_that_differ(one: Any, other: Any) -> Any:
     return np.any(parts, axis=0)
 
 
+def is_frozen(thing: Any) -> bool:
+    """Whether a thing is a frozen dataclass."""
+    parameters = getattr(thing, "__dataclass_params__", None)
+    return parameters is not None and bool(parameters.frozen)
+
+
 def rows_of(thing: Any, rows: Any) -> Any:
     """Some rows of a state or array."""
     if is_dataclass(thing):
