@@ -78,7 +78,7 @@ class Rules:
     """A chain whose rules are called twice each, with a look at what they leave behind."""
 
     def __init__(self, chain: Chain[Any]) -> None:
-        self.chain = chain
+        self.chain: Any = chain
 
     def error(self, where: str, found: str, asked: str) -> ChainContractError:
         """The error: ``where`` is a rule and a state, as in "advance, 2 steps from the end"."""
