@@ -4,8 +4,9 @@ Importing the package registers its environments with Gymnasium; torch, Stable-B
 MuJoCo load only where they are used.
 """
 
-from rl_serial.envs.registry import register
+from rl_serial.envs.registry import register, register_family
 
 __version__ = "0.1.0"
+__all__ = ["__version__", "register_family"]
 
 register()

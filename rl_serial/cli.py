@@ -33,10 +33,12 @@ from rl_serial.envs.registry import (
     FAMILIES,
     NAMESPACE,
     TASKS,
+    UnknownEnvironment,
+    known_env,
     options_of,
-    plain_id,
 )
 from rl_serial.errors import RunError, UserError, did_you_mean, missing_extra
+from rl_serial.importing import add_import, import_arguments, load_modules
 from rl_serial.study.commands import add_parsers as add_study_parsers
 from rl_serial.tables import markdown_table
 
@@ -55,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         near = did_you_mean(unknown.partition("=")[0], options.known_options)
         parser.error(f"unrecognized arguments: {' '.join(further)}{near}")
     try:
+        options.modules = load_modules(getattr(options, "imports", ()))
         options.command(options)
     except UserError as error:
         print(f"rl-serial: {error}", file=sys.stderr)
@@ -87,6 +90,7 @@ def _parser() -> Parser:
     envs = commands.add_parser("envs", help="the environments as a table, or their certificate")
     envs.add_argument("--certify", metavar="ID", help="measure the influence of the chain's steps")
     envs.add_argument("--options", metavar="ID", help="list an environment's options")
+    add_import(envs)
     envs.set_defaults(command=_envs)
 
     train = commands.add_parser("train", help="train an agent from a configuration")
@@ -95,6 +99,7 @@ def _parser() -> Parser:
     train.add_argument("--runs", type=Path, default=Path("runs"), help="folder of run folders")
     train.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
     train.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_import(train)
     _add_device(train)
     train.set_defaults(command=_train)
 
@@ -123,6 +128,7 @@ def _parser() -> Parser:
     evaluate.add_argument("--table", type=Path, help="write the scores of --simulations as CSV")
     evaluate.add_argument("--model", type=Path, help="a Stable-Baselines3 zip in place of model.pt")
     _add_trust(evaluate)
+    add_import(evaluate)
     _add_device(evaluate)
     evaluate.set_defaults(command=_evaluate)
 
@@ -143,6 +149,7 @@ def _parser() -> Parser:
     )
     _add_search(watch)
     _add_trust(watch)
+    add_import(watch)
     watch.add_argument("--gif", type=Path, help="where to write it; default RUN/episode_N.gif")
     _add_device(watch)
     watch.set_defaults(command=_watch)
@@ -207,10 +214,10 @@ def _envs(options: argparse.Namespace) -> None:
 
 
 def _known(id_: str) -> tuple[str, str]:
-    if plain_id(id_) not in ENV_IDS:
-        near = did_you_mean(id_, ENV_IDS)
-        raise UserError(f"{id_}: no such environment; there are {', '.join(ENV_IDS)}{near}")
-    family, task = ENV_IDS[plain_id(id_)]
+    try:
+        family, task = known_env(id_)
+    except UnknownEnvironment as error:
+        raise UserError(error) from None
     return family.name, task
 
 
@@ -218,6 +225,7 @@ def registry_table() -> str:
     """The registry as a table: id, class, twin, spaces, what to set.
 
     Ids are as ``gymnasium.make`` takes them anywhere: what stands before the colon is imported.
+    Those of a user's own family have nothing there: the user imports it.
     """
     rows = []
     for id_, (family, task) in ENV_IDS.items():
@@ -226,7 +234,7 @@ def registry_table() -> str:
         twins = ", ".join(str(value) for value in family.twins)
         rows.append(
             (
-                f"`{NAMESPACE}:{id_}`",
+                f"`{NAMESPACE}:{id_}`" if family.is_own else f"`{id_}`",
                 f"{family.complexity} ({family.source})",
                 f"`{family.option}`: {serial}",
                 f"`{family.option}`: {twins}",
@@ -350,6 +358,7 @@ def _train(options: argparse.Namespace) -> None:
     except KeyboardInterrupt:
         command = ["rl-serial", "train", str(options.file), *options.overrides]
         command += ["--runs", str(options.runs)] if options.runs != Path("runs") else []
+        command += import_arguments(options.imports)
         command += ["--device", options.device] if options.device != "auto" else []
         command += ["--threads", str(options.threads)] if options.threads != 1 else []
         raise KeyboardInterrupt(f"{shlex.join([*command, '--resume'])} continues") from None

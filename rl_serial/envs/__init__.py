@@ -2,7 +2,14 @@
 
 from rl_serial.envs.chain import Chain, State, TokenLayout
 from rl_serial.envs.episodes import seeds_for
-from rl_serial.envs.registry import ENV_IDS, FAMILIES, Family, make_task, task_of
+from rl_serial.envs.registry import (
+    ENV_IDS,
+    FAMILIES,
+    Family,
+    make_task,
+    register_family,
+    task_of,
+)
 from rl_serial.envs.tasks import Bet, Steer, Task, Transition
 
 __all__ = [
@@ -17,6 +24,7 @@ __all__ = [
     "TokenLayout",
     "Transition",
     "make_task",
+    "register_family",
     "seeds_for",
     "task_of",
 ]

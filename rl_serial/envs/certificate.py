@@ -195,7 +195,7 @@ def certify_shortcuts(
 def _chains(
     family: Family, options: dict[str, Any], depths: tuple[int, ...]
 ) -> Iterator[tuple[str, Chain[Any]]]:
-    for value in (*family.serial, *family.between, *family.twins):
+    for value in family.settings:
         for depth in depths:
             sizes = family.sizes(depth) if family.sizes else {}
             settings = sizes | options | {family.option: value, "serial_depth": depth}

@@ -59,7 +59,9 @@ S = TypeVar("S")
 class Chain(Protocol[S]):
     """A family of chains at fixed shapes; a frozen dataclass whose fields are its options.
 
-    Every function is pure and batched. ``advance`` on a chain at its end returns it unchanged.
+    Every function is pure and batched: a row of its result depends on that row of its arguments
+    alone. ``advance`` on a chain at its end returns it unchanged. What is said here is what
+    :func:`rl_serial.envs.testing.check_chain` holds a chain to.
     """
 
     @property
@@ -68,7 +70,7 @@ class Chain(Protocol[S]):
 
     @property
     def num_kicks(self) -> int:
-        """Number of different pushes an agent can give the chain."""
+        """Number of different pushes an agent can give the chain, at least 1."""
 
     @property
     def layout(self) -> TokenLayout:
@@ -82,7 +84,10 @@ class Chain(Protocol[S]):
         """The instances drawn from ``seeds`` [B] int64, with ``serial_depth`` steps remaining."""
 
     def kick(self, state: S, action: Array) -> S:
-        """The states after the agent's push ``action`` [B] in [0, num_kicks)."""
+        """The states after the agent's push ``action`` [B] in [0, num_kicks); none does nothing.
+
+        As many steps remain as before.
+        """
 
     def advance(self, state: S) -> S:
         """The states one serial step later."""
@@ -94,7 +99,11 @@ class Chain(Protocol[S]):
         """
 
     def observe(self, state: S) -> Array:
-        """[B, layout.size] float32 in [0, 1]: working state, what is ahead, remaining steps."""
+        """[B, layout.size] float32 in [0, 1]: working state, what is ahead, remaining steps.
+
+        What the chain has consumed is gone. The last ``serial_depth + 1`` numbers are the remaining
+        steps as a one-hot.
+        """
 
     def working(self, state: S) -> Array:
         """[B, working_size] float32 in [0, 1]: the working state as a row of cells.

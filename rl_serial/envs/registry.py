@@ -1,6 +1,7 @@
 """The one table of chain families, and the Gymnasium ids made from it.
 
-A row here, a file in :mod:`rl_serial.envs.chains` and a page in ``docs/chains`` add a family.
+:func:`register_family` adds a row, from outside the package too (docs/own_chain.md). A row here, a
+file in :mod:`rl_serial.envs.chains` and a page in ``docs/chains`` add a family to the package.
 """
 
 from __future__ import annotations
@@ -8,8 +9,9 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields
-from typing import Any, get_type_hints
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 import gymnasium
 
@@ -38,10 +40,10 @@ class Family:
     chain: type[Any]
     option: str  # the option in which serial setting and twins differ, and nothing else does
     serial: tuple[Any, ...]  # its serial values, the default first
-    between: tuple[Any, ...]  # values that are neither
     twins: tuple[Any, ...]  # its values with a closed form, the main twin first
     complexity: str
     source: str
+    between: tuple[Any, ...] = ()  # values that are neither
     sizes: Callable[[int], dict[str, int]] | None = None  # options that a serial depth asks for
     requires: str | None = None  # what its rules need beside the base install
     instances: int = 4096  # drawn for the certificate: fewer where a step is a simulation
@@ -52,65 +54,26 @@ class Family:
         return self.chain.__name__
 
     @property
+    def settings(self) -> tuple[Any, ...]:
+        """Every value of the option, serial ones first, twins last."""
+        return (*self.serial, *self.between, *self.twins)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the family is the package's own, and no user's."""
+        return self.chain.__module__.partition(".")[0] == NAMESPACE
+
+    @property
     def extra(self) -> str | None:
-        """The extra that brings what the rules need, and the module that it brings."""
+        """The module that the rules need; the package's own have an extra of that name."""
         return self.requires and re.split(r"\W", self.requires)[0]
 
 
-FAMILIES = {
-    family.name: family
-    for family in (
-        Family(
-            PermutationAutomaton,
-            option="group",
-            serial=("s5", "a5"),
-            between=("d5", "f20"),
-            twins=("z5",),
-            complexity="NC1-complete; twin in TC0",
-            source="Barrington 1989",
-        ),
-        Family(
-            CellularAutomaton,
-            option="rule",
-            serial=(110, 30, 54),
-            between=(),
-            twins=(170, 90),
-            complexity="P-complete (rule 110); twins have a closed form",
-            source="Neary and Woods 2006",
-        ),
-        Family(
-            Circuit,
-            option="wiring",
-            serial=("layered",),
-            between=(),
-            twins=("flat",),
-            complexity="P-complete when wires grow with serial depth; twin has depth 1",
-            source="Ladner 1975",
-            sizes=lambda serial_depth: {"wires": max(8, serial_depth)},
-        ),
-        Family(
-            PointerChase,
-            option="table",
-            serial=("random",),
-            between=(),
-            twins=("shift",),
-            complexity="logspace-complete; twin is arithmetic",
-            source="Cook and McKenzie 1987",
-            sizes=lambda serial_depth: {"nodes": max(16, 2 * serial_depth)},
-        ),
-        Family(
-            ManyBody,
-            option="contacts",
-            serial=("elastic",),
-            between=(),
-            twins=("none",),
-            complexity="colliding discs can compute any circuit; twin has a closed form",
-            source="Fredkin and Toffoli 1982",
-            requires=REQUIREMENT,
-            instances=1024,
-        ),
-    )
-}
+FAMILIES: dict[str, Family] = {}
+"""Every family by its name."""
+
+ENV_IDS: dict[str, tuple[Family, str]] = {}
+"""Family and task by Gymnasium id."""
 
 
 def env_id(family: str, task: str) -> str:
@@ -126,9 +89,143 @@ def plain_id(id_: str) -> str:
 KICK_ID = env_id("ManyBody", "Kick")
 """Continuous kicks (docs/control.md): no chain of the table, as its payoff is another."""
 
-ENV_IDS: dict[str, tuple[Family, str]] = {
-    env_id(family.name, task): (family, task) for family in FAMILIES.values() for task in TASKS
+
+def register_family(
+    chain: type[Any],
+    *,
+    option: str,
+    serial: tuple[Any, ...],
+    twins: tuple[Any, ...],
+    complexity: str,
+    source: str,
+    between: tuple[Any, ...] = (),
+    sizes: Callable[[int], dict[str, int]] | None = None,
+    requires: str | None = None,
+    instances: int = 4096,
+) -> Family:
+    """Make a chain family known: to Gymnasium, configurations, commands, studies, the planner.
+
+    The ids are ``rl_serial/<name of the class>Bet-v0`` and ``…Steer-v0``. The same family may be
+    registered again; so may a class that was made again by the same module (a reload, a cell of a
+    notebook), and takes the place of the former one. Whether the rules keep the contract is what
+    :func:`rl_serial.envs.testing.check_family` finds out.
+
+    Args:
+        chain: the class of the chain (:class:`rl_serial.envs.chain.Chain`): a frozen dataclass
+            whose fields are options of the types int, float or str, with a default each.
+        option: the field in which serial setting and twins differ.
+        serial: its serial values, the default first.
+        twins: its values with a closed form, the main twin first.
+        complexity: what is claimed of serial setting and twins, in a line.
+        source: where that is shown.
+        between: values that are neither.
+        sizes: the options that grow with a serial depth, where some must.
+        requires: what the rules need beside the base install, as pip takes it, by a name that
+            begins with that of its module.
+        instances: drawn for the certificate of a setting.
+
+    Returns:
+        The row.
+
+    Raises:
+        ValueError: another family has that name, or the row does not fit the class; it says where.
+    """
+    row = Family(
+        chain,
+        option=option,
+        serial=tuple(serial),
+        twins=tuple(twins),
+        complexity=complexity,
+        source=source,
+        between=tuple(between),
+        sizes=sizes,
+        requires=requires,
+        instances=instances,
+    )
+    _check_row(row)
+    there = FAMILIES.get(row.name)
+    if there is not None and not _is_again(row, there):
+        raise ValueError(
+            f"{row.name}: another family has this name, that of {there.chain.__module__}"
+            f".{there.chain.__qualname__}; give the class another name"
+        )
+    FAMILIES[row.name] = row
+    for task in TASKS:
+        id_ = env_id(row.name, task)
+        ENV_IDS[id_] = row, task
+        if there is None:
+            gymnasium.register(
+                id_,
+                entry_point="rl_serial.envs.gym:SerialEnv",
+                vector_entry_point="rl_serial.envs.gym:SerialVectorEnv",
+                kwargs={"family": row.name, "task": task},
+            )
+    return row
+
+
+def _is_again(row: Family, there: Family) -> bool:
+    """Whether a row is one that is there, or the same code made again."""
+    if row.chain is there.chain:  # a function in the row may have been made anew
+        return replace(row, sizes=None) == replace(there, sizes=None)
+    mine, theirs = row.chain, there.chain
+    return (mine.__module__, mine.__qualname__) == (theirs.__module__, theirs.__qualname__)
+
+
+def _check_row(row: Family) -> None:
+    """Raise a ValueError where row and class do not fit each other."""
+    chain = row.chain
+    name = getattr(chain, "__name__", shown(chain))
+    if not (isinstance(chain, type) and is_dataclass(chain)):
+        raise ValueError(f"{name}: must be a class with @dataclass(frozen=True)")
+    if not chain.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        raise ValueError(f"{name}: must be frozen: @dataclass(frozen=True)")
+    options = {field.name: field for field in fields(chain)}
+    hints = get_type_hints(chain)
+    for field in options.values():
+        _check_field(name, field, hints[field.name])
+    for needed in ("serial_depth", row.option):
+        if needed not in options:
+            near = did_you_mean(needed, options)
+            raise ValueError(f"{name}: has no field {needed}; there are {', '.join(options)}{near}")
+    for values, what in ((row.serial, "serial"), (row.twins, "twins")):
+        if not values:
+            raise ValueError(f"{name}: {what} is empty; name a value of {row.option} at least")
+    if len(set(row.settings)) < len(row.settings):
+        raise ValueError(f"{name}: a value of {row.option} stands twice in serial, between, twins")
+    default = options[row.option].default
+    if default != row.serial[0]:
+        raise ValueError(
+            f"{name}: the default of {row.option} is {shown(default)}; it must be the first of "
+            f"serial, {shown(row.serial[0])}"
+        )
+
+
+def _check_field(name: str, field: Field[Any], hint: Any) -> None:
+    """Raise a ValueError if a field of the chain ``name`` cannot be an option."""
+    kinds = set(get_args(hint)) or {hint}
+    if not (kinds <= {int, float, str, NoneType} and kinds != {NoneType}):
+        raise ValueError(
+            f"{name}.{field.name}: an option is an int, a float or a str (or None), not "
+            f"{getattr(hint, '__name__', hint)}"
+        )
+    if field.default is MISSING:
+        raise ValueError(f"{name}.{field.name}: has no default; each option needs one")
+    if field.name in _TAKEN:
+        raise ValueError(
+            f"{name}.{field.name}: this is an option of the tasks and environments; take another "
+            "name"
+        )
+
+
+_TAKEN = {field.name for task in TASKS.values() for field in fields(task)} | {
+    "id",
+    "family",
+    "task",
+    "num_envs",
+    "autoreset_mode",
+    "render_mode",
 }
+"""Options of tasks, environments and configurations, which no chain's may be called."""
 
 
 def options_of(family: str, task: str) -> dict[str, Any]:
@@ -188,9 +285,10 @@ def make_task(family: str, task: str, /, **options: Any) -> Task[Any]:
 
 def _check_installed(family: Family) -> None:
     if family.extra and importlib.util.find_spec(family.extra) is None:
+        package = f"rl_serial[{family.extra}]" if family.is_own else family.requires
         raise gymnasium.error.DependencyNotInstalled(
             f"{family.name} needs {family.requires}, which is not installed: "
-            f"pip install 'rl_serial[{family.extra}]'"
+            f"pip install '{package}'"
         )
 
 
@@ -205,23 +303,73 @@ def task_of(env: str, /, **options: Any) -> Task[Any]:
         UnknownEnvironment: an unknown id; it is a ValueError.
         ValueError: an unknown option.
     """
-    if plain_id(env) not in ENV_IDS:
-        near = did_you_mean(env, ENV_IDS)
-        raise UnknownEnvironment(
-            f"{env}: no such environment; there are {', '.join(ENV_IDS)}{near}"
-        )
-    family, task = ENV_IDS[plain_id(env)]
+    family, task = known_env(env)
     return make_task(family.name, task, **options)
 
 
-def register() -> None:
-    """Register the families under every task, the goal environments and the continuous task."""
-    goals.register()
-    for id_, (family, task) in ENV_IDS.items():
-        gymnasium.register(
-            id_,
-            entry_point="rl_serial.envs.gym:SerialEnv",
-            vector_entry_point="rl_serial.envs.gym:SerialVectorEnv",
-            kwargs={"family": family.name, "task": task},
+def known_env(env: str) -> tuple[Family, str]:
+    """The family and the task of a Gymnasium id.
+
+    Raises:
+        UnknownEnvironment: an unknown id; it is a ValueError.
+    """
+    if plain_id(env) not in ENV_IDS:
+        near = did_you_mean(env, ENV_IDS)
+        raise UnknownEnvironment(
+            f"{env}: no such environment; there are {', '.join(ENV_IDS)}; "
+            f"--import MODULE loads a family of your own{near}"
         )
+    return ENV_IDS[plain_id(env)]
+
+
+def register() -> None:
+    """Register the goal environments and the continuous task, beside the families."""
+    goals.register()
     gymnasium.register(KICK_ID, entry_point="rl_serial.envs.kick:KickEnv")
+
+
+register_family(
+    PermutationAutomaton,
+    option="group",
+    serial=("s5", "a5"),
+    between=("d5", "f20"),
+    twins=("z5",),
+    complexity="NC1-complete; twin in TC0",
+    source="Barrington 1989",
+)
+register_family(
+    CellularAutomaton,
+    option="rule",
+    serial=(110, 30, 54),
+    twins=(170, 90),
+    complexity="P-complete (rule 110); twins have a closed form",
+    source="Neary and Woods 2006",
+)
+register_family(
+    Circuit,
+    option="wiring",
+    serial=("layered",),
+    twins=("flat",),
+    complexity="P-complete when wires grow with serial depth; twin has depth 1",
+    source="Ladner 1975",
+    sizes=lambda serial_depth: {"wires": max(8, serial_depth)},
+)
+register_family(
+    PointerChase,
+    option="table",
+    serial=("random",),
+    twins=("shift",),
+    complexity="logspace-complete; twin is arithmetic",
+    source="Cook and McKenzie 1987",
+    sizes=lambda serial_depth: {"nodes": max(16, 2 * serial_depth)},
+)
+register_family(
+    ManyBody,
+    option="contacts",
+    serial=("elastic",),
+    twins=("none",),
+    complexity="colliding discs can compute any circuit; twin has a closed form",
+    source="Fredkin and Toffoli 1982",
+    requires=REQUIREMENT,
+    instances=1024,
+)

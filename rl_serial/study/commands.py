@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rl_serial.errors import RunError, UserError
+from rl_serial.importing import add_import, import_arguments
 from rl_serial.tables import markdown_table
 
 MOST_WORKERS, MOST_RETRIES, MOST_GPUS, MOST_DRAWN = 4096, 1000, 64, 1000
@@ -38,6 +39,7 @@ def add_parsers(commands: Any, require: Callable[[str], None]) -> None:
     plan = actions.add_parser("plan", help="check a study and list its rows, running nothing")
     _add_study(plan)
     plan.add_argument("--rows", action="store_true", help="every row with its id")
+    add_import(plan)
     plan.set_defaults(command=command(_plan))
 
     run = actions.add_parser("run", help="carry out the runs of a study that are missing")
@@ -64,11 +66,13 @@ def add_parsers(commands: Any, require: Callable[[str], None]) -> None:
     run.add_argument("--retry-failed", action="store_true", help="failed runs too")
     run.add_argument("--quiet", action="store_true", help="no progress bar")
     run.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add_import(run)
     run.set_defaults(command=command(_run))
 
     status = actions.add_parser("status", help="how the rows of a study stand")
     status.add_argument("folder", type=Path, metavar="FOLDER")
     status.add_argument("--rows", action="store_true", help="every row with its status")
+    add_import(status)
     status.set_defaults(command=command(_status))
 
     report = actions.add_parser("report", help="figures and one HTML page of a study")
@@ -82,6 +86,7 @@ def add_parsers(commands: Any, require: Callable[[str], None]) -> None:
         metavar="FOLDER",
         help="copy study, tables, report and figures there, without the runs",
     )
+    add_import(report)
     report.set_defaults(command=command(_report))
 
 
@@ -157,6 +162,7 @@ def _run(options: argparse.Namespace) -> None:
             retry_failed=options.retry_failed,
             device=options.device,
             progress=not options.quiet,
+            imports=options.modules,
             command=_command(options),
             source=str(options.file),
         )
@@ -186,6 +192,7 @@ def _command(options: argparse.Namespace) -> list[str]:
     """The command that repeats this, without what does not change the result."""
     command = ["rl-serial", "study", "run", str(options.file)]
     command += ["--smoke"] if options.smoke else []
+    command += import_arguments(options.imports)
     command += ["--engine", options.engine] if options.engine != "local" else []
     return command + (["--device", options.device] if options.device != "auto" else [])
 

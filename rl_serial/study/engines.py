@@ -36,6 +36,7 @@ class Job:
     folder: str  # the run's
     log: str  # the file that its output goes to
     device: str  # auto, cpu or cuda
+    imports: tuple[str, ...] = ()  # modules of the user's own that the run needs
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import io
 import json
 from collections.abc import Iterable, Sequence
@@ -13,7 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib import rc_context
 
 from rl_serial.errors import RunError, UserError
-from rl_serial.runs.files import read_text, write_atomically, write_text
+from rl_serial.loading import parse_config
+from rl_serial.runs.files import MODEL, read_text, write_atomically, write_text
 from rl_serial.study.cells import (
     END_OF_RANGE,
     cell_intervals,
@@ -113,8 +115,13 @@ def _episode(folder: StudyFolder, row: Row) -> bytes | None:
     from rl_serial.subjects import subject_of
     from rl_serial.subjects.animation import animated_gif
 
+    run = folder.run(row.run.id)
+    if not (run / MODEL).exists():
+        return None
+    # Its environment may be the user's own and not imported, which is worth an error.
+    parse_config(copy.deepcopy(row.run.config), str(run / "config.yaml"))
     try:
-        config, agent = load_run(folder.run(row.run.id), "cpu")
+        config, agent = load_run(run, "cpu")
     except UserError:
         return None
     gif, _ = animated_gif(subject_of(config).watch(agent))

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from rl_serial.config import NETWORKS
 from rl_serial.errors import RunError, UserError
+from rl_serial.importing import load_modules
 from rl_serial.loading import resolved_config
 from rl_serial.study.design import blamed, with_choices
 from rl_serial.study.engines import Engine, Job
@@ -77,6 +78,7 @@ def run_study(
     retry_failed: bool = False,
     device: str = "auto",
     progress: bool = True,
+    imports: Sequence[str] = (),
     command: Sequence[str] = (),
     source: str = "study",
 ) -> list[Row]:
@@ -92,6 +94,8 @@ def run_study(
         retry_failed: give failed runs another try, from their last checkpoint.
         device: auto, cpu or cuda.
         progress: show a bar.
+        imports: modules of the user's own that workers load first, by their dotted names or files
+            (:func:`rl_serial.importing.load_modules`): those that register the study's families.
         command: what is written down as the command that did this.
         source: what errors call the study.
 
@@ -107,7 +111,12 @@ def run_study(
         check_networks(study, source)
     folder.refuse_foreign()  # before a lock is left in it
     carry_out = partial(
-        _carry_out, engine=engine, retry_failed=retry_failed, device=device, progress=progress
+        _carry_out,
+        engine=engine,
+        retry_failed=retry_failed,
+        device=device,
+        progress=progress,
+        imports=load_modules(imports),
     )
     with folder.locked():
         try:
@@ -166,13 +175,14 @@ def _carry_out(
     retry_failed: bool,
     device: str,
     progress: bool,
+    imports: tuple[str, ...],
 ) -> list[Row]:
     """Carry out what is missing of the ``wanted`` among the planned ``runs``; the rows of all."""
     rows = {run.id: folder.row(run) for run in runs}
     # No other runner is here: what looks like running is an orphan about to end.
     given = {"missing", "running"} | ({"failed"} if retry_failed else set())
     todo = [run for run in wanted if rows[run.id].status in given]
-    _Progress(folder, rows, progress).follow(engine, _jobs(folder, todo, device))
+    _Progress(folder, rows, progress).follow(engine, _jobs(folder, todo, device, imports))
     return list(rows.values())
 
 
@@ -240,10 +250,12 @@ class _Progress:
         self.bar.refresh() if not self.bar.disable else None
 
 
-def _jobs(folder: StudyFolder, runs: Sequence[PlannedRun], device: str) -> list[Job]:
+def _jobs(
+    folder: StudyFolder, runs: Sequence[PlannedRun], device: str, imports: tuple[str, ...]
+) -> list[Job]:
     root = StudyFolder(folder.path.resolve())  # a worker may stand elsewhere
     return [
-        Job(run.id, run.config, str(root.run(run.id)), str(root.log(run.id)), device)
+        Job(run.id, run.config, str(root.run(run.id)), str(root.log(run.id)), device, imports)
         for run in runs
     ]
 

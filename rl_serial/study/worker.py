@@ -19,6 +19,7 @@ from typing import TextIO
 
 from rl_serial.config import RunConfig
 from rl_serial.errors import RunError, UserError
+from rl_serial.importing import load_modules
 from rl_serial.loading import parse_config
 from rl_serial.runs.devices import use_threads
 from rl_serial.runs.population import train_together
@@ -102,6 +103,7 @@ def _opened(job: Job, stack: ExitStack) -> TrainingRun | None:
 
 
 def _config(job: Job) -> RunConfig:
+    load_modules(job.imports)
     return parse_config(copy.deepcopy(job.config), job.id)
 
 

@@ -14,7 +14,7 @@ torch.set_num_threads(1)
 SETTINGS = [
     pytest.param(family, value, id=f"{family.name}-{value}")
     for family in FAMILIES.values()
-    for value in (*family.serial, *family.between, *family.twins)
+    for value in family.settings
 ]
 
 

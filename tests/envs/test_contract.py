@@ -1,12 +1,13 @@
-"""One contract for every family and every id of the registry; a new family needs no edit here."""
+"""One contract for every family and every id of the registry; a new family needs no edit here.
+
+What a chain itself must keep is :mod:`rl_serial.envs.testing`, for a user's chain too; here stands
+beside it what is asked of the tasks and of the environments that serve them.
+"""
 
 from __future__ import annotations
 
-import copy
-import dataclasses
-import json
-import pickle
 import warnings
+from dataclasses import fields
 from typing import Any
 
 import gymnasium
@@ -14,73 +15,23 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.utils.env_checker import check_env as gymnasium_check
-from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.env_checker import check_env as sb3_check
 
-from rl_serial.envs import ENV_IDS, FAMILIES, Family, task_of
+from rl_serial.envs import ENV_IDS, Family, task_of
 from rl_serial.envs.chain import is_numpy_only
 from rl_serial.envs.random import evaluation_seeds
-from rl_serial.envs.registry import options_of
+from rl_serial.envs.registry import TASKS, options_of
+from rl_serial.envs.testing import check_family
+from rl_serial.envs.testing.families import single_trace
 
 BATCH = 40
 
 
-def states_of(chain: Any, seeds: Any) -> list[Any]:
-    """The states of a chain from its start to its end, kicked once half-way."""
-    states = [chain.initial(seeds)]
-    for step in range(chain.serial_depth):
-        if step == chain.serial_depth // 2:
-            states[-1] = chain.kick(states[-1], seeds % chain.num_kicks)
-        states.append(chain.advance(states[-1]))
-    return states
+def test_family_keeps_the_contract(family: Family) -> None:
+    check_family(family)
 
 
-def test_chain_keeps_the_contract(family: Family, value: Any) -> None:
-    chain = family.chain(**{family.option: value, "serial_depth": 5})
-    assert hash(chain) == hash(dataclasses.replace(chain))
-    seeds = evaluation_seeds(1, BATCH, np)
-    states = states_of(chain, seeds)
-    for step, state in enumerate(states):
-        assert dataclasses.is_dataclass(state)
-        assert state.__dataclass_params__.frozen  # type: ignore[attr-defined]
-        assert all(array.shape[0] == BATCH for array in vars(state).values())
-        np.testing.assert_array_equal(state.remaining, 5 - step)
-        payoff = chain.payoff(state)
-        assert payoff.shape == (BATCH,)
-        assert payoff.dtype == np.float32
-        assert np.abs(payoff).max() <= 1
-        observation = chain.observe(state)
-        assert observation.shape == (BATCH, chain.layout.size)
-        assert observation.dtype == np.float32
-        assert observation.min() >= 0
-        assert observation.max() <= 1
-        # The globals end with the remaining steps as a one-hot.
-        np.testing.assert_array_equal(observation[:, -6:], np.eye(6)[[5 - step] * BATCH])
-        working = chain.working(state)
-        assert working.shape == (BATCH, chain.working_size)
-        assert working.dtype == np.float32
-        redrawn = chain.redraw_step(state, seeds)
-        assert [a.shape for a in vars(redrawn).values()] == [a.shape for a in vars(state).values()]
-        np.testing.assert_array_equal(redrawn.remaining, state.remaining)
-    after_the_end = chain.advance(states[-1])
-    for ours, theirs in zip(vars(states[-1]).values(), vars(after_the_end).values(), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-
-
-def test_rules_change_nothing_in_place(family: Family, value: Any) -> None:
-    chain = family.chain(**{family.option: value, "serial_depth": 4})
-    state = chain.initial(evaluation_seeds(2, BATCH, np))
-    before = copy.deepcopy(vars(state))
-    chain.advance(state)
-    chain.kick(state, np.zeros(BATCH, dtype=np.int64))
-    chain.observe(state)
-    chain.payoff(state)
-    chain.redraw_step(state, np.arange(BATCH))
-    for name, array in vars(state).items():
-        np.testing.assert_array_equal(array, before[name], err_msg=name)
-
-
-def test_numpy_and_torch_give_the_same_bits(family: Family, value: Any) -> None:
+def test_tasks_give_the_same_bits_on_numpy_and_torch(family: Family, value: Any) -> None:
     for task_name in ("Bet", "Steer"):
         options = {family.option: value, "serial_depth": 4}
         task = task_of(f"rl_serial/{family.name}{task_name}-v0", **options)
@@ -123,91 +74,6 @@ def test_environment_checkers_pass_without_a_warning(
         env = gymnasium.make(id_)
         gymnasium_check(env.unwrapped)
         sb3_check(env.unwrapped)
-
-
-@pytest.mark.parametrize("id_", ENV_IDS)
-def test_spec_survives_json_and_pickle(id_: str) -> None:
-    env = gymnasium.make(id_, serial_depth=3)
-    assert env.spec is not None
-    first = env.reset(seed=4)[0]
-    for spec in (
-        gymnasium.envs.registration.EnvSpec.from_json(env.spec.to_json()),
-        pickle.loads(pickle.dumps(env.spec)),
-    ):
-        again = gymnasium.make(spec)
-        np.testing.assert_array_equal(again.reset(seed=4)[0], first)
-    vector_spec = gymnasium.make_vec(id_, 2, serial_depth=3).spec
-    assert json.loads(vector_spec.to_json())["kwargs"]["serial_depth"] == 3  # type: ignore[union-attr]
-
-
-def single_trace(id_: str, seed: int, actions: Any, **options: Any) -> list[tuple[Any, ...]]:
-    """(observation, reward, terminated) of one environment, reset as soon as it ends."""
-    env = gymnasium.make(id_, **options)
-    trace = [(env.reset(seed=seed)[0], 0.0, False)]
-    for action in actions:
-        observation, reward, terminated, truncated, _ = env.step(int(action))
-        assert not truncated
-        trace.append((observation, float(reward), terminated))
-        if terminated:
-            trace.append((env.reset()[0], 0.0, False))
-    return trace
-
-
-@pytest.mark.parametrize("id_", ENV_IDS)
-@pytest.mark.parametrize("mode", list(AutoresetMode))
-def test_make_and_make_vec_play_the_same_episodes(id_: str, mode: AutoresetMode) -> None:
-    options = {"serial_depth": 3}
-    envs = gymnasium.make_vec(id_, 4, autoreset_mode=mode, **options)
-    assert envs.metadata["autoreset_mode"] is envs.unwrapped.autoreset_mode is mode  # type: ignore[attr-defined]
-    num_actions = int(envs.single_action_space.n)  # type: ignore[attr-defined]
-    actions = np.random.default_rng(0).integers(0, num_actions, (12, 4))
-    observations, _ = envs.reset(seed=20)
-    traces: list[list[Any]] = [[(row, 0.0, False)] for row in observations]
-    taken: list[list[int]] = [[] for _ in range(4)]
-    ended = np.zeros(4, dtype=bool)
-    for step_actions in actions:
-        observations, rewards, terminated, truncated, infos = envs.step(step_actions)
-        assert not truncated.any()
-        for i in range(4):
-            if mode is AutoresetMode.NEXT_STEP and ended[i]:
-                assert (rewards[i], terminated[i]) == (0, False)
-                traces[i].append((observations[i], 0.0, False))
-                continue
-            taken[i].append(int(step_actions[i]))
-            if mode is AutoresetMode.SAME_STEP and terminated[i]:
-                assert infos["_final_obs"][i]
-                assert infos["final_obs"].dtype == np.float32
-                traces[i].append((infos["final_obs"][i], rewards[i], True))
-                traces[i].append((observations[i], 0.0, False))
-            else:
-                traces[i].append((observations[i], rewards[i], terminated[i]))
-        ended = terminated
-        if mode is AutoresetMode.DISABLED and ended.any():
-            observations, _ = envs.reset(options={"reset_mask": ended})
-            for i in np.flatnonzero(ended):
-                traces[i].append((observations[i], 0.0, False))
-    for i in range(4):
-        expected = single_trace(id_, 20 + i, taken[i], **options)
-        if mode is AutoresetMode.NEXT_STEP and len(expected) > len(traces[i]):
-            expected.pop()  # the reset that the next step would make
-        assert len(expected) == len(traces[i])
-        for mine, theirs in zip(traces[i], expected, strict=True):
-            np.testing.assert_array_equal(mine[0], theirs[0])
-            assert (mine[1], bool(mine[2])) == theirs[1:]
-
-
-@pytest.mark.parametrize("id_", ENV_IDS)
-def test_exact_values_and_masks_are_there(id_: str) -> None:
-    env, envs = gymnasium.make(id_), gymnasium.make_vec(id_, 3)
-    env.reset(seed=8)
-    envs.reset(seed=8)
-    actions = int(env.action_space.n)  # type: ignore[attr-defined]
-    values, batched = env.unwrapped.action_values(), envs.unwrapped.action_values()  # type: ignore[attr-defined]
-    assert values.shape == (actions,)
-    assert values.dtype == batched.dtype == np.float32
-    assert batched.shape == (3, actions)
-    np.testing.assert_array_equal(batched[0], values)
-    np.testing.assert_array_equal(envs.unwrapped.action_masks()[0], env.unwrapped.action_masks())  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("id_", ENV_IDS)
@@ -268,30 +134,20 @@ def test_seeds_of_any_size_play_the_same_single_and_batched() -> None:
         np.testing.assert_array_equal(batched[0], single)
 
 
-# Another value for each option, however it is called: at least one thing must change.
-OTHER = {int: lambda value: value + 2, float: lambda value: value + 0.25}
-
-
 @pytest.mark.parametrize(
     ("id_", "option"),
     [
-        (id_, option)
-        for id_, (family, task) in ENV_IDS.items()
-        for option in options_of(family.name, task)
+        (id_, f.name)
+        for id_, (_, t) in ENV_IDS.items()
+        for f in fields(TASKS[t])
+        if f.name != "chain"
     ],
 )
-def test_every_option_changes_something(id_: str, option: str) -> None:
+def test_every_option_of_a_task_changes_something(id_: str, option: str) -> None:
     family, task = ENV_IDS[id_]
     default = options_of(family.name, task)[option]
     base: dict[str, Any] = {"think_budget": 2} if option == "think_cost" else {}
-    if option == family.option:
-        other = family.twins[0]
-    elif option == "start":
-        other = "uniform"
-    elif default is None:  # the length of the ring that the serial depth asks for
-        other = task_of(id_).chain.num_cells + 2
-    else:
-        other = OTHER[type(default)](default)
+    other = "uniform" if option == "start" else default + (2 if isinstance(default, int) else 0.25)
 
     def trace(options: dict[str, Any]) -> str:
         rules = task_of(id_, **options)
@@ -307,10 +163,3 @@ def test_every_option_changes_something(id_: str, option: str) -> None:
         return str(seen)
 
     assert trace(base) != trace(base | {option: other})
-
-
-def test_registry_names_real_settings() -> None:
-    for family in FAMILIES.values():
-        assert family.serial[0] == options_of(family.name, "Bet")[family.option]
-        for value in (*family.serial, *family.between, *family.twins):
-            family.chain(**{family.option: value})
