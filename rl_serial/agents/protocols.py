@@ -171,8 +171,8 @@ class ChainWorld(World, Protocol):
     def training_task(self) -> Task[Any]:
         """The rules that training plays by, which may start elsewhere."""
 
-    def make_vec(self, num_envs: int) -> Any:
-        """A native vector environment of the training task."""
+    def make_vec(self, num_envs: int, processes: int = 1) -> Any:
+        """A native vector environment of the training task, which is one batch in one process."""
 
 
 class GoalWorld(World, Protocol):

@@ -74,7 +74,7 @@ class GoalSubject:
         for key in set(keys) - {"agent"}:
             self.trunk(key)
         if "agent" in keys:
-            self.agent.check_arguments()
+            AGENTS[self.agent.kind].check_arguments(self.agent)
 
     def examiner(self) -> GoalEvaluator:
         """Makes the evaluation environments."""
