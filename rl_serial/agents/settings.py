@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from rl_serial.envs.chain import ChainWithStarts, has_binary_observations
+from rl_serial.envs.control import CONTROL_TASKS
 from rl_serial.envs.tasks import ENUMERATION_LIMIT, Bet, Steer, Task, num_actions
 from rl_serial.errors import OptionError, UserError
 from rl_serial.networks.config import NetworkConfig
@@ -25,6 +26,10 @@ from rl_serial.settings import MOST_PATH, MOST_PLANNED, MOST_ROWS, Loops, ModelK
 
 class Run(Protocol):
     """What an agent can ask of its run."""
+
+    @property
+    def env(self) -> Any:
+        """Its environment: an id with options."""
 
     @property
     def network(self) -> NetworkConfig | None:
@@ -434,6 +439,15 @@ class ControlAgentConfig(AgentSettings):
                 "must be 0: there is nothing to learn without model learned or a terminal_value"
             )
         return value
+
+    def check(self, run: Run, rules: None) -> None:
+        """Plans need a simulator of the environment."""
+        if run.env.id not in CONTROL_TASKS:
+            raise UserError(
+                f"agent.kind {self.kind} cannot plan in {run.env.id}; it can in "
+                f"{', '.join(CONTROL_TASKS)}",
+                "env.id",
+            )
 
 
 class BaselineConfig(AgentSettings):

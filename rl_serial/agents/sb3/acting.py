@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import gymnasium
@@ -16,9 +17,24 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from rl_serial.agents.protocols import Judgement, Preference
 from rl_serial.envs.chain import Array
 from rl_serial.envs.tasks import Task
+from rl_serial.envs.vectors import Vectors
+from rl_serial.errors import UserError
 
 Observations = NDArray[np.float32] | Mapping[str, NDArray[np.float32]]
 """[N, O], or arrays [N, ...] by the key of the observation space."""
+
+
+LONGEST_EPISODE = 100_000
+"""Steps after which an episode is taken to have no end."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """An episode that was played."""
+
+    seed: int  # of the environment's reset
+    total: float  # undiscounted return
+    steps: int
 
 
 class SB3Agent:
@@ -79,3 +95,38 @@ class ActingAgent:
             # Scaling to the bounds rounds, and may miss them by a digit.
             action = np.clip(action, bounds.low, bounds.high).astype(np.float32)
         return action
+
+    def evaluate(
+        self,
+        seeds: Sequence[int],
+        generator: np.random.Generator,
+        envs: Sequence[gymnasium.Env[Any, Any]],
+    ) -> list[Episode]:
+        """Play an episode for each seed; see :class:`rl_serial.agents.protocols.Plays`.
+
+        Raises:
+            UserError: an episode has no end.
+        """
+        views = [Vectors(env) for env in envs]
+        observations = [env.reset(seed=seed)[0] for env, seed in zip(views, seeds, strict=True)]
+        total, steps = np.zeros(len(views)), np.zeros(len(views), dtype=np.int64)
+        running = list(range(len(views)))
+        while running:
+            actions = self.act(np.stack([observations[index] for index in running]))
+            still = []
+            for index, action in zip(running, actions, strict=True):
+                observations[index], reward, terminated, truncated, _ = views[index].step(action)
+                total[index] += float(reward)
+                steps[index] += 1
+                if not (terminated or truncated):
+                    still.append(index)
+            running = still
+            if running and steps.max() >= LONGEST_EPISODE:
+                raise UserError(
+                    f"no end of an episode within {LONGEST_EPISODE} steps; env.max_episode_steps "
+                    "gives it one",
+                    "env",
+                )
+        return [
+            Episode(*found) for found in zip(seeds, total.tolist(), steps.tolist(), strict=True)
+        ]

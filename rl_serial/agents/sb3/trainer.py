@@ -213,11 +213,11 @@ class SB3Trainer:
 
     def _check_outputs(self, cause: Exception) -> None:
         """Where the policy's outputs are not finite, on what it has seen last."""
-        model = cast(Any, self.model)
+        model: Any = self.model
         seen = [model._last_obs]
-        if isinstance(model, OnPolicyAlgorithm) and not isinstance(model._last_obs, dict):
+        if isinstance(self.model, OnPolicyAlgorithm):
             held = model.rollout_buffer.observations
-            seen.append(held.reshape(-1, *model._last_obs.shape[1:]))
+            seen.append(held.reshape(-1, *held.shape[held.ndim - model._last_obs.ndim + 1 :]))
         for observations in seen:
             with torch.no_grad():
                 outputs = self.kind.outputs(model, obs_as_tensor(observations, model.device))

@@ -1,22 +1,25 @@
-"""The examination of planners in continuous control.
+"""The examination in Gymnasium environments.
 
-There is no optimal play to compare with, so an examination says the return and what it cost: the
-serial steps of a decision (horizon × iterations), and the steps of model and simulator.
+There is no optimal play to compare with, so an examination says the return and the length of an
+episode. Of a planner it says too what that cost: the serial steps of a decision (horizon ×
+iterations), and the steps of model and simulator.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from rl_serial.agents.control import ControlAgent, Episode
-from rl_serial.agents.control_trainer import divergence_told
+from rl_serial.agents.protocols import PlayedEpisode, Plays, PlaysByPlanning
 from rl_serial.envs.random import evaluation_seeds
+from rl_serial.subjects.gymnasium.planning import divergence_told
 
 MOST_AT_A_TIME = 64
 """Evaluation episodes that are played side by side."""
@@ -26,8 +29,8 @@ MOST_AT_A_TIME = 64
 class ControlEvaluation:
     """What an examination found, by episode."""
 
-    episodes: tuple[Episode, ...]
-    serial_steps: int  # of a decision: horizon × iterations
+    episodes: tuple[PlayedEpisode, ...]
+    serial_steps: int | None = None  # of a planner's decision: horizon × iterations
 
     @property
     def returns(self) -> NDArray[np.float64]:
@@ -42,19 +45,22 @@ class ControlEvaluation:
         half = float(stdtrit(count - 1, 0.975)) * float(returns.std(ddof=1)) / math.sqrt(count)
         return float(returns.mean()) - half, float(returns.mean()) + half
 
+    def _mean(self, name: str) -> float:
+        return float(np.mean([getattr(episode, name) for episode in self.episodes]))
+
     def metrics(self) -> dict[str, float]:
         """Scalars under their TensorBoard tags; steps of model and simulator are an episode's."""
-        means = {
-            name: float(np.mean([getattr(episode, name) for episode in self.episodes]))
-            for name in ("steps", "model_steps", "simulator_steps")
-        }
-        return {
+        found = {
             "eval/return": float(self.returns.mean()),
-            "eval/episode_steps": means["steps"],
-            "eval/serial_steps_per_decision": float(self.serial_steps),
-            "eval/model_steps": means["model_steps"],
-            "eval/simulator_steps": means["simulator_steps"],
+            "eval/episode_steps": self._mean("steps"),
         }
+        if self.serial_steps is not None:
+            found |= {
+                "eval/serial_steps_per_decision": float(self.serial_steps),
+                "eval/model_steps": self._mean("model_steps"),
+                "eval/simulator_steps": self._mean("simulator_steps"),
+            }
+        return found
 
     def final(self) -> dict[str, Any]:
         """What ``summary.json`` keeps."""
@@ -64,12 +70,14 @@ class ControlEvaluation:
         }
 
     def headline(self) -> str:
-        """Return, and what a decision cost."""
+        """Return, and how long an episode took or what a planner's decision cost."""
         low, high = self.interval
         found = self.metrics()
+        told = f"return {found['eval/return']:.4g} (95 % of instances {low:.4g} to {high:.4g}), "
+        if self.serial_steps is None:
+            return f"{told}{found['eval/episode_steps']:.0f} steps an episode"
         return (
-            f"return {found['eval/return']:.4g} (95 % of instances {low:.4g} to {high:.4g}), "
-            f"{self.serial_steps} serial steps a decision, "
+            f"{told}{self.serial_steps} serial steps a decision, "
             f"{found['eval/model_steps']:.0f} model steps an episode of "
             f"{found['eval/episode_steps']:.0f}"
         )
@@ -79,28 +87,35 @@ class ControlEvaluator:
     """Plays an agent's episodes on evaluation instances.
 
     Args:
+        make: makes an environment.
         instances: episodes.
         seed: chooses the instances.
         run_seed: chooses, with ``seed``, the noise of planning.
     """
 
-    def __init__(self, instances: int, seed: int, run_seed: int) -> None:
-        self.seeds = control_seeds(seed, instances)
+    def __init__(
+        self, make: Callable[[], gym.Env[Any, Any]], instances: int, seed: int, run_seed: int
+    ) -> None:
+        self.make, self.seeds = make, control_seeds(seed, instances)
         self.entropy = [run_seed, seed, 1]
+        self.envs: list[gym.Env[Any, Any]] = []
 
-    def __call__(self, agent: ControlAgent) -> ControlEvaluation:
+    def __call__(self, agent: Plays) -> ControlEvaluation:
         """Examine an agent, always with the same noise.
 
         Raises:
             RunError: the simulation of the environment diverged.
+            UserError: an episode has no end.
         """
         generator = np.random.default_rng(self.entropy)
-        episodes: list[Episode] = []
-        with divergence_told():
-            for first in range(0, len(self.seeds), MOST_AT_A_TIME):
-                seeds = self.seeds[first : first + MOST_AT_A_TIME]
-                episodes += agent.evaluate(seeds, generator)
-        return ControlEvaluation(tuple(episodes), agent.accounts.critical_path)
+        episodes: list[PlayedEpisode] = []
+        for first in range(0, len(self.seeds), MOST_AT_A_TIME):
+            seeds = self.seeds[first : first + MOST_AT_A_TIME]
+            self.envs += [self.make() for _ in range(len(seeds) - len(self.envs))]
+            with divergence_told():
+                episodes += agent.evaluate(seeds, generator, self.envs[: len(seeds)])
+        serial = agent.accounts.critical_path if isinstance(agent, PlaysByPlanning) else None
+        return ControlEvaluation(tuple(episodes), serial)
 
 
 def control_seeds(seed: int, count: int, first: int = 0) -> list[int]:

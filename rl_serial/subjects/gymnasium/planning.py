@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from rl_serial.agents.control_trainer import make_agent
+from rl_serial.agents.control_trainer import divergence_told, make_agent
 from rl_serial.agents.protocols import ControlWorld
+
+__all__ = ["check_environment", "divergence_told"]
 
 
 def check_environment(world: ControlWorld) -> None:
