@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -80,6 +80,46 @@ def decide(judgement: Judgement, legal: NDArray[np.bool_]) -> NDArray[np.int64]:
         return on_host(judgement.action)
     choices: NDArray[np.int64] = np.where(legal, judgement.preferences, -np.inf).argmax(axis=1)
     return choices
+
+
+class PlayedEpisode(Protocol):
+    """An episode that an agent has played."""
+
+    @property
+    def seed(self) -> int:
+        """Of the environment's reset."""
+
+    @property
+    def total(self) -> float:
+        """The undiscounted return."""
+
+    @property
+    def steps(self) -> int:
+        """Until its end."""
+
+
+class Plays(Protocol):
+    """An agent that plays episodes of Gymnasium environments."""
+
+    def evaluate(
+        self, seeds: Sequence[int], generator: np.random.Generator, envs: Sequence[Any]
+    ) -> Sequence[PlayedEpisode]:
+        """Play an episode for each seed, side by side, without learning anything.
+
+        Args:
+            seeds: of the environments' resets, none that training draws.
+            generator: of what is random in the agent.
+            envs: one for each seed, as ``gymnasium.make`` makes them; they stay open.
+        """
+
+
+@runtime_checkable
+class PlaysByPlanning(Plays, Protocol):
+    """The same by plans, whose episodes say ``model_steps`` and ``simulator_steps`` too."""
+
+    @property
+    def accounts(self) -> Any:
+        """What a decision costs, as :class:`rl_serial.planning.mpc.SerialAccounts`."""
 
 
 class Trainer(Protocol):
@@ -171,8 +211,8 @@ class ChainWorld(World, Protocol):
     def training_task(self) -> Task[Any]:
         """The rules that training plays by, which may start elsewhere."""
 
-    def make_vec(self, num_envs: int) -> Any:
-        """A native vector environment of the training task."""
+    def make_vec(self, num_envs: int, processes: int = 1) -> Any:
+        """A native vector environment of the training task, which is one batch in one process."""
 
 
 class GoalWorld(World, Protocol):

@@ -17,8 +17,8 @@ from rl_serial.agents.settings import (
     BaselineConfig,
     CloningAgentConfig,
     ContrastiveAgentConfig,
-    GoalSB3AgentConfig,
     MPCAgentConfig,
+    SACAgentConfig,
     SB3AgentConfig,
     SearchAgentConfig,
     ValueAgentConfig,
@@ -62,6 +62,11 @@ class AgentKind:
         reads_loops: whether its trained network is examined at other numbers of loops.
         plans: whether a decision is a plan, whose cost an examination says.
         without_networks: what to say where a run gives it a network that it has not.
+        actions: names of the spaces of actions that it plays with in Gymnasium environments.
+        arguments: ``module:function`` that refuses (UserError) what of its settings a library's
+            algorithm has not, at the price of importing it.
+        environment: ``module:function`` that refuses (UserError) a subject whose environment it
+            cannot play in, at the price of making it.
     """
 
     kind: str
@@ -73,6 +78,27 @@ class AgentKind:
     reads_loops: bool = False
     plans: bool = False
     without_networks: str = ""
+    actions: tuple[str, ...] = ()
+    arguments: str | None = None
+    environment: str | None = None
+
+    def check_arguments(self, agent: AgentSettings) -> None:
+        """Refuse settings that a library's algorithm has not.
+
+        Raises:
+            UserError: an argument that there is not, or of a wrong kind.
+        """
+        if self.arguments is not None:
+            named(self.arguments)(agent)
+
+    def check_environment(self, world: Any) -> None:
+        """Refuse a world that it cannot play in.
+
+        Raises:
+            UserError: an environment that cannot be made, or has not what the agent needs.
+        """
+        if self.environment is not None:
+            named(self.environment)(world)
 
     def make_trainer(self, *given: Any) -> Any:
         """The trainer; arguments and errors are those of ``trainer``."""
@@ -112,7 +138,26 @@ def kinds_playing(subject: str) -> list[str]:
     return [kind for kind, row in AGENTS.items() if subject in row.subjects]
 
 
-_SB3 = "rl_serial.agents.sb3:make_trainer"
+def _sb3(
+    kind: str,
+    config: type[AgentSettings],
+    subjects: tuple[str, ...],
+    actions: tuple[str, ...],
+    networks: Mapping[str, Need] = NETWORK,
+) -> AgentKind:
+    """The row of an algorithm of Stable-Baselines3 or sb3-contrib."""
+    return AgentKind(
+        kind,
+        config,
+        subjects,
+        "rl_serial.agents.sb3:make_trainer",
+        networks,
+        actions=actions,
+        arguments="rl_serial.agents.sb3:check_arguments",
+    )
+
+
+_ANYWHERE = ("chains", "gymnasium")
 for _row in (
     AgentKind(
         "value",
@@ -128,10 +173,10 @@ for _row in (
         "rl_serial.agents.cloning:make_trainer",
         has_values=False,
     ),
-    AgentKind("ppo", SB3AgentConfig, ("chains",), _SB3, WITH_POLICY),
-    AgentKind("dqn", SB3AgentConfig, ("chains",), _SB3),
-    AgentKind("qrdqn", SB3AgentConfig, ("chains",), _SB3),
-    AgentKind("maskable_ppo", SB3AgentConfig, ("chains",), _SB3, WITH_POLICY),
+    _sb3("ppo", SB3AgentConfig, _ANYWHERE, ("Discrete", "Box"), WITH_POLICY),
+    _sb3("dqn", SB3AgentConfig, _ANYWHERE, ("Discrete",)),
+    _sb3("qrdqn", SB3AgentConfig, _ANYWHERE, ("Discrete",)),
+    _sb3("maskable_ppo", SB3AgentConfig, ("chains",), ("Discrete",), WITH_POLICY),
     AgentKind(
         "search",
         SearchAgentConfig,
@@ -152,20 +197,8 @@ for _row in (
         "rl_serial.agents.contrastive:make_trainer",
         WITH_POLICY,
     ),
-    AgentKind(
-        "sac",
-        GoalSB3AgentConfig,
-        ("goals",),
-        "rl_serial.agents.sb3_goals:make_trainer",
-        WITH_POLICY,
-    ),
-    AgentKind(
-        "sac_her",
-        GoalSB3AgentConfig,
-        ("goals",),
-        "rl_serial.agents.sb3_goals:make_trainer",
-        WITH_POLICY,
-    ),
+    _sb3("sac", SACAgentConfig, ("goals", "gymnasium"), ("Box",), WITH_POLICY),
+    _sb3("sac_her", SACAgentConfig, ("goals",), ("Box",), WITH_POLICY),
     *(
         AgentKind(
             kind,
@@ -175,6 +208,9 @@ for _row in (
             {},
             plans=True,
             without_networks="agent.learning.width is that of what it learns",
+            actions=("Box",),
+            arguments="rl_serial.agents.mpc:read_settings",
+            environment="rl_serial.subjects.gymnasium.planning:check_environment",
         )
         for kind in ("cem", "mppi")
     ),

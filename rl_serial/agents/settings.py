@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from rl_serial.envs.chain import ChainWithStarts, has_binary_observations
+from rl_serial.envs.control import CONTROL_TASKS
 from rl_serial.envs.tasks import ENUMERATION_LIMIT, Bet, Steer, Task, num_actions
 from rl_serial.errors import OptionError, UserError
 from rl_serial.networks.config import NetworkConfig
@@ -25,6 +26,10 @@ from rl_serial.settings import MOST_PATH, MOST_PLANNED, MOST_ROWS, Loops, ModelK
 
 class Run(Protocol):
     """What an agent can ask of its run."""
+
+    @property
+    def env(self) -> Any:
+        """Its environment: an id with options."""
 
     @property
     def network(self) -> NetworkConfig | None:
@@ -49,13 +54,6 @@ class AgentSettings(Settings):
     def training_options(self) -> dict[str, Any]:
         """Options of the environment that differ in training."""
         return {}
-
-    def check_arguments(self) -> None:
-        """Refuse arguments that a library's algorithm has not, at the price of importing it.
-
-        Raises:
-            UserError: an argument that there is not, or of a wrong kind.
-        """
 
     def check(self, run: Run, rules: Any) -> None:
         """What the agent asks of the rest of its run.
@@ -213,13 +211,34 @@ class CloningAgentConfig(AgentSettings):
         _check_starts("agent.starts", "all", self.head, rules)
 
 
-class SB3AgentConfig(AgentSettings):
-    """An algorithm of Stable-Baselines3 or sb3-contrib; ``arguments`` go to its constructor."""
+class SB3Settings(AgentSettings):
+    """What every algorithm of Stable-Baselines3 and sb3-contrib has.
 
-    kind: Literal["ppo", "dqn", "qrdqn", "maskable_ppo"]
+    ``arguments`` go to its constructor.
+    """
+
     timesteps: PositiveInt = 200_000
     num_envs: PositiveInt = 64
+    processes: PositiveInt = 1  # that step the environments, where they are not one simulation
     arguments: dict[str, Any] = Field(default_factory=dict)
+    normalize_observations: bool = False  # to mean 0 and spread 1, as seen in training
+    normalize_rewards: bool = False  # divided by the spread of the discounted return, in training
+
+    def network_sizes(self, key: str, observation: int, actions: int) -> tuple[int, int]:
+        """Numbers that a network takes and gives, where observations are vectors.
+
+        Args:
+            key: network or policy_network.
+            observation: numbers of an observation.
+            actions: choices, or numbers of an action.
+        """
+        raise NotImplementedError
+
+
+class SB3AgentConfig(SB3Settings):
+    """An algorithm of Stable-Baselines3 or sb3-contrib on chains and Gymnasium environments."""
+
+    kind: Literal["ppo", "dqn", "qrdqn", "maskable_ppo"]
     exploring_starts: bool = False  # training begins episodes at every number of remaining steps
 
     @property
@@ -227,20 +246,38 @@ class SB3AgentConfig(AgentSettings):
         """Other starts, where they are asked for."""
         return {"start": "uniform"} if self.exploring_starts else {}
 
-    def check_arguments(self) -> None:
-        """Hold ``arguments`` against the signature of the algorithm's constructor."""
-        from rl_serial.agents.sb3 import check_arguments
-
-        check_arguments(self)
+    def network_sizes(self, key: str, observation: int, actions: int) -> tuple[int, int]:
+        """A policy gives a number for each action, so do action values; a value is one number."""
+        if self.kind == "qrdqn":
+            actions *= self.arguments.get("policy_kwargs", {}).get("n_quantiles", 200)
+        return observation, 1 if self.kind == "ppo" and key == "network" else actions
 
     def check(self, run: Run, rules: Any) -> None:
-        """Exploring starts go with rules that have other ones."""
+        """Exploring starts go with rules that have other ones, normalisation with the rest."""
+        if rules is None:
+            if self.exploring_starts:
+                raise UserError(
+                    "only chains have states with fewer steps remaining to begin at; leave it out",
+                    "agent.exploring_starts",
+                )
+            _check_processes(self.processes, self.num_envs)
+            return
         if self.exploring_starts and rules.start == "uniform":
             raise UserError(
                 "with env.start uniform episodes begin at every number of remaining steps already, "
                 "those of evaluation too; leave one of them out",
                 "agent.exploring_starts",
             )
+        if self.processes > 1:
+            raise UserError(
+                "all environments of a chain are one batch in one process: 1", "agent.processes"
+            )
+        for key in ("normalize_observations", "normalize_rewards"):
+            if getattr(self, key):
+                raise UserError(
+                    "numbers of a chain's observations and rewards lie in [-1, 1] already: false",
+                    f"agent.{key}",
+                )
 
 
 class GoalAgentSettings(AgentSettings):
@@ -251,20 +288,16 @@ class GoalAgentSettings(AgentSettings):
         return state + action + goal, 1
 
 
-class GoalSB3AgentConfig(GoalAgentSettings):
-    """SAC of Stable-Baselines3 on a goal environment, also with hindsight experience replay."""
+class SACAgentConfig(SB3Settings, GoalAgentSettings):
+    """SAC of Stable-Baselines3; in goal environments also with hindsight experience replay."""
 
     kind: Literal["sac", "sac_her"]
     timesteps: PositiveInt = 1_000_000
     num_envs: PositiveInt = 8
-    processes: PositiveInt = 1
-    arguments: dict[str, Any] = Field(default_factory=dict)
 
-    def check_arguments(self) -> None:
-        """Hold ``arguments`` against the signatures of SAC and its replay."""
-        from rl_serial.agents.sb3_goals import check_goal_arguments
-
-        check_goal_arguments(self)
+    def network_sizes(self, key: str, observation: int, actions: int) -> tuple[int, int]:
+        """A critic values an observation with an action; a policy gives means and spreads."""
+        return (observation + actions, 1) if key == "network" else (observation, 2 * actions)
 
     def check(self, run: Run, rules: None) -> None:
         """Processes: one, or one for each environment."""
@@ -406,6 +439,15 @@ class MPCAgentConfig(AgentSettings):
                 "must be 0: there is nothing to learn without model learned or a terminal_value"
             )
         return value
+
+    def check(self, run: Run, rules: None) -> None:
+        """Plans need a simulator of the environment."""
+        if run.env.id not in CONTROL_TASKS:
+            raise UserError(
+                f"agent.kind {self.kind} cannot plan in {run.env.id}; it can in "
+                f"{', '.join(CONTROL_TASKS)}",
+                "env.id",
+            )
 
 
 class BaselineConfig(AgentSettings):

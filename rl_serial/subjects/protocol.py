@@ -18,7 +18,12 @@ from numpy.typing import NDArray
 
 from rl_serial.agents.protocols import Agent, Log, Trainer
 from rl_serial.config import EvaluationConfig, RunConfig
+from rl_serial.errors import UserError
 from rl_serial.metrics import Measurement, Metric, Place, Profile
+
+
+class AnotherSubject(UserError):
+    """An environment that turns out, when it is made, to be none of the subject's."""
 
 
 class Examination(Protocol):

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.vec_env import DummyVecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
 import rl_serial.envs.gym as serial_gym
 from rl_serial.agents.protocols import decide
 from rl_serial.agents.sb3 import (
-    ALGORITHMS,
+    KINDS,
     SET_BY_THE_RUN,
     LogToMonitor,
     SB3Trainer,
@@ -30,6 +30,11 @@ from rl_serial.loading import load_config, parse_config
 from rl_serial.networks import build_trunk
 from rl_serial.subjects.chains.subject import ChainSubject
 
+ALGORITHMS = {
+    name: row.constructor
+    for name, row in KINDS.items()
+    if name in ("ppo", "dqn", "qrdqn", "maskable_ppo")
+}
 CONFIGS = Path(__file__).parents[2] / "configs/train"
 ENVS = {
     "bet": {"family": "PermutationAutomaton", "task": "Bet", "think_budget": 2, "serial_depth": 4},
@@ -316,7 +321,7 @@ def test_native_vec_env_plays_what_dummy_vec_env_plays(name: str) -> None:
 
 
 def test_episode_statistics_are_those_of_the_episode() -> None:
-    env = make("bet", 1)
+    env = VecMonitor(make("bet", 1))
     env.reset()
     for action in (2, 2, 1):  # two thoughts at 0.05, then a bet of ±1 or so
         _, rewards, dones, infos = env.step(np.array([action]))

@@ -56,6 +56,10 @@ ROBOTICS = (*MAZES, "Fetch", "HandReach", "HandManipulate")
 _MAZE_OPTIONS = {"continuing_task": True, "reset_target": False}
 
 
+class NoGoals(ValueError):
+    """An environment whose observations hold no goals."""
+
+
 def is_goal_environment(env_id: str) -> bool:
     """Whether the id is one of those that are known to have goals; a user's own are not."""
     return env_id in GOAL_ENVIRONMENTS or env_id.startswith(ROBOTICS)
@@ -275,7 +279,7 @@ def _check_spaces(env_id: str, env: Any, observations: Any, actions: Any) -> Non
     env.close()
     if goals:
         raise ValueError(f"{env_id} has the actions {actions}; they must be a Box")
-    raise ValueError(
+    raise NoGoals(
         f"{env_id} is no goal environment: its observations must be a Dict of the Boxes "
         f"{', '.join(GOAL_KEYS)}, and are {type(observations).__name__}"
     )

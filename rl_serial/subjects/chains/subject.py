@@ -80,7 +80,7 @@ class ChainSubject:
         for key in set(keys) - {"agent"}:
             self.trunk(key)
         if "agent" in keys:
-            self.agent.check_arguments()
+            self.row.check_arguments(self.agent)
 
     def trunk(self, key: str) -> dict[str, Any]:
         """The settings of the trunk that ``key`` describes, its width solved where a budget is.
@@ -100,8 +100,9 @@ class ChainSubject:
             outputs = 1
         return solved_trunk(network, key, layout, outputs)
 
-    def make_vec(self, num_envs: int) -> SerialVectorEnv:
-        """A native vector environment of the training task."""
+    def make_vec(self, num_envs: int, processes: int = 1) -> SerialVectorEnv:
+        """A native vector environment of the training task, which is one batch in one process."""
+        assert processes == 1
         family, kind = ENV_IDS[self.config.env.id]
         options = self.config.env.options | {"start": self.training_task.start}
         return SerialVectorEnv(num_envs, family=family.name, task=kind, **options)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from rl_serial.config import EvaluationConfig, RunConfig
-from rl_serial.errors import UserError
-from rl_serial.networks import TRUNKS
+from rl_serial.subjects.vectors import check_vectors
 
 
 class GoalEvaluationConfig(EvaluationConfig, extra="forbid"):
@@ -19,16 +18,3 @@ def check(config: RunConfig) -> None:
     """
     check_vectors(config)
     config.agent.check(config, None)
-
-
-def check_vectors(config: RunConfig) -> None:
-    """Refuse trunks that read tokens, where an observation has none."""
-    for key in ("network", "policy_network"):
-        network = getattr(config, key)
-        if network is not None and not TRUNKS[network.kind].takes_vectors:
-            kinds = [kind for kind, trunk in TRUNKS.items() if trunk.takes_vectors]
-            raise UserError(
-                f"{network.kind} reads tokens, which observations here are not; "
-                f"{', '.join(kinds)} takes vectors",
-                f"{key}.kind",
-            )

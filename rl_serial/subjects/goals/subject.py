@@ -13,7 +13,7 @@ from rl_serial.agents.protocols import Log, Trainer
 from rl_serial.agents.registry import AGENTS
 from rl_serial.agents.settings import GoalAgentSettings
 from rl_serial.config import RunConfig
-from rl_serial.envs.goals.making import make_goal_vec
+from rl_serial.envs.goals.making import NoGoals, make_goal_vec
 from rl_serial.envs.random import evaluation_seeds
 from rl_serial.errors import UserError
 from rl_serial.metrics import Measurement
@@ -23,7 +23,7 @@ from rl_serial.subjects.goals.evaluation import LONGEST_EPISODE, GoalEvaluator, 
 from rl_serial.subjects.goals.metrics import DISTANCES
 from rl_serial.subjects.goals.tables import draw_success, tables
 from rl_serial.subjects.goals.watching import GoalMoment
-from rl_serial.subjects.protocol import Examination, Examine
+from rl_serial.subjects.protocol import AnotherSubject, Examination, Examine
 
 
 class GoalSubject:
@@ -71,7 +71,7 @@ class GoalSubject:
         for key in set(keys) - {"agent"}:
             self.trunk(key)
         if "agent" in keys:
-            self.agent.check_arguments()
+            AGENTS[self.agent.kind].check_arguments(self.agent)
 
     def examiner(self) -> GoalEvaluator:
         """Makes the evaluation environments."""
@@ -124,6 +124,8 @@ class GoalSubject:
                 if name in options:
                     raise ValueError(f"{name}: belongs to the agent: agent.{name}")
             return make_goal_vec(self.config.env.id, num_envs, processes=processes, **options)
+        except NoGoals as error:
+            raise AnotherSubject(error, "env") from None
         except ValueError as error:
             raise UserError(error, "env") from None
 

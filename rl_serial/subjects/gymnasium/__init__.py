@@ -1,7 +1,6 @@
 """Gymnasium environments, judged by their return."""
 
-from rl_serial.envs.control import CONTROL_TASKS
-from rl_serial.subjects.gymnasium.config import GymnasiumEvaluationConfig, check
+from rl_serial.subjects.gymnasium.config import GymnasiumEvaluationConfig, check, owns
 from rl_serial.subjects.gymnasium.metrics import METRICS, places
 from rl_serial.subjects.protocol import SubjectRow
 
@@ -9,11 +8,11 @@ GYMNASIUM = SubjectRow(
     name="gymnasium",
     place="in Gymnasium environments",
     a_member="a Gymnasium environment",
-    owns=lambda id_: id_ in CONTROL_TASKS,
+    owns=owns,
     may_own=lambda id_: True,
     evaluation=GymnasiumEvaluationConfig,
     check=check,
-    subject="rl_serial.subjects.gymnasium.subject:ControlSubject",
+    subject="rl_serial.subjects.gymnasium.subject:GymnasiumSubject",
     metrics=METRICS,
     places=places,
 )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gymnasium as gym
+
 from rl_serial.config import EvaluationConfig, RunConfig
 from rl_serial.envs.control import CONTROL_TASKS
-from rl_serial.errors import UserError
+from rl_serial.subjects.vectors import check_vectors
 
 
 class GymnasiumEvaluationConfig(EvaluationConfig, extra="forbid"):
@@ -17,10 +19,12 @@ def check(config: RunConfig) -> None:
     Raises:
         UserError: parts that do not go together.
     """
-    if config.env.id not in CONTROL_TASKS:
-        raise UserError(
-            f"agent.kind {config.agent.kind} cannot plan in {config.env.id}; it can in "
-            f"{', '.join(CONTROL_TASKS)}",
-            "env.id",
-        )
+    check_vectors(config)
     config.agent.check(config, None)
+
+
+def owns(env_id: str) -> bool:
+    """Whether an id is one of the planners' tasks or comes with Gymnasium, which has no goals."""
+    spec = gym.registry.get(env_id)
+    ours = spec is not None and str(spec.entry_point).startswith("gymnasium.envs.")
+    return ours or env_id in CONTROL_TASKS

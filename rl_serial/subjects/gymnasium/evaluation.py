@@ -1,20 +1,24 @@
-"""The examination of planners in continuous control.
+"""The examination in Gymnasium environments.
 
-There is no optimal play to compare with, so an examination says the return and what it cost: the
-serial steps of a decision (horizon × iterations), and the steps of model and simulator.
+There is no optimal play to compare with, so an examination says the return and the length of an
+episode. Of a planner it says too what that cost: the serial steps of a decision (horizon ×
+iterations), and the steps of model and simulator.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from rl_serial.agents.mpc import Episode, MPCAgent, divergence_told
+from rl_serial.agents.mpc.trainer import divergence_told
+from rl_serial.agents.protocols import PlayedEpisode, Plays, PlaysByPlanning
 from rl_serial.envs.random import evaluation_seeds
 from rl_serial.metrics import Measurement, measured
 from rl_serial.subjects.gymnasium import metrics as of
@@ -27,8 +31,8 @@ MOST_AT_A_TIME = 64
 class ControlEvaluation:
     """What an examination found, by episode."""
 
-    episodes: tuple[Episode, ...]
-    serial_steps: int  # of a decision: horizon × iterations
+    episodes: tuple[PlayedEpisode, ...]
+    serial_steps: int | None = None  # of a planner's decision: horizon × iterations
 
     @property
     def returns(self) -> NDArray[np.float64]:
@@ -49,25 +53,32 @@ class ControlEvaluation:
 
     def measurements(self) -> list[Measurement]:
         """What was measured; steps of model and simulator are an episode's."""
-        return [
+        found = [
             measured(of.RETURN, self.returns.mean()),
             measured(of.EPISODE_STEPS, self.mean("steps")),
-            measured(of.SERIAL_STEPS, self.serial_steps),
-            measured(of.MODEL_STEPS, self.mean("model_steps")),
-            measured(of.SIMULATOR_STEPS, self.mean("simulator_steps")),
         ]
+        if self.serial_steps is not None:
+            found += [
+                measured(of.SERIAL_STEPS, self.serial_steps),
+                measured(of.MODEL_STEPS, self.mean("model_steps")),
+                measured(of.SIMULATOR_STEPS, self.mean("simulator_steps")),
+            ]
+        return found
 
     def final(self) -> dict[str, Any]:
         """What ``summary.json`` keeps beside the measurements."""
         return {"eval/return_interval": list(self.interval), "eval/instances": len(self.episodes)}
 
     def headline(self) -> str:
-        """Return, and what a decision cost."""
+        """Return, and how long an episode took or what a planner's decision cost."""
         low, high = self.interval
+        told = f"return {self.returns.mean():.4g} (95 % of instances {low:.4g} to {high:.4g}), "
+        steps = f"{self.mean('steps'):.0f}"
+        if self.serial_steps is None:
+            return f"{told}{steps} steps an episode"
         return (
-            f"return {self.returns.mean():.4g} (95 % of instances {low:.4g} to {high:.4g}), "
-            f"{self.serial_steps} serial steps a decision, "
-            f"{self.mean('model_steps'):.0f} model steps an episode of {self.mean('steps'):.0f}"
+            f"{told}{self.serial_steps} serial steps a decision, "
+            f"{self.mean('model_steps'):.0f} model steps an episode of {steps}"
         )
 
 
@@ -75,28 +86,35 @@ class ControlEvaluator:
     """Plays an agent's episodes on evaluation instances.
 
     Args:
+        make: makes an environment.
         instances: episodes.
         seed: chooses the instances.
         run_seed: chooses, with ``seed``, the noise of planning.
     """
 
-    def __init__(self, instances: int, seed: int, run_seed: int) -> None:
-        self.seeds = control_seeds(seed, instances)
+    def __init__(
+        self, make: Callable[[], gym.Env[Any, Any]], instances: int, seed: int, run_seed: int
+    ) -> None:
+        self.make, self.seeds = make, control_seeds(seed, instances)
         self.entropy = [run_seed, seed, 1]
+        self.envs: list[gym.Env[Any, Any]] = []
 
-    def __call__(self, agent: MPCAgent) -> ControlEvaluation:
+    def __call__(self, agent: Plays) -> ControlEvaluation:
         """Examine an agent, always with the same noise.
 
         Raises:
             RunError: the simulation of the environment diverged.
+            UserError: an episode has no end.
         """
         generator = np.random.default_rng(self.entropy)
-        episodes: list[Episode] = []
-        with divergence_told():
-            for first in range(0, len(self.seeds), MOST_AT_A_TIME):
-                seeds = self.seeds[first : first + MOST_AT_A_TIME]
-                episodes += agent.evaluate(seeds, generator)
-        return ControlEvaluation(tuple(episodes), agent.accounts.critical_path)
+        episodes: list[PlayedEpisode] = []
+        for first in range(0, len(self.seeds), MOST_AT_A_TIME):
+            seeds = self.seeds[first : first + MOST_AT_A_TIME]
+            self.envs += [self.make() for _ in range(len(seeds) - len(self.envs))]
+            with divergence_told():
+                episodes += agent.evaluate(seeds, generator, self.envs[: len(seeds)])
+        serial = agent.accounts.critical_path if isinstance(agent, PlaysByPlanning) else None
+        return ControlEvaluation(tuple(episodes), serial)
 
 
 def control_seeds(seed: int, count: int, first: int = 0) -> list[int]:

@@ -2,66 +2,104 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection
+from functools import partial
 from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
 import torch
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
-from rl_serial.agents.mpc import MPCAgent, divergence_told, make_agent, read_settings
-from rl_serial.agents.protocols import Log, Trainer
-from rl_serial.agents.registry import AGENTS
-from rl_serial.agents.settings import MPCAgentConfig
+from rl_serial.agents.mpc.trainer import divergence_told
+from rl_serial.agents.protocols import Log, Plays, Trainer
+from rl_serial.agents.registry import AGENTS, kinds_playing
 from rl_serial.config import RunConfig
-from rl_serial.envs.control import make_control
-from rl_serial.envs.registry import KICK_ID
+from rl_serial.envs.control import CONTROL_TASKS, make_control
+from rl_serial.envs.vectors import Vectors, has_goals, why_no_vector
 from rl_serial.errors import UserError
 from rl_serial.metrics import Measurement
-from rl_serial.subjects.animation import shown_steps
+from rl_serial.networks.configured import solved_trunk, vector_layout
 from rl_serial.subjects.gymnasium.evaluation import ControlEvaluator, control_seeds
 from rl_serial.subjects.gymnasium.tables import draw_returns, tables
-from rl_serial.subjects.gymnasium.watching import ControlMoment, Recorder
+from rl_serial.subjects.gymnasium.watching import ControlMoment, Recorder, shown_moments
 from rl_serial.subjects.protocol import Examination, Examine
 
 
-class ControlSubject:
-    """A task of continuous control; see :class:`rl_serial.subjects.protocol.Subject`.
-
-    Networks are small and stay on the CPU, beside the planner.
+class GymnasiumSubject:
+    """A Gymnasium environment; see :class:`rl_serial.subjects.protocol.Subject`.
 
     Raises:
-        UserError: a setting of the agent that there is not, or out of its range.
+        UserError: a setting of the agent that there is not or is out of its range, an environment
+            that cannot be made, or spaces that the agent does not play with.
     """
 
     charts: ClassVar[dict[str, Any]] = {
-        "continuous control": {
-            "return": ["Multiline", ["eval/return", "train/return"]],
-            "losses": ["Multiline", ["train/dynamics_loss", "train/value_loss"]],
+        "Gymnasium environment": {
+            "return": ["Multiline", ["eval/return", "train/return", "rollout/ep_rew_mean"]],
+            "losses": ["Multiline", ["train/.*loss"]],
             "simulator steps of training": ["Multiline", ["train/simulator_steps"]],
-            "episode": ["Multiline", ["eval/episode_steps"]],
+            "episode": ["Multiline", ["eval/episode_steps", "rollout/ep_len_mean"]],
         }
     }
 
-    drawn = "return by serial steps a decision"
+    drawn = "returns"
 
     def __init__(self, config: RunConfig) -> None:
-        assert isinstance(config.agent, MPCAgentConfig)
         self.config, self.seed, self.agent = config, config.seed, config.agent
-        read_settings(config.agent)
+        self.row = AGENTS[config.agent.kind]
+        self.row.check_arguments(config.agent)
+        env = self.make()
+        self.observations: Any = env.observation_space
+        self.actions: Any = env.action_space
+        env.close()
+        self._check_spaces()
+
+    def _check_spaces(self) -> None:
+        id_, kind = self.config.env.id, self.row.kind
+        if has_goals(self.observations):
+            raise UserError(
+                f"{id_} has goals, where agent.kind {kind} does not play; "
+                f"{', '.join(kinds_playing('goals'))} do",
+                "env.id",
+            )
+        if why := why_no_vector(self.observations):
+            raise UserError(f"{id_}: {why}", "env.id")
+        actions = self.actions
+        if type(actions).__name__ not in self.row.actions:
+            others = [
+                other
+                for other in kinds_playing("gymnasium")
+                if type(actions).__name__ in AGENTS[other].actions
+            ]
+            raise UserError(
+                f"{id_} has the actions {actions}, and agent.kind {kind} plays with "
+                f"{' and '.join(self.row.actions)}; "
+                + (f"{', '.join(others)} play with them" if others else "no agent does with them"),
+                "env.id",
+            )
+        box = isinstance(actions, gym.spaces.Box)
+        if box and not (len(actions.shape) == 1 and actions.is_bounded()):
+            raise UserError(
+                f"{id_} has the actions {actions}; they must be a vector with bounds", "env.id"
+            )
 
     def check(self, keys: Collection[str]) -> None:
-        """Refuse an environment that cannot be made or planned in."""
-        make_agent(self).close()
+        """Refuse networks that cannot be built, and an environment that cannot be played in."""
+        for key in set(keys) - {"agent"}:
+            self.trunk(key)
+        if "agent" in keys:
+            self.row.check_environment(self)
 
     def examiner(self) -> ControlEvaluator:
         """Draws the evaluation instances."""
         settings = self.config.evaluation
-        return ControlEvaluator(settings.instances, settings.seed, self.config.seed)
+        return ControlEvaluator(self.make, settings.instances, settings.seed, self.config.seed)
 
     def trainer(self, device: torch.device, log: Log) -> Trainer:
         """The trainer that the configuration describes."""
-        trainer: Trainer = AGENTS[self.agent.kind].make_trainer(self, device, log)
+        trainer: Trainer = self.row.make_trainer(self, device, log)
         return trainer
 
     def last_examination(self, examine: Examine, trainer: Trainer) -> Examination:
@@ -74,28 +112,18 @@ class ControlSubject:
         """Nothing."""
         return []
 
-    def watch(self, agent: MPCAgent, instance: int = 0) -> list[ControlMoment]:
+    def watch(self, agent: Plays, instance: int = 0) -> list[ControlMoment]:
         """An evaluation episode from its first state to its end.
 
         Its instance is the examination's; the noise of planning is not, as it plays alone.
         """
         seed = self.config.evaluation.seed
         generator = np.random.default_rng([self.config.seed, seed, 2, instance])
-        drawn = self.config.env.id == KICK_ID
-        env = Recorder(self.make(**{"render_mode": "rgb_array"} if drawn else {}), drawn)
+        env = Recorder(self.make)
         with divergence_told():
             agent.evaluate(control_seeds(seed, 1, first=instance), generator, [env])
         env.close()
-        rewards = np.array(env.rewards)
-        return [
-            ControlMoment(
-                step,
-                env.actions[step - 1] if step else None,
-                rewards,
-                env.pictures[step] if drawn else None,
-            )
-            for step in shown_steps(rewards.size)
-        ]
+        return shown_moments(env)
 
     def make(self, **further: Any) -> gym.Env[Any, Any]:
         """The environment, with further keywords of ``gymnasium.make``.
@@ -107,15 +135,54 @@ class ControlSubject:
         if options.get("max_episode_steps") == -1:  # Gymnasium's word for none
             raise UserError("must be 1 or more: an episode has to end", "env.max_episode_steps")
         try:
-            return make_control(self.config.env.id, **options | further)
+            return make_environment(self.config.env.id, **options | further)
         except gym.error.DependencyNotInstalled:
             raise
         except Exception as error:  # a wrong option may come to light anywhere in other code
             raise UserError(error, "env") from None
 
+    def make_vec(self, num_envs: int, processes: int = 1) -> Any:
+        """That many environments with vectors as observations, and SAME_STEP autoreset.
+
+        Args:
+            num_envs: at least 1.
+            processes: 1, or ``num_envs``: each environment in a process of its own.
+        """
+        single = partial(_single, self.config.env.id, self.config.env.options)
+        vector = AsyncVectorEnv if processes > 1 else SyncVectorEnv
+        return vector([single] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
+
     def trunk(self, key: str) -> dict[str, Any]:
-        """None: what a planner learns has networks of its own."""
-        raise UserError(f"the agent {self.agent.kind} has none of these", key)
+        """The settings of the trunk of values or critics, or of the policy's.
+
+        Raises:
+            UserError: a depth that the trunk cannot have, or a budget that no width meets.
+        """
+        sizes: Any = self.agent
+        actions = self.actions
+        count = actions.n if isinstance(actions, gym.spaces.Discrete) else actions.shape[0]
+        inputs, outputs = sizes.network_sizes(
+            key, gym.spaces.flatdim(self.observations), int(count)
+        )
+        if key == "policy_network" and self.config.policy_network is None:
+            key = "network"
+        network = getattr(self.config, key)
+        assert network is not None
+        return solved_trunk(network, key, vector_layout(inputs), outputs)
 
     tables = staticmethod(tables)
     draw = staticmethod(draw_returns)
+
+
+def make_environment(env_id: str, /, **options: Any) -> gym.Env[Any, Any]:
+    """``gymnasium.make``; of a planners' task that lacks a library, the error names the extra."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Gymnasium's about ids with a newer version, and the like
+        if env_id in CONTROL_TASKS:
+            return make_control(env_id, **options)
+        return gym.make(env_id, **options)
+
+
+def _single(env_id: str, options: dict[str, Any]) -> Vectors:
+    """One environment of training, in whatever process."""
+    return Vectors(make_environment(env_id, disable_env_checker=True, **options))

@@ -17,11 +17,20 @@ def tables(examined: list[ExaminedRun]) -> list[str]:
     return [control_table(examined)]
 
 
+COSTS = {
+    "eval/serial_steps_per_decision": "serial steps a decision",
+    "eval/model_steps": "model steps an episode",
+    "eval/simulator_steps": "simulator steps an episode",
+}
+"""What planners say of their costs, and how a table's columns call it."""
+
+
 def control_table(examined: list[ExaminedRun]) -> str:
-    """Return of each run, and what it cost."""
+    """Return of each run, and what it cost where one of them plans."""
+    finals = [tagged(run.evaluation.measurements()) | run.evaluation.final() for run in examined]
+    costs = [tag for tag in COSTS if any(tag in found for found in finals)]
     rows = []
-    for run in examined:
-        found = tagged(run.evaluation.measurements()) | run.evaluation.final()
+    for run, found in zip(examined, finals, strict=True):
         low, high = found["eval/return_interval"]
         rows.append(
             (
@@ -29,34 +38,35 @@ def control_table(examined: list[ExaminedRun]) -> str:
                 run.config.env.id,
                 f"{found['eval/return']:.4g} ({low:.4g} to {high:.4g})",
                 f"{found['eval/episode_steps']:.0f}",
-                f"{found['eval/serial_steps_per_decision']:.0f}",
-                f"{found['eval/model_steps']:,.0f}",
-                f"{found['eval/simulator_steps']:,.0f}",
+                *(f"{found[tag]:,.0f}" if tag in found else "" for tag in costs),
             )
         )
-    header = ("run", "env", "return (95 % over instances)", "steps", "serial steps a decision")
-    costs = ("model steps an episode", "simulator steps an episode")
-    return markdown_table((*header, *costs), rows)
+    header = ("run", "env", "return (95 % over instances)", "steps")
+    return markdown_table((*header, *(COSTS[tag] for tag in costs)), rows)
 
 
 def draw_returns(examined: list[ExaminedRun], file: Path) -> None:
-    """Draw returns by the serial steps of a decision, with their intervals."""
+    """Draw returns with their intervals: by the serial steps of a decision where all plan."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    for run, style in zip(
-        examined, line_styles([run.config.name for run in examined]), strict=True
-    ):
-        found = tagged(run.evaluation.measurements())
+    styles = line_styles([run.config.name for run in examined])
+    metrics = [tagged(run.evaluation.measurements()) for run in examined]
+    all_plan = all("eval/serial_steps_per_decision" in found for found in metrics)
+    for place, (run, style) in enumerate(zip(examined, styles, strict=True)):
+        found = metrics[place]
         low, high = run.evaluation.interval
         axes.errorbar(
-            [found["eval/serial_steps_per_decision"]],
+            [found["eval/serial_steps_per_decision"] if all_plan else place],
             [found["eval/return"]],
             yerr=(high - low) / 2,
             capsize=2,
             label=run.config.name,
             **style | {"linestyle": "none"},
         )
-    axes.set_xscale("log", base=2)
-    axes.set_xlabel("serial steps a decision (horizon × iterations)")
+    if all_plan:
+        axes.set_xscale("log", base=2)
+        axes.set_xlabel("serial steps a decision (horizon × iterations)")
+    else:
+        axes.set_xticks([])
     axes.set_ylabel("return")
     save_figure(figure, file)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,26 +14,35 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from rl_serial.subjects.animation import MOMENTS, shown_steps
+
 _WIDTH, _HEIGHT, _EDGE = 320, 240, 20  # pixels of a picture, of the space around what it shows
 
 _PAPER, _AXIS, _LINE, _HERE = (250, 250, 248), (200, 204, 210), (150, 160, 175), (43, 65, 98)
 
 
 class Recorder(gym.Wrapper[Any, Any, Any, Any]):
-    """Keeps what an episode was: actions, rewards and, if asked for, a picture of each state."""
+    """Keeps what an episode was: actions, rewards and, where it has them, pictures of states.
 
-    def __init__(self, env: gym.Env[Any, Any], pictures: bool) -> None:
-        super().__init__(env)
-        self.drawn = pictures
-        self.actions: list[NDArray[np.float32]] = []
+    Of a long episode pictures are kept evenly spread, with its first state and its last.
+
+    Args:
+        make: makes the environment, with keywords of ``gymnasium.make``.
+    """
+
+    def __init__(self, make: Callable[..., gym.Env[Any, Any]]) -> None:
+        super().__init__(_with_pictures(make))
+        self.drawn = self.env.render_mode == "rgb_array"
+        self.actions: list[Any] = []
         self.rewards: list[float] = []
-        self.pictures: list[NDArray[np.uint8]] = []
+        self.pictures: dict[int, NDArray[np.uint8]] = {}  # by step
+        self._apart = 1
 
     def reset(self, **options: Any) -> Any:
         """Begin an episode."""
         result = super().reset(**options)
-        self.actions, self.rewards, self.pictures = [], [], []
-        self._draw()
+        self.actions, self.rewards, self.pictures, self._apart = [], [], {}, 1
+        self._draw(last=False)
         return result
 
     def step(self, action: Any) -> Any:
@@ -37,12 +50,62 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         result = super().step(action)
         self.actions.append(action)
         self.rewards.append(float(result[1]))
-        self._draw()
+        self._draw(last=bool(result[2] or result[3]))
         return result
 
-    def _draw(self) -> None:
-        if self.drawn:
-            self.pictures.append(self.env.render())  # type: ignore[arg-type]
+    def _draw(self, last: bool) -> None:
+        step = len(self.rewards)
+        if not self.drawn or not (last or step % self._apart == 0):
+            return
+        self.pictures[step] = self.env.render()  # type: ignore[assignment]
+        if len(self.pictures) > 2 * MOMENTS and not last:
+            self._apart *= 2
+            self.pictures = {k: p for k, p in self.pictures.items() if k % self._apart == 0}
+
+
+def _with_pictures(make: Callable[..., gym.Env[Any, Any]]) -> gym.Env[Any, Any]:
+    """The environment that draws itself as ``rgb_array``, or one that does not if it cannot."""
+    plain = make()
+    if "rgb_array" not in plain.metadata.get("render_modes", ()) or _needs_opengl(plain):
+        return plain
+    with warnings.catch_warnings(), _without_a_screen():
+        warnings.simplefilter("ignore")
+        try:
+            drawn = make(render_mode="rgb_array")
+            drawn.reset(seed=0)
+            picture = drawn.render()
+        except Exception:  # a library or a display is missing, of whatever kind it draws with
+            return plain
+    if not isinstance(picture, np.ndarray):
+        drawn.close()
+        return plain
+    plain.close()
+    return drawn
+
+
+def _needs_opengl(env: gym.Env[Any, Any]) -> bool:
+    """Whether it draws with MuJoCo's OpenGL, and nobody has said that there is one.
+
+    Where there is none, MuJoCo ends the whole process.
+    """
+    return hasattr(env.unwrapped, "mujoco_renderer") and "MUJOCO_GL" not in os.environ
+
+
+@contextmanager
+def _without_a_screen() -> Iterator[None]:
+    """Have pygame begin without looking for screen and sound, and without a greeting."""
+    quiet = {
+        "SDL_VIDEODRIVER": "dummy",
+        "SDL_AUDIODRIVER": "dummy",
+        "PYGAME_HIDE_SUPPORT_PROMPT": "1",
+    }
+    added = [name for name in quiet if name not in os.environ]
+    os.environ.update({name: quiet[name] for name in added})
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
 
 
 @dataclass(frozen=True)
@@ -50,7 +113,7 @@ class ControlMoment:
     """A moment of an episode: what was done last, what it was paid, and the return so far."""
 
     step: int
-    action: NDArray[np.float32] | None  # [A]; None before the first
+    action: Any  # [A] numbers or a choice; None before the first
     rewards: NDArray[np.float64]  # [steps] of the whole episode
     own: NDArray[np.uint8] | None = None  # [height, width, 3] the environment's own picture
 
@@ -58,9 +121,11 @@ class ControlMoment:
         """As text."""
         if self.action is None:
             return f"step {self.step:4d}"
-        action = ", ".join(f"{number:.2f}" for number in self.action)
+        action = str(self.action)
+        if np.ndim(self.action):
+            action = "(" + ", ".join(f"{number:.2f}" for number in self.action) + ")"
         return (
-            f"step {self.step:4d}: action ({action}), reward {self.rewards[self.step - 1]:.3f}, "
+            f"step {self.step:4d}: action {action}, reward {self.rewards[self.step - 1]:.3f}, "
             f"return {self.rewards[: self.step].sum():.3f}"
         )
 
@@ -84,3 +149,18 @@ class ControlMoment:
         draw.ellipse((x - 4, y - 4, x + 4, y + 4), fill=_HERE)
         draw.text((_EDGE, 4), f"return {returns[self.step]:.2f}", fill=_HERE)
         return np.asarray(image)
+
+
+def shown_moments(recorder: Recorder) -> list[ControlMoment]:
+    """The moments of a recorded episode that are shown."""
+    rewards = np.array(recorder.rewards)
+    steps = sorted(recorder.pictures) if recorder.drawn else list(range(rewards.size + 1))
+    return [
+        ControlMoment(
+            step,
+            recorder.actions[step - 1] if step else None,
+            rewards,
+            recorder.pictures.get(step),
+        )
+        for step in (steps[index] for index in shown_steps(len(steps) - 1))
+    ]

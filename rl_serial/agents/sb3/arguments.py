@@ -18,7 +18,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch.optim import Adam
 
-from rl_serial.agents.settings import GoalSB3AgentConfig, SB3AgentConfig
+from rl_serial.agents.settings import SB3Settings
 from rl_serial.errors import UserError
 
 Limit = tuple[str, Callable[[float], bool]]
@@ -84,7 +84,7 @@ _OF_THE_OPTIMISER = {"params", "lr", "capturable", "differentiable"}
 
 
 def hold_arguments(
-    config: SB3AgentConfig | GoalSB3AgentConfig,
+    config: SB3Settings,
     algorithm: type[BaseAlgorithm],
     taken: Collection[str],
 ) -> None:
@@ -237,5 +237,6 @@ def _scheduled(value: Any) -> Any:
     start = linear_start(value)
     if start is not None:
         # Training in whole episodes may go on beyond its last step, where less than 0 remains.
+        # LinearSchedule of Stable-Baselines3 rounds elsewhere: rates would differ in a last digit.
         return lambda remaining: start * max(0.0, remaining)
     return tuple(value) if isinstance(value, list) else value  # YAML has no pairs
