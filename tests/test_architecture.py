@@ -93,7 +93,9 @@ def test_rooms_are_known_by_their_rows_alone(module: str) -> None:
             assert name.count(".") == 2, f"the table of subjects looks into {name}"
         else:
             inside = name.split(".")[2] if name.count(".") > 1 else ""
-            assert inside in ("", room, "protocol", "animation", "tables"), f"{module} knows {name}"
+            assert inside in ("", room, "protocol", "animation", "vectors"), (
+                f"{module} knows {name}"
+            )
 
 
 def test_nothing_goes_in_a_circle() -> None:

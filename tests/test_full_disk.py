@@ -21,8 +21,9 @@ from rl_serial.errors import RunError, UserError
 from rl_serial.loading import parse_config
 from rl_serial.runs.run import train
 from rl_serial.study.design import plan
-from rl_serial.study.engines import Engine, Event, Job
+from rl_serial.study.engines import Engine, Event
 from rl_serial.study.folder import StudyFolder
+from rl_serial.study.jobs import Job
 from rl_serial.study.report import write_report
 from rl_serial.study.runner import run_study
 from rl_serial.study.worker import carry_out

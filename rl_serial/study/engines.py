@@ -21,31 +21,11 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Literal, Protocol
 
 from rl_serial.errors import UserError, missing_extra
+from rl_serial.study.jobs import Job, Outcome
 
 TICK = 0.5
 """Seconds after which an engine without news gives a tick."""
 _THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-
-
-@dataclass(frozen=True)
-class Job:
-    """A run to carry out."""
-
-    id: str
-    config: dict[str, Any]  # resolved
-    folder: str  # the run's
-    log: str  # the file that its output goes to
-    device: str  # auto, cpu or cuda
-    imports: tuple[str, ...] = ()  # modules of the user's own that the run needs
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a job ended. ``interrupted``: by the machine (a full disk); it can go on."""
-
-    id: str
-    status: Literal["done", "failed", "interrupted"]
-    error: str = ""
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,9 @@ from rl_serial.errors import RunError, UserError
 from rl_serial.importing import load_modules
 from rl_serial.loading import resolved_config
 from rl_serial.study.design import blamed, with_choices
-from rl_serial.study.engines import Engine, Job
+from rl_serial.study.engines import Engine
 from rl_serial.study.folder import Row, StudyFolder, counts, record_failure, result_of
+from rl_serial.study.jobs import Job
 from rl_serial.study.schema import PlannedRun, Study
 from rl_serial.study.screening import choose, read_choices, write_choices
 

@@ -24,8 +24,8 @@ from rl_serial.loading import parse_config
 from rl_serial.runs.devices import use_threads
 from rl_serial.runs.population import train_together
 from rl_serial.runs.run import TrainingRun, is_finished, opened, train
-from rl_serial.study.engines import Job, Outcome
 from rl_serial.study.folder import record_failure
+from rl_serial.study.jobs import Job, Outcome
 
 
 def carry_out(job: Job) -> Outcome:

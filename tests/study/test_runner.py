@@ -23,8 +23,9 @@ from rl_serial.runs.files import MODEL, load_tensors
 from rl_serial.study import folder as folder_module
 from rl_serial.study import worker
 from rl_serial.study.design import plan
-from rl_serial.study.engines import Event, Job, LocalEngine, Outcome
+from rl_serial.study.engines import Event, LocalEngine
 from rl_serial.study.folder import Row, StudyFolder, counts
+from rl_serial.study.jobs import Job, Outcome
 from rl_serial.study.runner import run_study
 from rl_serial.study.schema import Study
 

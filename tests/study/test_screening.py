@@ -15,8 +15,9 @@ import yaml
 from rl_serial.cli import main
 from rl_serial.errors import RunError, UserError
 from rl_serial.study.design import load_study, plan
-from rl_serial.study.engines import Event, Job, Outcome
+from rl_serial.study.engines import Event
 from rl_serial.study.folder import Row, StudyFolder
+from rl_serial.study.jobs import Job, Outcome
 from rl_serial.study.runner import run_study
 from rl_serial.study.schema import Study
 from rl_serial.study.screening import choose
