@@ -82,8 +82,6 @@ def check_config(config: RunConfig) -> None:
         UserError: parts that do not go together.
     """
     agent = AGENTS[config.agent.kind]
-    for key in NETWORKS:
-        _check_network(key, getattr(config, key) is not None, agent, config)
     row = row_of(config.env.id, agent.kind)
     if row.name not in agent.subjects:
         raise UserError(
@@ -91,6 +89,8 @@ def check_config(config: RunConfig) -> None:
             f"{', '.join(kinds_playing(row.name))} do",
             "env.id",
         )
+    for key in NETWORKS:
+        _check_network(key, getattr(config, key) is not None, agent, config)
     row.check(config)
 
 
