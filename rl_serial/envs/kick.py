@@ -24,13 +24,10 @@ from PIL import Image, ImageDraw
 
 from rl_serial.envs.chain import MOST_SERIAL_DEPTH, count_down
 from rl_serial.envs.chains.many_body import RADIUS, SPEED, ManyBody, ManyBodyState
-from rl_serial.envs.control import ControlState, Rollouts, checked_actions
+from rl_serial.envs.control import Bools, ControlState, Floats, Rollouts, checked_actions
 from rl_serial.envs.episodes import named_instance, reset_needed, stream
 from rl_serial.envs.random import fold_in, random_words
 from rl_serial.errors import refuse_unknown, require
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 MARKED = ("other", "cue")
 PICTURE = 384  # pixels of a side
