@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from rl_serial.envs.chain import MOST_SERIAL_DEPTH, count_down
-from rl_serial.envs.chains.many_body import RADIUS, SPEED, ManyBody, ManyBodyState
+from rl_serial.envs.chains.many_body import ManyBody, ManyBodyState
+from rl_serial.envs.chains.many_body_model import RADIUS, SPEED
 from rl_serial.envs.control import Bools, ControlState, Floats, Rollouts, checked_actions
 from rl_serial.envs.episodes import named_instance, reset_needed, stream
 from rl_serial.envs.random import fold_in, random_words

@@ -12,7 +12,8 @@ from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.env_checker import check_env as sb3_check
 
 from rl_serial.agents.mpc import Learning, MPCAgent, MPCSettings
-from rl_serial.envs.chains.many_body import RADIUS, ManyBodyState
+from rl_serial.envs.chains.many_body import ManyBodyState
+from rl_serial.envs.chains.many_body_model import RADIUS
 from rl_serial.envs.control import ControlState, make_control, make_simulator
 from rl_serial.envs.kick import KickEnv, KickSimulator, KickState, ManyBodyKick
 from rl_serial.envs.registry import KICK_ID

@@ -14,15 +14,10 @@ features after any number of loops.
 from __future__ import annotations
 
 import inspect
-import itertools
-import math
-from collections.abc import Callable, Iterable
-from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from rl_serial.envs.chain import TokenLayout
 from rl_serial.errors import require
