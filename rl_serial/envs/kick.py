@@ -198,7 +198,7 @@ class KickRules:
 
     rules: ManyBodyKick
 
-    def judge(
+    def reward_and_end(
         self, before: Floats, after: Floats, seen: Floats, action: Floats
     ) -> tuple[Floats, Bools]:
         """As the protocol says; what a kick costs is nothing."""

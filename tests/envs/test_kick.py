@@ -196,7 +196,7 @@ def test_rules_judge_what_the_simulator_paid() -> None:
     found = simulator.rollout(ControlState(start, np.empty((5, 0))), actions)
     first = np.repeat(start[:, None, None], 3, axis=1)
     before = np.concatenate([first, found.joints[:, :, :-1]], axis=2)
-    reward, ended = simulator.rules.judge(before, found.joints, found.seen, actions)
+    reward, ended = simulator.rules.reward_and_end(before, found.joints, found.seen, actions)
     np.testing.assert_array_equal(reward, found.rewards)
     np.testing.assert_array_equal(ended, found.terminated)
     assert np.abs(reward).max() > 0.1
