@@ -22,7 +22,8 @@ import numpy as np
 from rl_serial.agents.fitted import visited_states
 from rl_serial.agents.value import monte_carlo_targets
 from rl_serial.envs import make_task
-from rl_serial.envs.chains.many_body import RADIUS, ManyBody
+from rl_serial.envs.chains.many_body import ManyBody
+from rl_serial.envs.chains.many_body_model import RADIUS
 from rl_serial.envs.random import evaluation_seeds, fold_in
 from rl_serial.envs.simulation import use_threads
 from rl_serial.tables import markdown_table

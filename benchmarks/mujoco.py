@@ -28,8 +28,8 @@ import numpy as np
 from gymnasium.vector import AsyncVectorEnv
 
 from rl_serial.envs.chains.many_body import ManyBody
-from rl_serial.envs.goals import Table
-from rl_serial.envs.goals.table import SUBSTEPS
+from rl_serial.envs.goals import Tabletop
+from rl_serial.envs.goals.tabletop import SUBSTEPS
 from rl_serial.envs.random import evaluation_seeds
 from rl_serial.envs.simulation import thread_count, use_threads
 from rl_serial.tables import markdown_table
@@ -84,7 +84,7 @@ class PlainGoals(gymnasium.Env[Any, Any]):
     """Reach or Push, written as one writes a single MuJoCo environment."""
 
     def __init__(self, task: str) -> None:
-        self.table = Table(task)
+        self.table = Tabletop(task)
         self.model = self.table.model()
         self.data = mujoco.MjData(self.model)
         self.starts = self.table.initial(evaluation_seeds(0, 256, np))

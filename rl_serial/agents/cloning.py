@@ -20,6 +20,7 @@ from rl_serial.agents.fitted import (
     apply_network,
     fitted_outputs,
     mean_of_known,
+    probabilities,
 )
 from rl_serial.agents.protocols import ChainWorld, Judgement, Log, Preference
 from rl_serial.agents.settings import CloningAgentConfig
@@ -73,14 +74,6 @@ class StartsPolicyAgent:
         xp = array_namespace(bet)
         logits = xp.stack([xp.zeros_like(bet), bet], axis=1)
         return Judgement(probabilities(logits, self.task.legal_actions(state)), values=None)
-
-
-def probabilities(logits: Array, legal: Array) -> Array:
-    """[B, A] float32: softmax of ``logits`` [B, A] over the ``legal`` [B, A] bool actions."""
-    xp = array_namespace(logits)
-    masked = xp.where(legal, logits, -xp.inf)
-    weights = xp.exp(masked - xp.max(masked, axis=1, keepdims=True))
-    return weights / xp.sum(weights, axis=1, keepdims=True)
 
 
 class CloningTrainer(FittedTrainer[CloningAgentConfig]):

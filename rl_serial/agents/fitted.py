@@ -18,6 +18,7 @@ from rl_serial.envs.random import fold_in, random_words
 from rl_serial.envs.tasks import Task, num_actions
 from rl_serial.errors import RunError
 from rl_serial.networks import HorizonHead
+from rl_serial.planning.qtransforms import softmax
 
 FittedConfig = ValueAgentConfig | CloningAgentConfig
 
@@ -69,6 +70,12 @@ def visited_states(task: Task[Any], seeds: Array) -> Any:
         # Reservoir sampling: the n-th state seen takes the place with probability 1 / n.
         takes_place = running & (((words[:, 1] * seen) >> 32) == 0)
         chosen = select(takes_place, state, chosen)
+
+
+def probabilities(logits: Array, legal: Array) -> Array:
+    """[B, A] float32: softmax of ``logits`` [B, A] over the ``legal`` [B, A] bool actions."""
+    xp = array_namespace(logits)
+    return softmax(xp.where(legal, logits, -xp.inf))
 
 
 def random_legal(legal: Array, words: Array) -> Array:

@@ -52,7 +52,7 @@ class Rollouts:
 class TaskRules(Protocol):
     """Rewards, ends and observations of a task, pure and batched over the leading axes."""
 
-    def judge(
+    def reward_and_end(
         self, before: Floats, after: Floats, seen: Floats, action: Floats
     ) -> tuple[Floats, Bools]:
         """(reward [...], terminated [...]) of a step.
@@ -78,7 +78,7 @@ class HalfCheetahRules:
     seconds: float  # of a step
     hide_place: bool  # whether the observation leaves out the place along the track
 
-    def judge(
+    def reward_and_end(
         self, before: Floats, after: Floats, seen: Floats, action: Floats
     ) -> tuple[Floats, Bools]:
         """As the protocol says."""
@@ -107,7 +107,7 @@ class HopperRules:
     positions: int  # nq
     hide_place: bool
 
-    def judge(
+    def reward_and_end(
         self, before: Floats, after: Floats, seen: Floats, action: Floats
     ) -> tuple[Floats, Bools]:
         """As the protocol says."""
@@ -143,7 +143,7 @@ class ReacherRules:
     control_weight: float
     links: tuple[float, float]  # lengths in metres
 
-    def judge(
+    def reward_and_end(
         self, before: Floats, after: Floats, seen: Floats, action: Floats
     ) -> tuple[Floats, Bools]:
         """As the protocol says."""
@@ -287,7 +287,7 @@ class ControlSimulator:
         if self._seen_apart:
             seen = self._last_stage(path[:, skip - 1 : -1 : skip], controls[:, skip - 1 :: skip])
         shape = (batch, num, horizon)
-        reward, ended = self.rules.judge(
+        reward, ended = self.rules.reward_and_end(
             joints[:, :-1:skip].reshape(*shape, -1),
             ends.reshape(*shape, -1),
             seen.reshape(*shape, -1),

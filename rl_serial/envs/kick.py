@@ -23,14 +23,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from rl_serial.envs.chain import MOST_SERIAL_DEPTH, count_down
-from rl_serial.envs.chains.many_body import RADIUS, SPEED, ManyBody, ManyBodyState
-from rl_serial.envs.control import ControlState, Rollouts, checked_actions
+from rl_serial.envs.chains.many_body import ManyBody, ManyBodyState
+from rl_serial.envs.chains.many_body_model import RADIUS, SPEED
+from rl_serial.envs.control import Bools, ControlState, Floats, Rollouts, checked_actions
 from rl_serial.envs.episodes import named_instance, reset_needed, stream
 from rl_serial.envs.random import fold_in, random_words
 from rl_serial.errors import refuse_unknown, require
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 MARKED = ("other", "cue")
 PICTURE = 384  # pixels of a side
@@ -200,7 +198,7 @@ class KickRules:
 
     rules: ManyBodyKick
 
-    def judge(
+    def reward_and_end(
         self, before: Floats, after: Floats, seen: Floats, action: Floats
     ) -> tuple[Floats, Bools]:
         """As the protocol says; what a kick costs is nothing."""

@@ -71,6 +71,19 @@ def fold_in(seeds: Array, index: Array) -> Array:
     return ((high & 0x3FFFFFFF) << 32) | (low & 0xFFFFFFFF)
 
 
+def episode_seeds(seed: int, count: int, xp: Any, first: int = 0) -> Array:
+    """[count] int64: evaluation episodes ``first``, … of an evaluation's ``seed``."""
+    return evaluation_seeds(2 * seed, count, xp, first=first)
+
+
+def state_seeds(seed: int, count: int, xp: Any, first: int = 0) -> Array:
+    """[count] int64: the states ``first``, … whose decisions an evaluation of ``seed`` examines.
+
+    Others than those of its :func:`episode_seeds`.
+    """
+    return evaluation_seeds(2 * seed + 1, count, xp, first=first)
+
+
 def evaluation_seeds(seed: int, count: int, xp: Any, first: int = 0) -> Array:
     """[count] int64: evaluation instances ``first``, … of ``seed``, as an array of ``xp``."""
     index = xp.arange(first, first + count, dtype=xp.int64)

@@ -28,7 +28,7 @@ from rl_serial.planning.checks import (
 from rl_serial.planning.qtransforms import ByParentAndSiblings
 from rl_serial.planning.search import Found
 from rl_serial.planning.selection import Gumbel, Puct
-from rl_serial.planning.tree import fill, masked_logits, room_for_embeddings
+from rl_serial.planning.tree import LINE, fill, masked_logits, room_for_embeddings
 from rl_serial.planning.types import (
     Array,
     NodeStatistics,
@@ -41,7 +41,6 @@ from rl_serial.pytrees import leaves, rebuild
 
 ROWS_A_THREAD = 512
 """Fewest rows of a batch that are worth a thread: to hand them over costs some 40 µs."""
-LINE = 64
 
 
 def compiled_search(

@@ -9,6 +9,9 @@ child.
 
 Everything is float32, as in the plain search, which these functions must agree with. Kernels hold
 no lock of Python's, so rows can be shared out between threads.
+
+They stay in one file of more than 500 lines: they read and write the same records by the same word
+numbers, and Numba's cache knows a kernel by its own file only, not by those that it calls into.
 """
 
 from __future__ import annotations

@@ -15,10 +15,9 @@ from rl_serial.agents.cloning import (
     PolicyNetworkAgent,
     StartsPolicyAgent,
     policy_loss,
-    probabilities,
     right_shares,
 )
-from rl_serial.agents.fitted import visited_states
+from rl_serial.agents.fitted import probabilities, visited_states
 from rl_serial.agents.protocols import decide
 from rl_serial.agents.search import SearchAgent, prior_logits
 from rl_serial.agents.settings import CloningAgentConfig

@@ -26,8 +26,8 @@ from rl_serial.envs import simulation  # noqa: E402
 from rl_serial.envs.goals import (  # noqa: E402
     GOAL_ENVIRONMENTS,
     GoalVectorEnv,
-    Table,
-    TableState,
+    Tabletop,
+    TabletopState,
     goal_environments,
     make_goal_vec,
     success_of,
@@ -42,7 +42,7 @@ RADIUS, PUSHER_MASS, PUCK_MASS, DAMPING, FORCE = 0.1, 1.0, 0.5, 4.0, 4.0
 TIME_STEP, SUBSTEPS, MARGIN = 0.0125, 4, 0.4
 
 
-def placed(table: Table, *places: tuple[float, float], velocity: Any = None) -> TableState:
+def placed(table: Tabletop, *places: tuple[float, float], velocity: Any = None) -> TabletopState:
     """One table with pusher (and puck) at places, at rest or with velocities [discs, 2]."""
     flat = np.ravel(places)
     moving = np.zeros_like(flat) if velocity is None else np.ravel(velocity)
@@ -60,7 +60,7 @@ def assert_equal(first: Any, second: Any) -> None:
 class TestPhysics:
     @pytest.mark.parametrize("task", ["Reach", "Push"])
     def test_threads_do_what_a_loop_of_mj_step_does(self, task: str) -> None:
-        table = Table(task)
+        table = Tabletop(task)
         state = table.initial(np.arange(24))
         actions = np.random.default_rng(0).uniform(-1, 1, (60, 24, 2))
         actions[:, 12:] = np.sign(actions[:1, 12:])  # into walls and corners
@@ -84,7 +84,7 @@ class TestPhysics:
 
     def test_a_force_leads_to_its_terminal_velocity(self) -> None:
         """m v' = F − c v, in implicit steps: v_n = F/c (1 − (1 + c h/m)^−n)."""
-        table = Table("Reach", side=10.0)
+        table = Tabletop("Reach", side=10.0)
         state = placed(table, (-4, 0))
         action, steps = np.array([[1.0, -0.5]]), 0
         for _ in range(60):
@@ -95,7 +95,7 @@ class TestPhysics:
         np.testing.assert_allclose(velocity, [1, -0.5], atol=1e-4)
 
     def test_a_free_puck_glides_its_momentum_over_its_damping(self) -> None:
-        table = Table("Push")
+        table = Tabletop("Push")
         state = placed(table, (-0.8, -0.8), (0, 0), velocity=[(0, 0), (0.6, -0.8)])
         for _ in range(80):
             state = table.step(state, np.zeros((1, 2)))
@@ -103,7 +103,7 @@ class TestPhysics:
         np.testing.assert_allclose(glided, np.array([0.6, -0.8]) * PUCK_MASS / DAMPING, atol=1e-9)
 
     def test_a_contact_keeps_the_momentum(self) -> None:
-        model = mujoco.MjModel.__copy__(Table("Push").model())
+        model = mujoco.MjModel.__copy__(Tabletop("Push").model())
         model.dof_damping[:] = 0
         start = np.array([[0, -0.3, 0.02, 0, 0, 1.0, 0.2, 0, 0]])
         path = simulation.rollout(model, start, 60)[0]
@@ -113,7 +113,7 @@ class TestPhysics:
         np.testing.assert_allclose(momentum, np.tile([1.0, 0.2], (60, 1)), atol=1e-9)
 
     def test_the_puck_is_moved_by_contact_alone_and_nothing_leaves_the_table(self) -> None:
-        table = Table("Push")
+        table = Tabletop("Push")
         state = table.initial(np.arange(256))
         generator = np.random.default_rng(1)
         held = generator.choice([-1.0, 1.0], (256, 2))
@@ -133,7 +133,7 @@ class TestPhysics:
         assert np.abs(observation).max() < 1.5  # far from where it is cut off
 
     def test_a_trajectory_depends_on_its_own_state_and_actions(self) -> None:
-        table = Table("Push")
+        table = Tabletop("Push")
         actions = np.random.default_rng(2).choice([-1.0, 1.0], (40, 32, 2))
         together = table.initial(np.arange(32))
         alone = table.initial(np.array([17]))
@@ -148,7 +148,7 @@ class TestInstances:
     def test_places_are_uniform_over_what_they_should_be(self, side: float) -> None:
         seeds = np.arange(20_000)
         for task, goal_range in (("Reach", side - 2 * RADIUS), ("Push", side - 2 * MARGIN)):
-            table = Table(task, side=side)
+            table = Tabletop(task, side=side)
             state = table.initial(seeds)
             places = table.places(state)
             kinds = [(state.goal, goal_range)]
@@ -167,7 +167,7 @@ class TestInstances:
 
     def test_goals_are_at_all_distances(self) -> None:
         for task, farthest in (("Reach", 1.6), ("Push", 1.0)):
-            seen = Table(task).observe(Table(task).initial(np.arange(4000)))
+            seen = Tabletop(task).observe(Tabletop(task).initial(np.arange(4000)))
             distance = np.linalg.norm(seen["achieved_goal"] - seen["desired_goal"], axis=1)
             assert (distance < 0.2).mean() > 0.02
             assert (distance > farthest).mean() > 0.02
@@ -393,13 +393,13 @@ class TestOptions:
             GoalVectorEnv(1, task="Reach", render_mode="ansi")
 
 
-def to_the_goal(table: Table, state: TableState) -> Any:
+def to_the_goal(table: Tabletop, state: TabletopState) -> Any:
     """Reach: towards the goal, as hard as it is far and with the speed taken off."""
     place, velocity = state.physics[:, 1:3], state.physics[:, 3:5]
     return np.clip(8 * (state.goal - place) - velocity, -1, 1)
 
 
-def behind_the_puck(table: Table, state: TableState) -> Any:
+def behind_the_puck(table: Tabletop, state: TabletopState) -> Any:
     """Push: round the puck to the side away from the goal, then forwards; at the goal stop."""
     places, velocity = table.places(state), state.physics[:, 5:7]
     pusher, puck = places[:, 0], places[:, 1]
@@ -425,7 +425,7 @@ def behind_the_puck(table: Table, state: TableState) -> Any:
     ("task", "policy", "share"), [("Reach", to_the_goal, 1.0), ("Push", behind_the_puck, 0.95)]
 )
 def test_the_tasks_are_solvable(task: str, policy: Callable[..., Any], share: float) -> None:
-    table = Table(task)
+    table = Tabletop(task)
     state = table.initial(np.arange(300))
     for _ in range(100):
         state = table.step(state, policy(table, state))

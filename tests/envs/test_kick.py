@@ -12,7 +12,8 @@ from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.env_checker import check_env as sb3_check
 
 from rl_serial.agents.mpc import Learning, MPCAgent, MPCSettings
-from rl_serial.envs.chains.many_body import RADIUS, ManyBodyState
+from rl_serial.envs.chains.many_body import ManyBodyState
+from rl_serial.envs.chains.many_body_model import RADIUS
 from rl_serial.envs.control import ControlState, make_control, make_simulator
 from rl_serial.envs.kick import KickEnv, KickSimulator, KickState, ManyBodyKick
 from rl_serial.envs.registry import KICK_ID
@@ -195,7 +196,7 @@ def test_rules_judge_what_the_simulator_paid() -> None:
     found = simulator.rollout(ControlState(start, np.empty((5, 0))), actions)
     first = np.repeat(start[:, None, None], 3, axis=1)
     before = np.concatenate([first, found.joints[:, :, :-1]], axis=2)
-    reward, ended = simulator.rules.judge(before, found.joints, found.seen, actions)
+    reward, ended = simulator.rules.reward_and_end(before, found.joints, found.seen, actions)
     np.testing.assert_array_equal(reward, found.rewards)
     np.testing.assert_array_equal(ended, found.terminated)
     assert np.abs(reward).max() > 0.1

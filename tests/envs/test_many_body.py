@@ -519,12 +519,13 @@ def test_importing_the_package_does_not_import_mujoco() -> None:
 
 DRAWN = """
 import numpy as np
-from rl_serial.envs.chains.many_body import ManyBody, ManyBodyState, _has_gl
+from rl_serial.envs.chains.many_body import ManyBody, ManyBodyState
+from rl_serial.envs.chains.many_body_pictures import has_gl
 discs, velocity = [[(0.25, 0.75), (0.7, 0.3), (0.2, 0.3), (0.7, 0.7)]], np.zeros((1, 4, 2))
 state = ManyBodyState(np.array(discs), velocity, np.array([1], np.int8), np.array([1]))
 picture = ManyBody().drawing(state, 200)
 places = [(50, 50), (140, 140), (10, 190), (180, 20)]
-print(_has_gl(), picture.shape, *(picture[y, x].tolist() for x, y in places), sep=";")
+print(has_gl(), picture.shape, *(picture[y, x].tolist() for x, y in places), sep=";")
 """
 
 

@@ -12,9 +12,11 @@ import torch
 from rl_serial.envs.random import (
     EVALUATION_SEEDS,
     below,
+    episode_seeds,
     evaluation_seeds,
     fold_in,
     random_words,
+    state_seeds,
     threefry,
 )
 
@@ -95,6 +97,17 @@ def test_streams_and_positions_are_independent() -> None:
     correlation = np.corrcoef(np.stack(bits).astype(float))
     off_diagonal = correlation[~np.eye(6, dtype=bool)]
     assert np.abs(off_diagonal).max() < 5 / np.sqrt(20_000)
+
+
+def test_no_episode_of_an_evaluation_begins_at_a_state_that_one_examines() -> None:
+    episodes = [episode_seeds(seed, 200, np) for seed in range(5)]
+    states = [state_seeds(seed, 200, np) for seed in range(5)]
+    assert np.unique(np.concatenate(episodes + states)).size == 10 * 200
+    np.testing.assert_array_equal(episode_seeds(3, 2, np, first=7), episodes[3][7:9])
+    np.testing.assert_array_equal(state_seeds(3, 2, np, first=7), states[3][7:9])
+    # The instances that results of this package were made on.
+    assert episode_seeds(0, 1, np).tolist() == [6465567069669687641]
+    assert state_seeds(0, 1, np).tolist() == [6263143161996355578]
 
 
 def test_training_and_evaluation_seeds_are_disjoint() -> None:

@@ -76,7 +76,7 @@ class LearnedModel:
         if self.known:
             return (
                 after,
-                *self.rules.judge(joints, after, after[..., : self.num_positions], action),
+                *self.rules.reward_and_end(joints, after, after[..., : self.num_positions], action),
             )
         return after, reward.numpy().astype(np.float64), (end > 0).numpy()
 

@@ -67,7 +67,7 @@ def planned_judgement(
     open_rows = np.flatnonzero(legal.sum(axis=1) > 1)
     for first in range(0, open_rows.size, most):
         rows = open_rows[first : first + most]
-        found = plan(_rows(state, rows))
+        found = plan(take_rows(state, rows))
         preferences[rows], values[rows] = found.preferences, found.values
         action[rows] = found.action
     return Judgement(preferences, values, action)
@@ -110,5 +110,5 @@ class OnePlyAgent:
         return Judgement(preferences, np.where(legal, preferences, -np.inf).max(axis=1))
 
 
-def _rows(state: Any, rows: NDArray[np.int64]) -> Any:
+def take_rows(state: Any, rows: NDArray[np.int64]) -> Any:
     return map_state(lambda array: array[rows], state)

@@ -21,12 +21,12 @@ from rl_serial.agents.dynamics import (
     TrueDynamics,
     dynamics_loss,
 )
-from rl_serial.agents.fitted import FUSED_ON, apply_network
+from rl_serial.agents.fitted import FUSED_ON, apply_network, probabilities
 from rl_serial.agents.protocols import ChainWorld, Judgement, Log, Preference, on_host
 from rl_serial.agents.search.agent import SearchAgent, tensors_on
-from rl_serial.agents.search.judgement import _rows
+from rl_serial.agents.search.judgement import take_rows
 from rl_serial.agents.settings import SearchAgentConfig
-from rl_serial.envs.chain import Array, array_namespace
+from rl_serial.envs.chain import Array
 from rl_serial.envs.random import fold_in
 from rl_serial.envs.tasks import Task, num_actions
 from rl_serial.errors import RunError
@@ -50,11 +50,9 @@ class PolicyValueAgent:
 
     def assess(self, observations: Array, legal: Array) -> Judgement:
         """The same from observations."""
-        xp = array_namespace(observations)
-        logits = xp.where(legal, apply_network(self.policy, observations, self.device), -xp.inf)
-        weights = xp.exp(logits - xp.max(logits, axis=1, keepdims=True))
-        probabilities = weights / xp.sum(weights, axis=1, keepdims=True)
-        return Judgement(probabilities, apply_network(self.value, observations, self.device)[:, 0])
+        logits = apply_network(self.policy, observations, self.device)
+        values = apply_network(self.value, observations, self.device)[:, 0]
+        return Judgement(probabilities(logits, legal), values)
 
 
 @dataclass(frozen=True)
@@ -291,7 +289,7 @@ class SearchTrainer:
         rows = np.flatnonzero(((legal.sum(axis=1) > 1) | everywhere) & running)
         if rows.size:
             started = time.perf_counter()
-            output, own = self.agent.search(_rows(state, rows), self.generator)
+            output, own = self.agent.search(take_rows(state, rows), self.generator)
             self._tally.add(output, own, time.perf_counter() - started, self.config.simulations)
             action[rows] = on_host(output.action)
             policy[rows] = on_host(output.action_weights)

@@ -4,67 +4,30 @@ Discs collide elastically with each other and with the walls; where one of them 
 depends on collisions that depend on collisions. In the twin the contacts between discs are switched
 off, so that each disc moves on a closed-form path between the walls.
 
-The rules need the extra ``mujoco`` and run on NumPy arrays only. A contact is a spring without
-damping whose force grows about as the cube of its depth. It sets in so smoothly that symplectic
-steps (semi-implicit Euler) of 8 ms keep the energy within 0.3 % over ten seconds; a linear spring
-of the same impedance needs steps of 1 ms and RK4 for as much (docs/chains/many_body.md).
+The rules need the extra ``mujoco`` and run on NumPy arrays only.
 """
 
 from __future__ import annotations
 
-import atexit
 import itertools
 import math
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 
 from rl_serial.envs.chain import TokenLayout, count_down, each_place, one_hot
+from rl_serial.envs.chains.many_body_model import AREA, RADIUS, SPEED, TIME_STEP, compiled_model
+from rl_serial.envs.chains.many_body_pictures import drawing
 from rl_serial.envs.random import below, random_words
 from rl_serial.envs.simulation import load_mujoco, rollout
 from rl_serial.errors import require
 
 CONTACTS = ("elastic", "none")
 
-AREA = 0.25
-"""Of the table for each disc, m^2: more discs get a larger table, and meet each other as often."""
-RADIUS = 0.12
-"""Of a disc, m."""
-MASS = 1.0
-"""Of a disc, kg."""
-SPEED = 1.0
-"""Of each disc at the start, m/s."""
-DEPTH_AT_UNIT_SPEED = 0.036
-"""How deep a contact gets that closes at 1 m/s, m; at v m/s about the root of v times that."""
-TIME_STEP = 1 / 120
-"""Largest time step, s: an interval is divided into equal steps that are not longer."""
 NUM_KICKS = 3
-
-# MuJoCo separates a contact of depth p with the acceleration k (d(p) / d_max)^2 p. The impedance d
-# may grow linearly with p, but from 1e-4 on: with a slope s the acceleration is
-# STIFFNESS p (p + ONSET)^2 with ONSET = 1e-4 / s. The slope must be small all the same: where a
-# disc has two contacts at once, a share d of each force depends on the other, and no energy belongs
-# to that share.
-_LEAST_IMPEDANCE = 1e-4
-_IMPEDANCE_SLOPE = 0.1  # per m
-_IMPEDANCE_DEPTH = 0.1  # m, where the slope ends: no contact gets this deep
-ONSET = _LEAST_IMPEDANCE / _IMPEDANCE_SLOPE
-"""Depth below which the force is nearly linear, m."""
-STIFFNESS = (SPEED**2 / 2) / (
-    DEPTH_AT_UNIT_SPEED**4 / 4
-    + 2 * ONSET * DEPTH_AT_UNIT_SPEED**3 / 3
-    + ONSET**2 * DEPTH_AT_UNIT_SPEED**2 / 2
-)
-"""Of a contact, 1 / (m s)^2: a disc of 1 m/s is brought to rest at DEPTH_AT_UNIT_SPEED."""
 
 _DISC_STEPS = 160_000  # simulated at a time, which bounds the memory of paths
 _CELLS = 32  # of the space-time diagram
@@ -329,14 +292,11 @@ class ManyBody:
 
         qpos and qvel hold x and y of disc 0, then of disc 1 and so on.
         """
-        return _model(self.discs, self.contacts, self.interval / self._steps() / refine)
+        return compiled_model(self.discs, self.contacts, self.interval / self._steps() / refine)
 
     def drawing(self, state: ManyBodyState, side: int) -> NDArray[np.uint8]:
-        """[side, side, 3]: the first table of the batch from above, the marked half shaded.
-
-        MuJoCo's renderer draws it where there is a GL to draw with, Pillow where there is none.
-        """
-        return _renderer(self.discs, side)(state) if _has_gl() else _plain_drawing(state, side)
+        """[side, side, 3]: the first table of the batch from above, the marked half shaded."""
+        return drawing(state.position[0], state.velocity[0], int(state.half[0]), side)
 
     def _steps(self) -> int:
         """Time steps of an interval."""
@@ -394,133 +354,3 @@ def _refuse_to_leave(inside: NDArray[np.bool_]) -> None:
         raise FloatingPointError(
             "a disc has left the table: the discs are faster than the time step allows for"
         )
-
-
-@lru_cache(maxsize=32)
-def _model(discs: int, contacts: str, time_step: float) -> Any:
-    """Spheres on two slide joints each; the walls are the joints' limits."""
-    mujoco = load_mujoco("ManyBody")
-    side = math.sqrt(AREA * discs)
-    spec = mujoco.MjSpec()
-    spec.modelname = "many_body"
-    spec.option.timestep = time_step
-    spec.option.gravity = [0, 0, 0]
-    spec.option.integrator = mujoco.mjtIntegrator.mjINT_EULER
-    # Without a warm start a step depends on nothing but its state.
-    spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_WARMSTART
-    deepest = _LEAST_IMPEDANCE + _IMPEDANCE_SLOPE * _IMPEDANCE_DEPTH
-    spring = [-STIFFNESS * (deepest / _IMPEDANCE_SLOPE) ** 2, 0.0]  # no damping
-    impedance = [_LEAST_IMPEDANCE, deepest, _IMPEDANCE_DEPTH, 0.5, 1]
-    for disc in range(discs):
-        body = spec.worldbody.add_body(name=f"disc_{disc}")
-        for name, axis in (("x", [1, 0, 0]), ("y", [0, 1, 0])):
-            body.add_joint(
-                name=f"{name}_{disc}",
-                type=mujoco.mjtJoint.mjJNT_SLIDE,
-                axis=axis,
-                limited=mujoco.mjtLimited.mjLIMITED_TRUE,
-                range=[RADIUS, side - RADIUS],
-                solref_limit=spring,
-                solimp_limit=impedance,
-            )
-        body.add_geom(
-            name=f"disc_{disc}",
-            type=mujoco.mjtGeom.mjGEOM_SPHERE,
-            size=[RADIUS, 0, 0],
-            mass=MASS,
-            condim=1,  # no friction
-            contype=int(contacts == "elastic"),
-            conaffinity=int(contacts == "elastic"),
-            solref=spring,
-            solimp=impedance,
-            rgba=[*(np.array(_MARKED if disc == 0 else _DISC) / 255), 1],
-        )
-    return spec.compile()
-
-
-_FELT, _SHADED, _EDGE = (244, 244, 241), (214, 226, 240), (140, 140, 140)
-_DISC, _MARKED = (43, 65, 98), (196, 106, 46)
-
-
-def _plain_drawing(state: ManyBodyState, side: int) -> NDArray[np.uint8]:
-    """The table in Pillow's circles and lines, drawn at twice the size for smooth edges."""
-    size = 2 * side
-    table = math.sqrt(AREA * state.position.shape[1])
-    scale = size / table
-    image = Image.new("RGB", (size, size), _FELT)
-    draw = ImageDraw.Draw(image)
-    if state.half[0] >= 0:
-        left = side if state.half[0] else 0
-        draw.rectangle((left, 0, left + side, size), fill=_SHADED)
-    for disc in range(state.position.shape[1] - 1, -1, -1):  # the marked disc on top
-        x, y = state.position[0, disc] * (1, -1) + (0, table)
-        ink = _MARKED if disc == 0 else _DISC
-        box = [(x - RADIUS), (y - RADIUS), (x + RADIUS), (y + RADIUS)]
-        draw.ellipse([corner * scale for corner in box], fill=ink)
-        ahead = state.velocity[0, disc] * (0.15, -0.15)
-        line = [x * scale, y * scale, (x + ahead[0]) * scale, (y + ahead[1]) * scale]
-        draw.line(line, fill=_EDGE, width=5)
-    draw.rectangle((0, 0, size - 1, size - 1), outline=_EDGE, width=4)
-    return np.asarray(image.resize((side, side), Image.Resampling.LANCZOS))
-
-
-@lru_cache(maxsize=1)
-def _has_gl() -> bool:
-    """Whether MuJoCo finds a GL, tried in another process: some drivers end the one that asks.
-
-    On a machine without a display MuJoCo looks for one only where MUJOCO_GL says which.
-    """
-    if sys.platform == "linux" and not {"MUJOCO_GL", "DISPLAY", "WAYLAND_DISPLAY"} & set(
-        os.environ
-    ):
-        return False
-    program = (
-        "import os, mujoco\n"
-        "model = mujoco.MjModel.from_xml_string('<mujoco/>')\n"
-        "mujoco.Renderer(model, 8, 8).render()\n"
-        "os._exit(0)\n"
-    )
-    with suppress(OSError, subprocess.SubprocessError):
-        tried = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60)
-        return tried.returncode == 0
-    return False
-
-
-@lru_cache(maxsize=8)
-def _renderer(discs: int, side: int) -> Callable[[ManyBodyState], NDArray[np.uint8]]:
-    """Draws the first table of a batch with MuJoCo, from above."""
-    mujoco = load_mujoco("ManyBody")
-    spec = mujoco.MjSpec()
-    spec.visual.global_.offwidth = spec.visual.global_.offheight = side
-    spec.visual.headlight.ambient = [0.45] * 3
-    spec.visual.headlight.diffuse = [0.5] * 3
-    spec.visual.headlight.specular = [0.2] * 3
-    world = spec.worldbody
-    table = math.sqrt(AREA * discs)
-    camera = world.add_camera(name="above", pos=[table / 2, table / 2, 2], fovy=table)
-    camera.proj = mujoco.mjtProjection.mjPROJ_ORTHOGRAPHIC
-    box = mujoco.mjtGeom.mjGEOM_BOX
-    for half in range(2):
-        place = [table * (1 + 2 * half) / 4, table / 2, -RADIUS - 0.01]
-        world.add_geom(type=box, size=[table / 4, table / 2, 0.01], pos=place)
-    for disc in range(discs):
-        body = world.add_body(mocap=True)
-        ink = np.array(_MARKED if disc == 0 else _DISC) / 255
-        sphere = mujoco.mjtGeom.mjGEOM_SPHERE
-        body.add_geom(type=sphere, size=[RADIUS, 0, 0], rgba=[*ink, 1])
-    model = spec.compile()
-    data = mujoco.MjData(model)
-    renderer = mujoco.Renderer(model, side, side)
-    atexit.register(renderer.close)
-
-    def draw(state: ManyBodyState) -> NDArray[np.uint8]:
-        for half in range(2):
-            felt = _SHADED if half == state.half[0] else _FELT
-            model.geom_rgba[half, :3] = np.array(felt) / 255
-        data.mocap_pos[:, :2] = state.position[0]
-        mujoco.mj_forward(model, data)
-        renderer.update_scene(data, camera="above")
-        picture: NDArray[np.uint8] = renderer.render().copy()
-        return picture
-
-    return draw

@@ -12,15 +12,16 @@ from rl_serial.envs.goals.making import (
     register,
     success_of,
 )
-from rl_serial.envs.goals.table import GoalEnv, GoalVectorEnv, Table, TableState
+from rl_serial.envs.goals.tabletop import Tabletop, TabletopState
+from rl_serial.envs.goals.tabletop_envs import GoalEnv, GoalVectorEnv
 
 __all__ = [
     "GOAL_ENVIRONMENTS",
     "ArmGoalEnv",
     "GoalEnv",
     "GoalVectorEnv",
-    "Table",
-    "TableState",
+    "Tabletop",
+    "TabletopState",
     "goal_environments",
     "is_goal_environment",
     "make_goal_vec",

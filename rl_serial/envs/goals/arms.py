@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rl_serial.envs.episodes import refuse_reset_options
-from rl_serial.envs.goals.table import GoalObservation
+from rl_serial.envs.goals.tabletop import GoalObservation
 from rl_serial.envs.simulation import load_mujoco
 from rl_serial.errors import require, told_missing
 

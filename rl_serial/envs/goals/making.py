@@ -30,8 +30,8 @@ GOAL_KEYS = ("observation", "achieved_goal", "desired_goal")
 GOAL_ENVIRONMENTS: dict[str, dict[str, Any]] = {
     **{
         f"rl_serial/{task}-v0": {
-            "entry_point": "rl_serial.envs.goals.table:GoalEnv",
-            "vector_entry_point": "rl_serial.envs.goals.table:GoalVectorEnv",
+            "entry_point": "rl_serial.envs.goals.tabletop_envs:GoalEnv",
+            "vector_entry_point": "rl_serial.envs.goals.tabletop_envs:GoalVectorEnv",
             "kwargs": {"task": task},
         }
         for task in ("Reach", "Push")

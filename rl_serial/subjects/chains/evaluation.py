@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from rl_serial.agents.protocols import Agent, decide
-from rl_serial.envs.random import evaluation_seeds
+from rl_serial.envs.random import episode_seeds, state_seeds
 from rl_serial.envs.shortcuts import Sample, right_actions, serial_reach
 from rl_serial.envs.tasks import Task
 from rl_serial.metrics import Measurement, measured
@@ -198,7 +198,7 @@ class Evaluator:
         self, task: Task[Any], instances: int = 2048, per_remaining: int = 512, seed: int = 0
     ) -> None:
         self.task = task
-        self.seeds = evaluation_seeds(2 * seed, instances, np)
+        self.seeds = episode_seeds(seed, instances, np)
         first = task.initial(self.seeds)
         self.starts = task.remaining(first)  # [instances]
         # Both exact: dice would move every agent's score by some thousandths.
@@ -211,7 +211,7 @@ class Evaluator:
             )
         depth = task.chain.serial_depth
         self.remaining = np.repeat(np.arange(1, depth + 1), per_remaining)
-        seeds = evaluation_seeds(2 * seed + 1, depth * per_remaining, np)
+        seeds = state_seeds(seed, depth * per_remaining, np)
         self.states = task.at_remaining(seeds, self.remaining)
         self.exact = task.action_values(self.states)
         self.legal = task.legal_actions(self.states)

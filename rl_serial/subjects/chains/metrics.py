@@ -9,7 +9,7 @@ import numpy as np
 
 from rl_serial.agents.registry import AGENTS
 from rl_serial.config import EnvConfig, RunConfig
-from rl_serial.envs.random import evaluation_seeds
+from rl_serial.envs.random import state_seeds
 from rl_serial.envs.shortcuts import right_actions
 from rl_serial.metrics import Index, Metric, Place, Profile
 from rl_serial.subjects.chains.config import evaluation_of
@@ -246,7 +246,7 @@ def _undecided(env: str, remaining: int, seed: int, instances: int) -> str:
     """Why no state that an evaluation judges at ``remaining`` has a decision; empty if one has."""
     task = EnvConfig.model_validate_json(env).task()
     first = (remaining - 1) * instances
-    seeds = evaluation_seeds(2 * seed + 1, instances, np, first=first)
+    seeds = state_seeds(seed, instances, np, first=first)
     states = task.at_remaining(seeds, np.full(instances, remaining))
     legal = task.legal_actions(states)
     try:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rl_serial.agents.protocols import Agent, Judgement, Preference, decide, on_host
 from rl_serial.agents.search import SearchAgent, searched
-from rl_serial.envs.random import evaluation_seeds
+from rl_serial.envs.random import episode_seeds
 from rl_serial.envs.rendering import Scene, ansi, rgb_array
 from rl_serial.envs.tasks import Task
 from rl_serial.subjects.chains.trees import TreeNode, beside, draw_tree, tree_lines, tree_of
@@ -44,7 +44,7 @@ def watch_episode(agent: Agent, task: Task[Any], instance: int = 0, seed: int = 
         instance: which of the evaluation instances of ``seed`` is played.
         seed: as in the evaluation.
     """
-    state = task.initial(evaluation_seeds(2 * seed, 1, np, first=instance))
+    state = task.initial(episode_seeds(seed, 1, np, first=instance))
     states, total = [state], 0.0
     actions: list[int] = []
     moments = []

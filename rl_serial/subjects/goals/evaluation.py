@@ -16,7 +16,7 @@ from scipy.stats import binomtest
 
 from rl_serial.agents.contrastive import GoalAgent
 from rl_serial.envs.goals import success_of
-from rl_serial.envs.random import evaluation_seeds
+from rl_serial.envs.random import episode_seeds
 from rl_serial.errors import UserError
 from rl_serial.metrics import Measurement, measured
 from rl_serial.subjects.goals import metrics as of
@@ -100,7 +100,7 @@ class GoalEvaluator:
     """
 
     def __init__(self, make: Any, instances: int, seed: int) -> None:
-        self.seeds = evaluation_seeds(2 * seed, instances, np)
+        self.seeds = episode_seeds(seed, instances, np)
         self.env: Any = make(min(instances, MOST_AT_A_TIME))
 
     def __call__(self, agent: GoalAgent) -> GoalEvaluation:

@@ -14,7 +14,7 @@ from rl_serial.agents.registry import AGENTS
 from rl_serial.agents.settings import GoalAgentSettings
 from rl_serial.config import RunConfig
 from rl_serial.envs.goals.making import NoGoals, make_goal_vec
-from rl_serial.envs.random import evaluation_seeds
+from rl_serial.envs.random import episode_seeds
 from rl_serial.errors import UserError
 from rl_serial.metrics import Measurement
 from rl_serial.networks.configured import solved_trunk, vector_layout
@@ -101,7 +101,7 @@ class GoalSubject:
     def watch(self, agent: GoalAgent, instance: int = 0) -> list[GoalMoment]:
         """An evaluation episode from its first state to its end."""
         env = self._make(1)
-        seeds = evaluation_seeds(2 * self.config.evaluation.seed, 1, np, first=instance)
+        seeds = episode_seeds(self.config.evaluation.seed, 1, np, first=instance)
         observation, _ = env.reset(seed=[int(seeds[0])])
         goal = observation["desired_goal"][0]
         path = [observation["achieved_goal"][0]]

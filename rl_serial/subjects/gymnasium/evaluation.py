@@ -19,7 +19,7 @@ from scipy.special import stdtrit
 
 from rl_serial.agents.mpc.trainer import divergence_told
 from rl_serial.agents.protocols import PlayedEpisode, Plays, PlaysByPlanning
-from rl_serial.envs.random import evaluation_seeds
+from rl_serial.envs.random import episode_seeds
 from rl_serial.metrics import Measurement, measured
 from rl_serial.subjects.gymnasium import metrics as of
 
@@ -119,4 +119,4 @@ class ControlEvaluator:
 
 def control_seeds(seed: int, count: int, first: int = 0) -> list[int]:
     """Evaluation instances ``first``, … of ``seed``: resets above those that training draws."""
-    return [int(number) for number in evaluation_seeds(2 * seed, count, np, first=first)]
+    return [int(number) for number in episode_seeds(seed, count, np, first=first)]
