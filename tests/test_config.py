@@ -291,7 +291,8 @@ def test_shipped_configuration_loads_and_meets_its_budget(file: Path) -> None:
     if subject == "gymnasium":
         pytest.importorskip("mujoco")
         pytest.importorskip("imageio")
-        subject_of(config).check(["agent"])
+        keys = [] if config.network is None else ["network", "policy_network"]
+        subject_of(config).check(["agent", *keys])
         return
     assert config.network is not None
     if subject == "goals":
