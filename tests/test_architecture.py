@@ -125,7 +125,9 @@ def test_a_long_file_says_why(module: str) -> None:
     text = MODULES[module].read_text()
     if text.count("\n") > LONGEST:
         head = ast.get_docstring(ast.parse(text)) or ""
-        assert "one file" in head.lower(), f"{module} has {text.count(chr(10))} lines and gives no reason"
+        assert "one file" in head.lower(), (
+            f"{module} has {text.count(chr(10))} lines and gives no reason"
+        )
 
 
 def test_every_chain_family_has_its_page() -> None:
