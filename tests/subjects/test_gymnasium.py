@@ -96,7 +96,7 @@ class Spaces(gym.Env[Any, Any]):
 
 
 BOX, TWO = spaces.Box(-1, 1, (3,)), spaces.Discrete(2)
-GOALS = spaces.Dict({key: BOX for key in ("observation", "achieved_goal", "desired_goal")})
+GOALS = spaces.Dict(dict.fromkeys(("observation", "achieved_goal", "desired_goal"), BOX))
 for name, made in {"Named": Named, "Followed": Followed}.items():
     gym.register(f"tests/{name}-v0", made)
 for name, pair in {
@@ -131,10 +131,10 @@ AGENTS: dict[str, dict[str, Any]] = {
         },
     },
     "sac": {
-        "timesteps": 6000,
+        "timesteps": 3000,
         "arguments": {
             "learning_starts": 200, "batch_size": 64, "gamma": 0.0, "learning_rate": 3e-3,
-            "buffer_size": 6000, "ent_coef": 0.01, "gradient_steps": 2,
+            "buffer_size": 3000, "ent_coef": 0.01,
         },
     },
 }  # fmt: skip
@@ -201,15 +201,19 @@ class TestSpaces:
         [
             ("ppo", "Image", r"images of shape \(8, 8, 3\), and trunks here take vectors"),
             ("ppo", "Parts", r"must be Box, Discrete or MultiDiscrete, and are Dict"),
-            ("ppo", "Goals", r"has goals, where agent.kind ppo does not play; contrastive, sac, sac_her do"),
-            ("ppo", "Levers", r"the actions MultiBinary\(3\), .*plays with Discrete and Box; no agent"),
+            (
+                "ppo",
+                "Goals",
+                r"has goals, where .* ppo does not play; contrastive, sac, sac_her do",
+            ),
+            ("ppo", "Levers", r"MultiBinary\(3\), .*with Discrete and Box; no agent"),
             ("sac", "Levers", r"the actions MultiBinary\(3\)"),
             ("ppo", "Unbounded", r"a vector with bounds"),
             ("ppo", "Matrix", r"a vector with bounds"),
             ("dqn", "Vector", r"dqn plays with Discrete; ppo, sac, cem, mppi play with them"),
             ("sac", "Named", r"sac plays with Box; ppo, dqn, qrdqn play with them"),
         ],
-    )  # fmt: skip
+    )
     def test_what_an_agent_cannot_play_is_refused(self, kind: str, env: str, message: str) -> None:
         with pytest.raises(UserError, match=rf"^env\.id: tests/{env}-v0.*{message}"):
             subject_of(config(kind, f"tests/{env}-v0"))
@@ -217,18 +221,54 @@ class TestSpaces:
     @pytest.mark.parametrize(
         ("kind", "env", "overrides", "message"),
         [
-            ("value", "CartPole-v1", [], r"is a Gymnasium environment, where agent\.kind value does not play; ppo, dqn"),
-            ("sac_her", "Pendulum-v1", [], r"is a Gymnasium environment, where agent\.kind sac_her does not"),
-            ("ppo", "PointMaze_UMaze-v3", [], r"is a goal environment, where agent\.kind ppo does not"),
-            ("cem", "CartPole-v1", ["network=null"], r"env\.id: agent\.kind cem cannot plan in CartPole-v1; it can"),
-            ("ppo", "CartPole-v1", ["network={kind: conv, depth: 4, width: 8}"], r"network\.kind: conv reads tokens"),
-            ("ppo", "CartPole-v1", ["agent.exploring_starts=true"], r"agent\.exploring_starts: only chains"),
-            ("ppo", "CartPole-v1", ["agent.processes=2"], r"agent\.processes: 1, or agent\.num_envs=4"),
-            ("ppo", "rl_serial/CircuitBet-v0", ["agent.processes=4"], r"agent\.processes: all environments of"),
-            ("dqn", "rl_serial/CircuitBet-v0", ["agent.normalize_rewards=true"], r"agent\.normalize_rewards: "),
-            ("dqn", "CartPole-v1", ["evaluation.simulations=[1]"], r"evaluation\.simulations: unknown key"),
+            ("value", "CartPole-v1", [], r"is a Gymnasium environment, where .* value does not"),
+            ("contrastive", "CartPole-v1", [], r"is a Gymnasium environment, where .* contrastive"),
+            ("sac_her", "Pendulum-v1", [], r"is a Gymnasium environment, where .* sac_her does"),
+            ("ppo", "PointMaze_UMaze-v3", [], r"is a goal environment, where .* ppo does"),
+            (
+                "cem",
+                "CartPole-v1",
+                ["network=null"],
+                r"env\.id: agent\.kind cem cannot plan in CartP",
+            ),
+            (
+                "ppo",
+                "CartPole-v1",
+                ["network={kind: conv, depth: 4, width: 8}"],
+                r"network\.kind: conv reads tokens",
+            ),
+            (
+                "ppo",
+                "CartPole-v1",
+                ["agent.exploring_starts=true"],
+                r"agent\.exploring_starts: only chains",
+            ),
+            (
+                "ppo",
+                "CartPole-v1",
+                ["agent.processes=2"],
+                r"agent\.processes: 1, or agent\.num_envs=4",
+            ),
+            (
+                "ppo",
+                "rl_serial/CircuitBet-v0",
+                ["agent.processes=4"],
+                r"agent\.processes: all environments of",
+            ),
+            (
+                "dqn",
+                "rl_serial/CircuitBet-v0",
+                ["agent.normalize_rewards=true"],
+                r"agent\.normalize_rewards: ",
+            ),
+            (
+                "dqn",
+                "CartPole-v1",
+                ["evaluation.simulations=[1]"],
+                r"evaluation\.simulations: unknown key",
+            ),
         ],
-    )  # fmt: skip
+    )
     def test_parts_that_do_not_go_together(
         self, kind: str, env: str, overrides: list[str], message: str
     ) -> None:
@@ -404,7 +444,8 @@ class TestExamination:
         assert found.metrics()["eval/episode_steps"] == np.mean(lengths)
         low, high = found.final()["eval/return_interval"]
         half = 4.302652730 * np.std(returns, ddof=1) / np.sqrt(3)  # Student's t, 2 degrees
-        assert (low, high) == pytest.approx((np.mean(returns) - half, np.mean(returns) + half), rel=1e-3)  # fmt: skip
+        expected = (np.mean(returns) - half, np.mean(returns) + half)
+        assert (low, high) == pytest.approx(expected, rel=1e-3)
 
     def test_training_draws_no_seed_of_evaluation(self) -> None:
         made = config("dqn", "tests/Named-v0", "agent.timesteps=256")
@@ -439,14 +480,16 @@ class TestNormalisation:
         learner = trainer(made)
         seen: list[NDArray[Any]] = []
         view: Any = learner.vectors.env
-        for name in ("reset", "step"):
 
-            def kept(*args: Any, plain: Any = getattr(view, name), **options: Any) -> Any:
+        def kept(plain: Any) -> Any:
+            def call(*args: Any, **options: Any) -> Any:
                 result = plain(*args, **options)
                 seen.append(result[0].astype(np.float64))
                 return result
 
-            setattr(view, name, kept)
+            return call
+
+        view.reset, view.step = kept(view.reset), kept(view.step)
         learner.train(lambda: None)
         numbers = np.concatenate(seen)
         assert isinstance(learner.env, VecNormalize)
@@ -459,11 +502,12 @@ class TestNormalisation:
         np.testing.assert_array_equal(statistics.mean, before[0])
         assert (statistics.count, float(learner.env.ret_rms.count)) == before[1:]
         # Raw returns: rewards here lie between -9 and 0, five of them in an episode.
-        assert -45 <= found.returns.min()
+        assert found.returns.min() >= -45
         seeds = control_seeds(0, 1)
         observation, _ = Vectors(gym.make("tests/Followed-v0")).reset(seed=seeds[0])
         by_hand = (observation - statistics.mean) / np.sqrt(statistics.var + 1e-8)
-        action, _ = learner.model.predict(np.clip(by_hand, -10, 10).astype(np.float32)[None], deterministic=True)  # fmt: skip
+        within = np.clip(by_hand, -10, 10).astype(np.float32)[None]
+        action, _ = learner.model.predict(within, deterministic=True)
         np.testing.assert_array_equal(learner.agent.act(observation[None]), action)
 
     def test_a_finished_run_keeps_them(self, tmp_path: Path) -> None:
