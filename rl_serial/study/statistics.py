@@ -9,7 +9,8 @@ A *stratum* is the scores of one cell of the grid, one per seed: seeds are excha
 cell, cells are not. The variance of an estimate is the sum of those that its cells add to it, and
 its degrees of freedom are Satterthwaite's (1946, Biometrics Bulletin 2).
 
-One file: each estimator is short, and all share the strata, the degrees of freedom and the bootstrap.
+One file: each estimator is short, and all share the strata, the degrees of freedom and the
+bootstrap.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from rl_serial.envs.random import EVALUATION_SEEDS
 from rl_serial.envs.vectors import Vectors
 from rl_serial.errors import UserError
 from rl_serial.loading import parse_config
+from rl_serial.metrics import tagged
 from rl_serial.runs import files, run
 from rl_serial.runs.load import load_run
 from rl_serial.subjects import row_of, subject_of
@@ -96,7 +97,7 @@ class Spaces(gym.Env[Any, Any]):
 
 
 BOX, TWO = spaces.Box(-1, 1, (3,)), spaces.Discrete(2)
-GOALS = spaces.Dict({key: BOX for key in ("observation", "achieved_goal", "desired_goal")})
+GOALS = spaces.Dict(dict.fromkeys(("observation", "achieved_goal", "desired_goal"), BOX))
 for name, made in {"Named": Named, "Followed": Followed}.items():
     gym.register(f"tests/{name}-v0", made)
 for name, pair in {
@@ -131,10 +132,10 @@ AGENTS: dict[str, dict[str, Any]] = {
         },
     },
     "sac": {
-        "timesteps": 6000,
+        "timesteps": 3000,
         "arguments": {
             "learning_starts": 200, "batch_size": 64, "gamma": 0.0, "learning_rate": 3e-3,
-            "buffer_size": 6000, "ent_coef": 0.01, "gradient_steps": 2,
+            "buffer_size": 3000, "ent_coef": 0.01,
         },
     },
 }  # fmt: skip
@@ -201,15 +202,19 @@ class TestSpaces:
         [
             ("ppo", "Image", r"images of shape \(8, 8, 3\), and trunks here take vectors"),
             ("ppo", "Parts", r"must be Box, Discrete or MultiDiscrete, and are Dict"),
-            ("ppo", "Goals", r"has goals, where agent.kind ppo does not play; contrastive, sac, sac_her do"),
-            ("ppo", "Levers", r"the actions MultiBinary\(3\), .*plays with Discrete and Box; no agent"),
+            (
+                "ppo",
+                "Goals",
+                r"has goals, where .* ppo does not play; contrastive, sac, sac_her do",
+            ),
+            ("ppo", "Levers", r"MultiBinary\(3\), .*with Discrete and Box; no agent"),
             ("sac", "Levers", r"the actions MultiBinary\(3\)"),
             ("ppo", "Unbounded", r"a vector with bounds"),
             ("ppo", "Matrix", r"a vector with bounds"),
             ("dqn", "Vector", r"dqn plays with Discrete; ppo, sac, cem, mppi play with them"),
             ("sac", "Named", r"sac plays with Box; ppo, dqn, qrdqn play with them"),
         ],
-    )  # fmt: skip
+    )
     def test_what_an_agent_cannot_play_is_refused(self, kind: str, env: str, message: str) -> None:
         with pytest.raises(UserError, match=rf"^env\.id: tests/{env}-v0.*{message}"):
             subject_of(config(kind, f"tests/{env}-v0"))
@@ -217,18 +222,54 @@ class TestSpaces:
     @pytest.mark.parametrize(
         ("kind", "env", "overrides", "message"),
         [
-            ("value", "CartPole-v1", [], r"is a Gymnasium environment, where agent\.kind value does not play; ppo, dqn"),
-            ("sac_her", "Pendulum-v1", [], r"is a Gymnasium environment, where agent\.kind sac_her does not"),
-            ("ppo", "PointMaze_UMaze-v3", [], r"is a goal environment, where agent\.kind ppo does not"),
-            ("cem", "CartPole-v1", ["network=null"], r"env\.id: agent\.kind cem cannot plan in CartPole-v1; it can"),
-            ("ppo", "CartPole-v1", ["network={kind: conv, depth: 4, width: 8}"], r"network\.kind: conv reads tokens"),
-            ("ppo", "CartPole-v1", ["agent.exploring_starts=true"], r"agent\.exploring_starts: only chains"),
-            ("ppo", "CartPole-v1", ["agent.processes=2"], r"agent\.processes: 1, or agent\.num_envs=4"),
-            ("ppo", "rl_serial/CircuitBet-v0", ["agent.processes=4"], r"agent\.processes: all environments of"),
-            ("dqn", "rl_serial/CircuitBet-v0", ["agent.normalize_rewards=true"], r"agent\.normalize_rewards: "),
-            ("dqn", "CartPole-v1", ["evaluation.simulations=[1]"], r"evaluation\.simulations: unknown key"),
+            ("value", "CartPole-v1", [], r"is a Gymnasium environment, where .* value does not"),
+            ("contrastive", "CartPole-v1", [], r"is a Gymnasium environment, where .* contrastive"),
+            ("sac_her", "Pendulum-v1", [], r"is a Gymnasium environment, where .* sac_her does"),
+            ("ppo", "PointMaze_UMaze-v3", [], r"is a goal environment, where .* ppo does"),
+            (
+                "cem",
+                "CartPole-v1",
+                ["network=null"],
+                r"env\.id: agent\.kind cem cannot plan in CartP",
+            ),
+            (
+                "ppo",
+                "CartPole-v1",
+                ["network={kind: conv, depth: 4, width: 8}"],
+                r"network\.kind: conv reads tokens",
+            ),
+            (
+                "ppo",
+                "CartPole-v1",
+                ["agent.exploring_starts=true"],
+                r"agent\.exploring_starts: only chains",
+            ),
+            (
+                "ppo",
+                "CartPole-v1",
+                ["agent.processes=2"],
+                r"agent\.processes: 1, or agent\.num_envs=4",
+            ),
+            (
+                "ppo",
+                "rl_serial/CircuitBet-v0",
+                ["agent.processes=4"],
+                r"agent\.processes: all environments of",
+            ),
+            (
+                "dqn",
+                "rl_serial/CircuitBet-v0",
+                ["agent.normalize_rewards=true"],
+                r"agent\.normalize_rewards: ",
+            ),
+            (
+                "dqn",
+                "CartPole-v1",
+                ["evaluation.simulations=[1]"],
+                r"evaluation\.simulations: unknown key",
+            ),
         ],
-    )  # fmt: skip
+    )
     def test_parts_that_do_not_go_together(
         self, kind: str, env: str, overrides: list[str], message: str
     ) -> None:
@@ -352,7 +393,8 @@ class TestLearning:
         learned = trainer(made)
         examine = subject_of(made).examiner()
         learned.train(lambda: None)
-        assert examine(learned.agent).metrics() == {"eval/return": 8, "eval/episode_steps": 8}
+        found = tagged(examine(learned.agent).measurements())
+        assert found == {"eval/return": 8, "eval/episode_steps": 8}
 
     def test_the_number_is_followed_where_observations_are_normalised(self) -> None:
         """Shown as 1000 ± 50 it is out of reach; a policy that plays 0 earns -5/3."""
@@ -361,7 +403,8 @@ class TestLearning:
             made = config("sac", "tests/Followed-v0", f"agent.normalize_observations={normalised}")
             learned = trainer(made)
             learned.train(lambda: None)
-            returns.append(subject_of(made).examiner()(learned.agent).metrics()["eval/return"])
+            found = subject_of(made).examiner()(learned.agent).measurements()
+            returns.append(tagged(found)["eval/return"])
         assert returns[0] > -0.2
         assert returns[1] < -1
 
@@ -375,7 +418,7 @@ class TestLearning:
         returns = []
         for seed in range(16):
             other = trainer(made.model_copy(update={"seed": seed}))
-            returns.append(examine(other.agent).metrics()["eval/return"] / 8)
+            returns.append(tagged(examine(other.agent).measurements())["eval/return"] / 8)
         assert np.mean(returns) == pytest.approx(1 / CHOICES, abs=5 * np.sqrt(3 / 16 / 64))
         still.train(lambda: None)
         np.testing.assert_array_equal(examine(still.agent).returns, before.returns)
@@ -401,10 +444,11 @@ class TestExamination:
             returns.append(total)
             lengths.append(steps)
         np.testing.assert_allclose(found.returns, returns, rtol=1e-4)
-        assert found.metrics()["eval/episode_steps"] == np.mean(lengths)
+        assert tagged(found.measurements())["eval/episode_steps"] == np.mean(lengths)
         low, high = found.final()["eval/return_interval"]
         half = 4.302652730 * np.std(returns, ddof=1) / np.sqrt(3)  # Student's t, 2 degrees
-        assert (low, high) == pytest.approx((np.mean(returns) - half, np.mean(returns) + half), rel=1e-3)  # fmt: skip
+        expected = (np.mean(returns) - half, np.mean(returns) + half)
+        assert (low, high) == pytest.approx(expected, rel=1e-3)
 
     def test_training_draws_no_seed_of_evaluation(self) -> None:
         made = config("dqn", "tests/Named-v0", "agent.timesteps=256")
@@ -439,14 +483,16 @@ class TestNormalisation:
         learner = trainer(made)
         seen: list[NDArray[Any]] = []
         view: Any = learner.vectors.env
-        for name in ("reset", "step"):
 
-            def kept(*args: Any, plain: Any = getattr(view, name), **options: Any) -> Any:
+        def kept(plain: Any) -> Any:
+            def call(*args: Any, **options: Any) -> Any:
                 result = plain(*args, **options)
                 seen.append(result[0].astype(np.float64))
                 return result
 
-            setattr(view, name, kept)
+            return call
+
+        view.reset, view.step = kept(view.reset), kept(view.step)
         learner.train(lambda: None)
         numbers = np.concatenate(seen)
         assert isinstance(learner.env, VecNormalize)
@@ -459,11 +505,12 @@ class TestNormalisation:
         np.testing.assert_array_equal(statistics.mean, before[0])
         assert (statistics.count, float(learner.env.ret_rms.count)) == before[1:]
         # Raw returns: rewards here lie between -9 and 0, five of them in an episode.
-        assert -45 <= found.returns.min()
+        assert found.returns.min() >= -45
         seeds = control_seeds(0, 1)
         observation, _ = Vectors(gym.make("tests/Followed-v0")).reset(seed=seeds[0])
         by_hand = (observation - statistics.mean) / np.sqrt(statistics.var + 1e-8)
-        action, _ = learner.model.predict(np.clip(by_hand, -10, 10).astype(np.float32)[None], deterministic=True)  # fmt: skip
+        within = np.clip(by_hand, -10, 10).astype(np.float32)[None]
+        action, _ = learner.model.predict(within, deterministic=True)
         np.testing.assert_array_equal(learner.agent.act(observation[None]), action)
 
     def test_a_finished_run_keeps_them(self, tmp_path: Path) -> None:
