@@ -42,9 +42,9 @@ _WITH = {
 
 
 def _searched(index: Index) -> str:
-    planner = index.get("dynamics") or index.get("baseline")
-    score = f"score with {_WITH[str(planner)]}" if planner else "score with search"
-    return score if "simulations" not in index else f"{score} of {index['simulations']} steps"
+    planner = str(index.get("dynamics") or index.get("baseline") or "a planner")
+    score = f"score with {_WITH.get(planner, planner)}"
+    return f"{score}, {index['simulations']} model steps" if "simulations" in index else score
 
 
 RETURN = Metric("eval/return", "return")
