@@ -134,7 +134,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise UserError(f"{file}, line {line}: not YAML: not UTF-8") from None
     except YAMLError as error:
-        comma = ", " if str(error).startswith("line ") else ": "
+        comma = ": " if error.line is None else ", "
         raise UserError(f"{file}{comma}{error}; a run is keys with values, see configs/") from None
     if not isinstance(data, dict):
         raise UserError(f"{file}: holds no keys with values; see configs/ for examples")

@@ -40,6 +40,7 @@ class YAMLError(ValueError):
     """A document that is not read; says in which line and at which key."""
 
     def __init__(self, problem: str, line: int | None = None, path: tuple[str, ...] = ()) -> None:
+        self.line = line
         place = f"line {line}: " if line is not None else ""
         super().__init__(f"{place}{'.'.join(path)}{': ' if path else ''}{problem}")
 

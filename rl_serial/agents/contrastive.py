@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from rl_serial.agents.protocols import GoalWorld, Log
 from rl_serial.agents.replay import EpisodeReplay
-from rl_serial.agents.settings import ContrastiveAgentConfig
+from rl_serial.agents.settings_goals import ContrastiveAgentConfig
 from rl_serial.envs.random import fold_in
 from rl_serial.errors import RunError
 from rl_serial.networks import Network, Trunk, build_trunk

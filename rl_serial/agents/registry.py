@@ -16,13 +16,12 @@ from rl_serial.agents.settings import (
     AgentSettings,
     BaselineConfig,
     CloningAgentConfig,
-    ContrastiveAgentConfig,
     MPCAgentConfig,
-    SACAgentConfig,
     SB3AgentConfig,
     SearchAgentConfig,
     ValueAgentConfig,
 )
+from rl_serial.agents.settings_goals import ContrastiveAgentConfig, SACAgentConfig
 
 
 @dataclass(frozen=True)

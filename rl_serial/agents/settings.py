@@ -21,7 +21,7 @@ from rl_serial.envs.tasks import ENUMERATION_LIMIT, Bet, Steer, Task, num_action
 from rl_serial.errors import OptionError, UserError
 from rl_serial.networks.config import NetworkConfig
 from rl_serial.networks.trunks import TRUNKS
-from rl_serial.settings import MOST_PATH, MOST_PLANNED, MOST_ROWS, Loops, ModelKind, Settings
+from rl_serial.settings import MOST_PATH, MOST_PLANNED, Loops, ModelKind, Settings
 
 
 class Run(Protocol):
@@ -55,6 +55,11 @@ class AgentSettings(Settings):
         """Options of the environment that differ in training."""
         return {}
 
+    @property
+    def stacks(self) -> bool:
+        """Whether runs that differ in seed and rates alone can be trained as one batch."""
+        return False
+
     def check(self, run: Run, rules: Any) -> None:
         """What the agent asks of the rest of its run.
 
@@ -65,6 +70,10 @@ class AgentSettings(Settings):
         Raises:
             UserError: parts that do not go together.
         """
+
+
+OWN_RATES = ("learning_rate", "weight_decay")
+"""Keys of an agent that may differ where several are trained as one batch."""
 
 
 class ValueAgentConfig(AgentSettings):
@@ -92,6 +101,11 @@ class ValueAgentConfig(AgentSettings):
     def all_starts(self) -> bool:
         """Whether the network gives something for every start and horizon of an instance."""
         return self.targets == "fixed_horizon"
+
+    @property
+    def stacks(self) -> bool:
+        """Where all seeds run as many loops in an update."""
+        return self.trained_loops is None
 
     @model_validator(mode="after")
     def _options_of_its_targets(self) -> ValueAgentConfig:
@@ -190,6 +204,11 @@ class CloningAgentConfig(AgentSettings):
         """Whether the network gives something for every start and horizon of an instance."""
         return self.starts == "all"
 
+    @property
+    def stacks(self) -> bool:
+        """Always."""
+        return True
+
     @model_validator(mode="after")
     def _options_of_all_starts(self) -> CloningAgentConfig:
         for key in ("head", "readout"):
@@ -260,7 +279,7 @@ class SB3AgentConfig(SB3Settings):
                     "only chains have states with fewer steps remaining to begin at; leave it out",
                     "agent.exploring_starts",
                 )
-            _check_processes(self.processes, self.num_envs)
+            check_processes(self.processes, self.num_envs)
             return
         if self.exploring_starts and rules.start == "uniform":
             raise UserError(
@@ -278,30 +297,6 @@ class SB3AgentConfig(SB3Settings):
                     "numbers of a chain's observations and rewards lie in [-1, 1] already: false",
                     f"agent.{key}",
                 )
-
-
-class GoalAgentSettings(AgentSettings):
-    """What every agent has that reaches goals."""
-
-    def critic_sizes(self, state: int, action: int, goal: int) -> tuple[int, int]:
-        """Numbers that a critic takes and gives."""
-        return state + action + goal, 1
-
-
-class SACAgentConfig(SB3Settings, GoalAgentSettings):
-    """SAC of Stable-Baselines3; in goal environments also with hindsight experience replay."""
-
-    kind: Literal["sac", "sac_her"]
-    timesteps: PositiveInt = 1_000_000
-    num_envs: PositiveInt = 8
-
-    def network_sizes(self, key: str, observation: int, actions: int) -> tuple[int, int]:
-        """A critic values an observation with an action; a policy gives means and spreads."""
-        return (observation + actions, 1) if key == "network" else (observation, 2 * actions)
-
-    def check(self, run: Run, rules: None) -> None:
-        """Processes: one, or one for each environment."""
-        _check_processes(self.processes, self.num_envs)
 
 
 class SearchAgentConfig(AgentSettings):
@@ -342,60 +337,6 @@ class SearchAgentConfig(AgentSettings):
                 "its own target",
                 "agent.value_target",
             )
-
-
-class ContrastiveAgentConfig(GoalAgentSettings):
-    """Contrastive reinforcement learning (see :mod:`rl_serial.agents.contrastive`).
-
-    The defaults are those of Wang et al. 2025 (arXiv 2503.14858) and want a GPU.
-    """
-
-    kind: Literal["contrastive"]
-    timesteps: PositiveInt = 100_000_000
-    num_envs: PositiveInt = 512
-    processes: PositiveInt = 1  # that step the environments, where they are not one simulation
-    unroll: PositiveInt = 62  # steps of every environment between updates
-    updates: PositiveInt = 800  # after each unroll
-    batch_size: Annotated[int, Field(ge=2)] = 512
-    learning_rate: PositiveFloat = 3e-4
-    discount: Annotated[float, Field(gt=0, lt=1)] = 0.99
-    representation: PositiveInt = 64  # numbers in an embedding
-    logsumexp_penalty: Annotated[float, Field(ge=0)] = 0.1
-    target_entropy: float = -0.5  # for each number of an action
-    buffer_size: PositiveInt = 10_000  # newest steps of each environment
-    prefill: PositiveInt = 1000  # steps of each environment before the first update
-
-    def critic_sizes(self, state: int, action: int, goal: int) -> tuple[int, int]:
-        """Numbers that φ takes, which does not see the goal, and gives."""
-        return state + action, self.representation
-
-    @model_validator(mode="after")
-    def _memory_not_too_large(self) -> ContrastiveAgentConfig:
-        for key in ("buffer_size", "unroll"):
-            rows = getattr(self, key) * self.num_envs
-            if rows > MOST_ROWS:
-                raise OptionError(
-                    key,
-                    f"{rows} steps of num_envs={self.num_envs} environments are held at once; "
-                    f"{key} can be {MOST_ROWS // self.num_envs}",
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _learns(self) -> ContrastiveAgentConfig:
-        turns = -(-self.timesteps // (self.num_envs * self.unroll))
-        if turns * self.unroll < self.prefill:
-            raise OptionError(
-                "prefill",
-                f"{self.prefill} are more than the {turns * self.unroll} steps that "
-                f"timesteps={self.timesteps} give each of num_envs={self.num_envs} environments, "
-                "so that nothing would be learned",
-            )
-        return self
-
-    def check(self, run: Run, rules: None) -> None:
-        """Processes: one, or one for each environment."""
-        _check_processes(self.processes, self.num_envs)
 
 
 class MPCAgentConfig(AgentSettings):
@@ -484,7 +425,7 @@ def _check_exact_values(task: Task[Any]) -> None:
         )
 
 
-def _check_processes(processes: int, num_envs: int) -> None:
+def check_processes(processes: int, num_envs: int) -> None:
     if processes not in (1, num_envs):
         raise UserError(
             f"1, or agent.num_envs={num_envs}, a process for each environment, not {processes}",

@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 
 from rl_serial.agents.population import Population
-from rl_serial.agents.settings import CloningAgentConfig, ValueAgentConfig
+from rl_serial.agents.settings import OWN_RATES
 from rl_serial.config import RunConfig
-from rl_serial.networks.trunks import TRUNKS
 from rl_serial.runs.run import TrainingRun
-
-OWN = ("learning_rate", "weight_decay")
-"""Keys of the agent that may differ inside a population."""
+from rl_serial.subjects import row_of
 
 
 def population_key(config: RunConfig) -> str | None:
-    """Runs with the same key can be trained as one batch; None: this one is carried out alone.
-
-    Seeds, rates and the options of the environment may differ, where they change no shape.
-    """
-    if not isinstance(config.agent, ValueAgentConfig | CloningAgentConfig):
-        return None
-    if config.network is None or not TRUNKS[config.network.kind].stackable:
-        return None
-    if isinstance(config.agent, ValueAgentConfig) and config.agent.trained_loops is not None:
-        return None  # every seed draws loops of its own
-    task = config.env.task()
-    shapes = {
-        "layout": str(task.layout),
-        "depth": task.chain.serial_depth,
-        "network": config.network.model_dump(),
-        "agent": config.agent.model_dump(exclude=set(OWN)),
-        "every": config.evaluation.every,
-    }
-    return json.dumps(shapes, sort_keys=True)
+    """Runs with the same key can be trained as one batch; None: this one is carried out alone."""
+    together = row_of(config.env.id, config.agent.kind).together
+    return None if together is None else together(config)
 
 
 def train_together(
@@ -99,4 +79,4 @@ def _tried(action: Callable[[], object]) -> Exception | None:
 def _order(run: TrainingRun) -> tuple[str, ...]:
     """Runs of one task, and of those of one rate, come together."""
     agent = run.config.agent.model_dump()
-    return (run.config.env.model_dump_json(), *(repr(agent[key]) for key in OWN))
+    return (run.config.env.model_dump_json(), *(repr(agent[key]) for key in OWN_RATES))

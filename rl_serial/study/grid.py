@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rl_serial.config import RunConfig
-from rl_serial.errors import UserError, shown
+from rl_serial.errors import OptionError, UserError, shown
 from rl_serial.study.schema import SEED, Axis, Cell, Level, Scalar, describe, range_levels
 
 
@@ -52,7 +52,12 @@ def _axis(name: str, value: Any, where: str) -> Axis:
     if name in (SEED, "name") or name.startswith(f"{SEED}."):
         right = "the key seeds says how many" if name == SEED else "rows are named by their ids"
         raise UserError(f"{where}: no axis of a grid; {right}")
-    values = range_levels(value, where) if isinstance(value, dict) else value
+    try:
+        values = range_levels(value) if isinstance(value, dict) else value
+    except OptionError as error:
+        raise UserError(f"{where}.{error.option}: {error.message}") from None
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from None
     if not isinstance(values, list):
         raise UserError(
             f"{where}: must be a list or {{start, stop, step or factor}}, not {shown(value)}"

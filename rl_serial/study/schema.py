@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from rl_serial.errors import UserError, shown
+from rl_serial.errors import OptionError, shown
 from rl_serial.settings import Seed
 
 Scalar = str | int | float | bool
@@ -176,10 +176,7 @@ class ScreenConfig(_Model):
     @field_validator("levels", mode="before")
     @classmethod
     def _ascending(cls, value: Any) -> Any:
-        try:
-            levels = range_levels(value, "") if isinstance(value, dict) else value
-        except UserError as error:
-            raise ValueError(str(error).lstrip(":. ")) from None
+        levels = range_levels(value) if isinstance(value, dict) else value
         if not isinstance(levels, list) or not all(_is_number(level) for level in levels):
             raise ValueError(
                 f"must be numbers or {{start, stop, step or factor}}, not {shown(value)}"
@@ -289,32 +286,37 @@ def describe(columns: Mapping[str, Scalar]) -> str:
     return ", ".join(f"{column}={value}" for column, value in columns.items())
 
 
-def range_levels(value: dict[str, Any], where: str) -> list[Any]:
-    """``{start, stop, step}`` or ``{start, stop, factor}``; the stop belongs to it."""
+def range_levels(value: dict[str, Any]) -> list[Any]:
+    """``{start, stop, step}`` or ``{start, stop, factor}``; the stop belongs to it.
+
+    Raises:
+        ValueError: what is no range, or one of too many levels.
+        OptionError: a part of it that is out of its range.
+    """
     grows = [key for key in ("step", "factor") if key in value]
     if set(value) != {"start", "stop", *grows} or len(grows) != 1:
-        raise UserError(f"{where}: a range has start, stop and either step or factor")
+        raise ValueError("a range has start, stop and either step or factor")
     for key, number in value.items():
         if isinstance(number, bool) or not isinstance(number, int | float):
-            raise UserError(f"{where}.{key}: must be a number, not {shown(number)}")
+            raise OptionError(key, f"must be a number, not {shown(number)}")
     start, stop, by = value["start"], value["stop"], value[grows[0]]
     if stop < start:
         return []
     if grows == ["step"]:
         if by <= 0:
-            raise UserError(f"{where}.step: must be greater than 0, not {by!r}")
-        count = _count((stop - start) / by, where)
+            raise OptionError("step", f"must be greater than 0, not {by!r}")
+        count = _count((stop - start) / by)
         return [start + by * i for i in range(count)]
     if by <= 1 or start <= 0:
-        raise UserError(f"{where}.factor: must be greater than 1, and start greater than 0")
-    count = _count(math.log(stop / start, by), where)
+        raise OptionError("factor", "must be greater than 1, and start greater than 0")
+    count = _count(math.log(stop / start, by))
     return [start * by**i for i in range(count)]
 
 
-def _count(steps: float, where: str) -> int:
+def _count(steps: float) -> int:
     """Levels of a range whose stop is that many steps from its start."""
     if not steps < MOST_LEVELS:
-        raise UserError(f"{where}: a range can have {MOST_LEVELS} levels at most")
+        raise ValueError(f"a range can have {MOST_LEVELS} levels at most")
     return math.floor(steps + 1e-9) + 1
 
 

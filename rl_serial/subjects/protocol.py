@@ -174,6 +174,7 @@ class SubjectRow:
         profile: what every report draws of the runs of a configuration.
         above_floor: says how far an agent is above what needs no skill.
         most_steps: what a metric that counts serial steps can reach.
+        together: the key of runs that can be trained as one batch; None: none can.
     """
 
     name: str
@@ -189,3 +190,4 @@ class SubjectRow:
     profile: Callable[[RunConfig], Profile] | None = None
     above_floor: Metric | None = None
     most_steps: Callable[[RunConfig], int] | None = None
+    together: Callable[[RunConfig], str | None] | None = None

@@ -21,7 +21,7 @@ from rl_serial.agents.contrastive import (
     info_nce,
 )
 from rl_serial.agents.replay import EpisodeReplay, future_offsets
-from rl_serial.agents.settings import ContrastiveAgentConfig
+from rl_serial.agents.settings_goals import ContrastiveAgentConfig
 from rl_serial.envs.chain import TokenLayout
 from rl_serial.errors import RunError
 from rl_serial.networks import Network, build_trunk

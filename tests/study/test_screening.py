@@ -359,7 +359,7 @@ BAD: dict[str, tuple[Data, Data, str]] = {
     "bad range": (
         {"levels": {"start": 1, "stop": 9, "factor": 1}},
         {},
-        r"screen\.levels: factor: must be greater than 1",
+        r"screen\.levels\.factor: must be greater than 1",
     ),
     "no key": ({"key": "agnet.learning_rate"}, {}, r"screen\.key: no key of a run"),
     "no key of the agent": (

@@ -1,7 +1,7 @@
 """Chains with exact values, under a task."""
 
 from rl_serial.envs.registry import ENV_IDS, NAMESPACE
-from rl_serial.subjects.chains.config import ChainEvaluationConfig, check
+from rl_serial.subjects.chains.config import ChainEvaluationConfig, check, together
 from rl_serial.subjects.chains.metrics import ABOVE_FLOOR, METRICS, most_steps, places, profile
 from rl_serial.subjects.protocol import SubjectRow
 
@@ -19,4 +19,5 @@ CHAINS = SubjectRow(
     profile=profile,
     above_floor=ABOVE_FLOOR,
     most_steps=most_steps,
+    together=together,
 )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from rl_serial.agents.registry import AGENTS
+from rl_serial.agents.settings import OWN_RATES
 from rl_serial.config import EvaluationConfig, RunConfig
 from rl_serial.envs.chain import MOST_NUMBERS
 from rl_serial.envs.registry import UnknownEnvironment
 from rl_serial.envs.tasks import Task
 from rl_serial.errors import OptionError, UserError
+from rl_serial.networks.trunks import TRUNKS
 from rl_serial.settings import Loops
 
 
@@ -88,3 +91,22 @@ def _check_memory(config: RunConfig, task: Task[Any]) -> None:
                 f"are the most: {MOST_NUMBERS // numbers} rows, or a smaller environment",
                 key,
             )
+
+
+def together(config: RunConfig) -> str | None:
+    """What runs have in common that can be trained as one batch; None where none can.
+
+    Seeds, rates and the options of the environment may differ, where they change no shape.
+    """
+    network = config.network
+    if not config.agent.stacks or network is None or not TRUNKS[network.kind].stackable:
+        return None
+    task = config.env.task()
+    shapes = {
+        "layout": str(task.layout),
+        "depth": task.chain.serial_depth,
+        "network": network.model_dump(),
+        "agent": config.agent.model_dump(exclude=set(OWN_RATES)),
+        "every": config.evaluation.every,
+    }
+    return json.dumps(shapes, sort_keys=True)

@@ -11,7 +11,7 @@ import torch
 from rl_serial.agents.contrastive import GoalAgent
 from rl_serial.agents.protocols import Log, Trainer
 from rl_serial.agents.registry import AGENTS
-from rl_serial.agents.settings import GoalAgentSettings
+from rl_serial.agents.settings_goals import GoalAgentSettings
 from rl_serial.config import RunConfig
 from rl_serial.envs.goals.making import NoGoals, make_goal_vec
 from rl_serial.envs.random import episode_seeds
