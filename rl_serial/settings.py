@@ -134,6 +134,17 @@ _EXPECTED = {
     "mapping": "keys with values",
 }
 """What each kind of pydantic's errors wants, by the beginning of its type."""
+_RANGES = {
+    "greater_than": "greater than {gt:g}",
+    "greater_than_equal": "greater than or equal to {ge:g}",
+    "less_than": "less than {lt:g}",
+    "less_than_equal": "less than or equal to {le:g}",
+    "too_short": "a list of {min_length} or more",
+    "too_long": "a list of at most {max_length}",
+    "string_too_short": "a text of {min_length} or more characters",
+    "string_too_long": "a text of at most {max_length} characters",
+}
+"""What errors want that have a limit."""
 
 _MEMBERS = re.compile(r"(str|int|float|bool|list\[.*|tuple\[.*|dict\[.*)")
 """What pydantic adds to the path of an error inside a union: the member that it tried."""
@@ -193,6 +204,8 @@ def _readable(item: Any, keys_at: Callable[[Location], list[str]]) -> str:
         return f"unknown key; there are {', '.join(known)}{near}"
     if kind == "missing":
         return "missing"
+    if kind in _RANGES:
+        return f"must be {_RANGES[kind].format(**context)}, not {shown(given)}"
     wanted = _EXPECTED.get(kind) or _EXPECTED.get(kind.partition("_")[0])
     if kind == "literal_error":
         known = re.findall(r"'([^']*)'", context["expected"])
@@ -201,6 +214,6 @@ def _readable(item: Any, keys_at: Callable[[Location], list[str]]) -> str:
         wanted = "a whole number"
     if kind == "string_pattern_mismatch":
         wanted = f"of letters, digits and the like, as the pattern {context['pattern']} says"
-    if wanted is None or kind.startswith("string_too") or kind in ("too_short", "too_long"):
-        wanted = re.sub(r"^.*?should (be|match|have) ", "", str(item["msg"]))
+    if wanted is None:
+        wanted = f"another value ({kind.replace('_', ' ')})"
     return f"must be {wanted}, not {shown(given)}"
