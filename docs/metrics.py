@@ -15,8 +15,8 @@ HEAD = """# Metrics
 
 What runs log, by subject, as `python docs/metrics.py` wrote it. A tag in braces has an index. A
 study names a metric at all its indices (`search/true/score/16`), or leaves some open
-(`search/true/score`, `value/accuracy`), which then are columns of its tables and figures. `late`:
-in the last examination alone.
+(`search/true/score`, `value/accuracy`), which then become columns of its tables and figures.
+`late`: in the last examination alone.
 """
 
 

@@ -97,7 +97,7 @@ def _parser() -> Parser:
     train.add_argument("file", type=Path, metavar="FILE", help="a YAML file, see configs/train")
     train.add_argument("overrides", nargs="*", metavar="key=value", help="as in network.depth=8")
     train.add_argument("--runs", type=Path, default=Path("runs"), help="folder of run folders")
-    train.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
+    train.add_argument("--resume", action="store_true", help="continue a run that was stopped")
     train.add_argument("--quiet", action="store_true", help="no progress bar")
     add_import(train)
     _add_device(train)
@@ -384,6 +384,7 @@ def _evaluate(options: argparse.Namespace) -> None:
             table=options.table,
             figure=options.figure,
             device=options.device,
+            trust=options.trust,
         )
         return
     _refuse_without_simulations(options, ("table", "dynamics", "algorithm"))
@@ -411,7 +412,12 @@ def _watch(options: argparse.Namespace) -> None:
         config, agent = load_run(options.run, options.device, options.trust)
     else:
         config, agent = load_searcher(
-            options.run, options.simulations, options.dynamics, options.algorithm, options.device
+            options.run,
+            options.simulations,
+            options.dynamics,
+            options.algorithm,
+            options.device,
+            options.trust,
         )
     moments = subject_of(config).watch(agent, options.instance)
     for moment in moments:

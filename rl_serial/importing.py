@@ -25,7 +25,8 @@ def add_import(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="MODULE",
-        help="a module of your own, or its .py file, that registers a chain family; repeatable",
+        help="a module of your own, or its .py file, that registers a family, an agent, a trunk or "
+        "a subject; repeatable",
     )
 
 

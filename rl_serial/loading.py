@@ -189,4 +189,4 @@ def _keys_at(data: dict[str, Any], location: tuple[int | str, ...]) -> list[str]
         models[name] = AGENTS[data["agent"]["kind"]].config
     if name == "evaluation":
         models[name] = row_of(data["env"]["id"], data["agent"]["kind"]).evaluation
-    return list(models[name].model_fields)
+    return list(models[name].model_fields) if name in models else []

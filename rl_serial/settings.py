@@ -201,7 +201,7 @@ def _readable(item: Any, keys_at: Callable[[Location], list[str]]) -> str:
     if kind == "extra_forbidden":
         known = keys_at(item["loc"][:-1])
         near = did_you_mean(item["loc"][-1], known)
-        return f"unknown key; there are {', '.join(known)}{near}"
+        return f"unknown key; there are {', '.join(known)}{near}" if known else "unknown key"
     if kind == "missing":
         return "missing"
     if kind in _RANGES:

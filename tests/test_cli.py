@@ -248,12 +248,19 @@ BAD_REQUESTS = {
         [
             "env={id: rl_serial/Reach-v0, env_id: 1}",
             "agent={kind: contrastive, timesteps: 64, num_envs: 1, unroll: 8, prefill: 8}",
+            "evaluation={}",
             "name=x",
         ],
         "env: env_id: Reach has no such option",
     ),
     "option that is the task's name": (
-        ["env={id: Reacher-v5, name: 1}", "agent={kind: cem}", "network=null", "name=x"],
+        [
+            "env={id: Reacher-v5, name: 1}",
+            "agent={kind: cem}",
+            "network=null",
+            "evaluation={}",
+            "name=x",
+        ],
         "env: ",
     ),
     "seed that is a date": (["seed=2026-13-45", "name=x"], "seed: must be a valid integer"),
@@ -311,7 +318,7 @@ def test_bad_training_request_is_a_short_error(
         (["bench", "mujcoo"], "; did you mean mujoco?"),
         (
             ["bench", "nothing"],
-            "bench nothing: no such benchmark; there are control, coverage, envs",
+            "bench nothing: no such benchmark; there are coverage, envs, goals",
         ),
         (["train", "nowhere.yaml"], "nowhere.yaml: No such file"),
     ],

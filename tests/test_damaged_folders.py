@@ -237,6 +237,7 @@ def test_nothing_that_a_run_folder_names_is_imported(
     config = yaml.safe_load((folder / "config.yaml").read_text())
     config["env"] = {"id": "evil_module:Foo-v0"}
     config["agent"] = {"kind": "sac", "timesteps": 100}
+    config["evaluation"] = {"instances": 8}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     for command in ("evaluate", "watch"):
         assert main([command, str(folder)]) == 2

@@ -37,6 +37,7 @@ def load_searcher(
     dynamics: str | None = None,
     algorithm: str | None = None,
     device: str = "auto",
+    trust: bool = False,
 ) -> tuple[RunConfig, Searcher]:
     """The configuration of a finished run, and its agent with a search on top.
 
@@ -46,11 +47,12 @@ def load_searcher(
         dynamics: true, or learned where the run has learned them; None: the run's own.
         algorithm: gumbel or puct; None: the run's own.
         device: where the networks run.
+        trust: as :func:`load_trainer`.
 
     Raises:
         UserError: as :func:`load_run` and :func:`searcher_of`.
     """
-    config, trainer = load_trained(folder, device)
+    config, trainer = load_trained(folder, device, trust)
     subject = searchable_subject(config, folder)
     return config, subject.searcher(
         trainer, choose_device(device), dynamics, algorithm, simulations
@@ -126,14 +128,17 @@ def load_trainer(
     file = folder / "config.yaml"
     if not file.exists():
         raise UserError(f"{folder}: no run here (config.yaml is missing)")
-    config = parse_config(read_yaml(file), str(file))
-    module, colon, _ = config.env.id.rpartition(":")
+    data = read_yaml(file)
+    env = data.get("env")
+    id_ = str(env.get("id", "")) if isinstance(env, dict) else ""
+    module, colon, _ = id_.rpartition(":")
     if colon and module.partition(".")[0] != "rl_serial" and not trust:
         raise UserError(
-            f"{config.env.id} imports the module {module}, which runs its code; --trust allows it",
+            f"{id_} imports the module {module}, which runs its code; --trust allows it",
             "env.id",
             str(file),
         )
+    config = parse_config(data, str(file))
     return config, subject_of(config).trainer(choose_device(device), lambda *_: None)
 
 

@@ -29,6 +29,7 @@ def search_runs(
     table: Path | None = None,
     figure: Path | None = None,
     device: str = "auto",
+    trust: bool = False,
 ) -> dict[str, list[SearchScore]]:
     """Put a search on top of the agents of runs; print scores by simulations.
 
@@ -42,6 +43,7 @@ def search_runs(
         table: where to write the scores as CSV.
         figure: where to draw them.
         device: auto, cpu or cuda.
+        trust: a module that a run's environment names may be imported.
 
     Raises:
         UserError: a folder that holds no finished run of an agent with values; dynamics that a run
@@ -52,7 +54,7 @@ def search_runs(
     scores: dict[str, list[SearchScore]] = {}
     rows: list[tuple[Any, ...]] = []
     for folder in folders:
-        config, trainer = load_trained(folder, device)
+        config, trainer = load_trained(folder, device, trust)
         settings = config.evaluation.model_copy(update=changes)
         config = config.model_copy(update={"evaluation": settings})
         subject = searchable_subject(config, folder)

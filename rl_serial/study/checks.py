@@ -39,6 +39,14 @@ def check_columns(study: Study, source: str, smoke: bool) -> None:
     over: dict[str, list[Scalar]] = {}
     for name in study.config.metric:
         measure = metric_of(study, name)
+        for column in measure.over:
+            if column in study.columns:
+                raise UserError(
+                    f"{name!r} goes over {column}, which the grid has as a column; give the "
+                    "column another name",
+                    "metric",
+                    source,
+                )
         over |= {column: list(measure.levels(column)) for column in measure.over}
     columns, levels = (*columns, *over), levels | over
 

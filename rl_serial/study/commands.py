@@ -167,7 +167,7 @@ def _run(options: argparse.Namespace) -> None:
             source=str(options.file),
         )
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("the same command goes on") from None
+        raise KeyboardInterrupt("the same command continues") from None
     print(_summary(folder))
     failed = [row for row in rows if row.status == "failed"]
     if failed:

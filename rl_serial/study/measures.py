@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rl_serial.errors import UserError, did_you_mean
-from rl_serial.loading import resolved_config
+from rl_serial.loading import check_config, resolved_config
 from rl_serial.metrics import Measure, Metric, Profile, measures
 from rl_serial.subjects import row_of
 
@@ -35,6 +35,7 @@ def measures_of(config: Mapping[str, Any]) -> dict[str, Measure]:
         if len(_FOUND) == MOST_FOUND:
             _FOUND.clear()
         run = resolved_config(config)
+        check_config(run)
         _FOUND[key] = measures(row_of(run.env.id, run.agent.kind).places(run))
     return _FOUND[key]
 
@@ -80,14 +81,17 @@ def check_metric(name: str, run: PlannedRun, where: str, columns: str) -> Measur
             if (value := _at(run.config, key)) is not None
         }
         listed = [known for known, measure in there.items() if not measure.index]
-        told = f"; there are {', '.join(listed)}{did_you_mean(name, there)}"
-        if asked:
-            told = f" where {' and '.join(sorted(asked))}"
-        raise UserError(f"{where}: {name!r} is never logged{told} (in the run with {columns})")
+        here = f" where {' and '.join(sorted(asked))}" if asked else ""
+        raise UserError(
+            f"{where}: {name!r} is never logged{here}; there are {', '.join(listed)}"
+            f"{did_you_mean(name, there)} (in the run with {columns})"
+        )
     measure = there[name]
-    for place in measure.places.values():
-        if why := place.why_not():
-            raise UserError(f"{where}: {name!r} is never logged: {why} (in the run with {columns})")
+    reasons = [why for place in measure.places.values() if (why := place.why_not())]
+    if len(reasons) == len(measure.places):  # of one that goes over places, some may lack
+        raise UserError(
+            f"{where}: {name!r} is never logged: {reasons[0]} (in the run with {columns})"
+        )
     return measure
 
 
@@ -112,6 +116,8 @@ def check_levels(name: str, found: Mapping[str, Measure], study: Study, where: s
     Raises:
         UserError: it starts with ``where``.
     """
+    if len({id(measure.metric) for measure in found.values()}) > 1:
+        raise UserError(f"{where}: {name!r} means different things in runs of several subjects")
     if len({tuple(measure.places) for measure in found.values()}) > 1:
         asked = next(iter(found.values())).metric.asked_by
         keys = [key for key in asked if len({str(_at(run.config, key)) for run in study.runs}) > 1]

@@ -22,7 +22,7 @@ from rl_serial.study.cells import (
     smaller_is_better,
     tuned_rows,
 )
-from rl_serial.study.measures import by_level, metric_of, profile_of
+from rl_serial.study.measures import by_level, metric_of, profile_of, within_run
 from rl_serial.study.panels import (
     MOST_LINES,
     Drawing,
@@ -79,7 +79,9 @@ def draw(study: Study, records: Sequence[Record], curves: Sequence[Record]) -> l
             replace(d, caption=d.caption + missing_runs(lacks))
             for d in _against_axis(*shown, layout)
         ]
-    first = plans[0]
+    inside = within_run(study)
+    own = [p for p in plans if not {p.x, p.series, *p.panels} & inside]
+    first = own[0] if own else default_layout(study)
     others = _profiles(study, chosen, first)
     others += _learning_curves(study, chosen, curves, first)
     others += _profile(study, planned, first)
@@ -93,13 +95,18 @@ def draw(study: Study, records: Sequence[Record], curves: Sequence[Record]) -> l
 
 def layouts(study: Study) -> list[Layout]:
     """The figures that the study asks for, or one a metric over its first column with numbers."""
-    columns = [c for c in study.columns if c not in study.config.tuned]
     metrics = study.config.metric
     if study.config.figures:
         return [
             Layout(f.x, f.series, tuple(f.panels), f.metric or metrics[0], f.scale)
             for f in study.config.figures
         ]
+    return [replace(default_layout(study), metric=metric) for metric in metrics]
+
+
+def default_layout(study: Study) -> Layout:
+    """The study's first metric over its first column with numbers."""
+    columns = [c for c in study.columns if c not in study.config.tuned]
     many = [c for c in columns if len(study.levels(c)) > 1] or columns
     numbers = [c for c in many if _is_number(study, c)]
     x = numbers[0] if numbers else max(many, key=lambda c: len(study.levels(c)))
@@ -110,7 +117,7 @@ def layouts(study: Study) -> list[Layout]:
     levels = study.levels(x)
     wide = x in numbers and min(levels) > 0 and max(levels) >= 8 * min(levels)  # type: ignore
     scale = "log2" if wide else "linear"
-    return [Layout(x, series, panels, metric, scale) for metric in metrics]
+    return Layout(x, series, panels, study.config.metric[0], scale)
 
 
 def _is_number(study: Study, column: str) -> bool:

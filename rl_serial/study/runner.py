@@ -129,7 +129,7 @@ def run_study(
         except OSError as error:
             raise RunError(
                 f"{error.filename or folder.path}: {error.strerror or error}; the same command "
-                "goes on"
+                "continues"
             ) from error
 
 
@@ -160,7 +160,7 @@ def _screened(
         if unfinished:
             raise RunError(
                 f"{folder.screening.path}: {unfinished} runs of the screening are unfinished; the "
-                "same command goes on"
+                "same command continues"
             )
         choices |= choose(study, [result_of(row) for row in new])
         write_choices(folder, study, choices)
@@ -232,7 +232,7 @@ class _Progress:
         run = self.rows[id_].run
         if status == "interrupted":
             raise RunError(
-                f"{error.removesuffix('; --resume continues')}; the same command goes on"
+                f"{error.removesuffix('; --resume continues')}; the same command continues"
             )
         if status == "failed":
             record_failure(self.folder.run(id_), error)

@@ -180,7 +180,7 @@ def test_full_disk_stops_the_study_which_goes_on_after_it(
             return worker.carry_out(job)
 
     run(small, tmp_path / "unbroken", Here())
-    with pytest.raises(RunError, match=r"No space left on device; the same command goes on"):
+    with pytest.raises(RunError, match=r"No space left on device; the same command continues"):
         run(small, tmp_path / "out", Here(carry_out))
     folder = StudyFolder(tmp_path / "out")
     assert counts(folder.rows()) == {"done": 0, "failed": 0, "running": 0, "missing": 2}
@@ -199,7 +199,7 @@ def test_full_disk_under_the_tables_is_told(
 
     with monkeypatch.context() as patch:
         patch.setattr(folder_module, "write_text", full)
-        with pytest.raises(RunError, match=r"No space left on device; the same command goes on"):
+        with pytest.raises(RunError, match=r"No space left on device; the same command continues"):
             run(smaller(tiny, seeds=2), tmp_path, Here())
     assert (tmp_path / "results.csv").read_bytes() == before
 
@@ -277,7 +277,7 @@ def test_interrupt_leaves_what_is_there_and_says_how_to_go_on(
     os.killpg(process.pid, signal.SIGCONT)
     _, error = process.communicate(timeout=240)
     assert process.returncode == 1
-    assert error.decode().strip() == "rl-serial: interrupted; the same command goes on"
+    assert error.decode().strip() == "rl-serial: interrupted; the same command continues"
     assert counts(StudyFolder(out).rows())["running"] == 0  # no worker is left behind
     assert main([*arguments, "--workers", "2", "--device", "cpu"]) == 0
     assert (out / "results.csv").read_text() == (finished / "results.csv").read_text()

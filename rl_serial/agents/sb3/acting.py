@@ -59,7 +59,7 @@ class SB3Agent:
         policy: Any = self.model.policy
         policy.set_training_mode(False)
         with torch.no_grad():
-            if self.preference is Preference.PROBABILITY:
+            if self.preference == Preference.PROBABILITY:
                 masks = {"action_masks": legal} if isinstance(self.model, MaskablePPO) else {}
                 preferences = policy.get_distribution(inputs, **masks).distribution.probs
                 values = policy.predict_values(inputs)[:, 0]

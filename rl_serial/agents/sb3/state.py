@@ -44,7 +44,9 @@ def load_model_state(model: BaseAlgorithm, state: dict[str, Any]) -> None:
     for name, value in state["counters"].items():
         setattr(model, name, value)
     window = model._stats_window_size
-    model.ep_info_buffer = deque(state["episodes"], maxlen=window)
+    # As VecMonitor counts returns, so that their mean is the same to the last digit.
+    episodes = [{**info, "r": np.float32(info["r"])} for info in state["episodes"]]
+    model.ep_info_buffer = deque(episodes, maxlen=window)
     model.ep_success_buffer = deque(state["successes"], maxlen=window)
     if isinstance(model, OffPolicyAlgorithm):
         _load_replay_state(model.replay_buffer, state["replay"])

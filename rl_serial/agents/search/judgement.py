@@ -24,9 +24,9 @@ BOLTZMANN_TEMPERATURE = 0.1
 def prior_logits(agent: Agent, judgement: Judgement) -> Array:
     """[B, num_actions] float32: the logits of the agent's policy, whatever its preferences are."""
     xp = array_namespace(judgement.preferences)
-    if agent.preference is Preference.PROBABILITY:
+    if agent.preference == Preference.PROBABILITY:
         return xp.log(xp.clip(judgement.preferences, 1e-8, None))
-    if agent.preference is Preference.NONE:
+    if agent.preference == Preference.NONE:
         return xp.zeros_like(judgement.preferences)
     return judgement.preferences / BOLTZMANN_TEMPERATURE
 
@@ -35,7 +35,7 @@ def state_values(agent: Agent, judgement: Judgement, legal: Array) -> Array:
     """[B]: the agent's values; of action values the largest legal one."""
     if judgement.values is None:
         raise ValueError(f"{type(agent).__name__} has no values to search with")
-    if agent.preference is not Preference.ACTION_VALUE:
+    if agent.preference != Preference.ACTION_VALUE:
         return judgement.values
     # Within a model fewer actions may be legal than the agent knows of (a BET that is on its way).
     xp = array_namespace(judgement.preferences)

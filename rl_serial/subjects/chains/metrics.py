@@ -89,11 +89,13 @@ LOOPS = {
         "loops/{loops}/serial_horizon",
         _looped("serial horizon (steps)"),
         asked_by=("evaluation.loops",),
+        counts_steps=True,
     ),
     REACH: Metric(
         "loops/{loops}/serial_reach",
         _looped("serial reach (steps)"),
         asked_by=("evaluation.loops",),
+        counts_steps=True,
     ),
     ACCURACY: Metric(
         "loops/{loops}/accuracy/remaining_{remaining}", _accuracy(), asked_by=("evaluation.loops",)
@@ -186,7 +188,7 @@ METRICS = (
 def places(config: RunConfig) -> Iterator[Place]:
     """What a run logs when it is done, but for what only its data can say.
 
-    That are accuracies by collisions, and episodes played optimally by the steps remaining at
+    Those are accuracies by collisions, and episodes played optimally by the steps remaining at
     their start.
     """
     evaluation, agent = evaluation_of(config), AGENTS[config.agent.kind]
@@ -255,7 +257,8 @@ def _undecided(env: str, remaining: int, seed: int, instances: int) -> str:
         return str(error)
     if (legal & ~right).any():
         return ""
-    return f"nothing is decided with {remaining} steps remaining"
+    steps = "step" if remaining == 1 else "steps"
+    return f"nothing is decided with {remaining} {steps} remaining"
 
 
 def profile(config: RunConfig) -> Profile:

@@ -75,9 +75,9 @@ def watch_episode(agent: Agent, task: Task[Any], instance: int = 0, seed: int = 
 
 def _own_numbers(agent: Agent, judgement: Judgement) -> dict[str, NDArray[np.float32]]:
     """An agent's preferences, by what they are called beside the exact values."""
-    if agent.preference is Preference.NONE:
+    if agent.preference == Preference.NONE:
         return {}
     label = (
-        "agent" if agent.preference is Preference.ACTION_VALUE else f"agent ({agent.preference})"
+        "agent" if agent.preference == Preference.ACTION_VALUE else f"agent ({agent.preference})"
     )
     return {label: judgement.preferences[0]}

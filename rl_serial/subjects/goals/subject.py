@@ -48,13 +48,14 @@ class GoalSubject:
     def __init__(self, config: RunConfig) -> None:
         assert isinstance(config.agent, GoalAgentSettings)
         self.config, self.seed, self.agent = config, config.seed, config.agent
+        env = self._make(1)
         if config.evaluation.instances < DISTANCES:
+            env.close()
             raise UserError(
                 f"at least {DISTANCES}, one for each class of distance, not "
                 f"{config.evaluation.instances}",
                 "evaluation.instances",
             )
-        env = self._make(1)
         spaces, self.actions = env.single_observation_space.spaces, env.single_action_space
         env.close()
         for name, space in {**spaces, "action": self.actions}.items():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import gymnasium as gym
+from pydantic import Field
 
 from rl_serial.config import EvaluationConfig, RunConfig
 from rl_serial.envs.control import CONTROL_TASKS
@@ -11,6 +14,8 @@ from rl_serial.subjects.vectors import check_vectors
 
 class GymnasiumEvaluationConfig(EvaluationConfig, extra="forbid"):
     """The examination in a Gymnasium environment."""
+
+    instances: Annotated[int, Field(ge=2)] = 100  # episodes played
 
 
 def check(config: RunConfig) -> None:

@@ -138,6 +138,10 @@ class GymnasiumSubject:
             return make_environment(self.config.env.id, **options | further)
         except gym.error.DependencyNotInstalled:
             raise
+        except (gym.error.UnregisteredEnv, ModuleNotFoundError) as error:
+            raise UserError(
+                f"{self.config.env.id}: no such environment: {error}", "env.id"
+            ) from None
         except Exception as error:  # a wrong option may come to light anywhere in other code
             raise UserError(error, "env") from None
 
