@@ -135,16 +135,17 @@ _EXPECTED = {
 }
 """What each kind of pydantic's errors wants, by the beginning of its type."""
 _RANGES = {
-    "greater_than": "greater than {gt:g}",
-    "greater_than_equal": "greater than or equal to {ge:g}",
-    "less_than": "less than {lt:g}",
-    "less_than_equal": "less than or equal to {le:g}",
+    "greater_than": "greater than {gt}",
+    "greater_than_equal": "greater than or equal to {ge}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "less than or equal to {le}",
     "too_short": "a list of {min_length} or more",
     "too_long": "a list of at most {max_length}",
     "string_too_short": "a text of {min_length} or more characters",
     "string_too_long": "a text of at most {max_length} characters",
 }
 """What errors want that have a limit."""
+_LIMITS = ("gt", "ge", "lt", "le", "min_length", "max_length")
 
 _MEMBERS = re.compile(r"(str|int|float|bool|list\[.*|tuple\[.*|dict\[.*)")
 """What pydantic adds to the path of an error inside a union: the member that it tried."""
@@ -205,7 +206,8 @@ def _readable(item: Any, keys_at: Callable[[Location], list[str]]) -> str:
     if kind == "missing":
         return "missing"
     if kind in _RANGES:
-        return f"must be {_RANGES[kind].format(**context)}, not {shown(given)}"
+        limits = {k: int(v) if v == int(v) else v for k, v in context.items() if k in _LIMITS}
+        return f"must be {_RANGES[kind].format(**limits)}, not {shown(given)}"
     wanted = _EXPECTED.get(kind) or _EXPECTED.get(kind.partition("_")[0])
     if kind == "literal_error":
         known = re.findall(r"'([^']*)'", context["expected"])

@@ -161,11 +161,14 @@ def test_no_folder_makes_anything_be_imported(home: Path, tmp_path: Path) -> Non
     trap = "import pathlib; pathlib.Path('sprung').touch()\n"
     for folder in (copied, tmp_path):
         (folder / "power_map.py").write_text(trap)
-    for id_ in ("rl_serial/PowerMapBet-v0", "power_map:rl_serial/PowerMapBet-v0"):
+    for id_, message in (
+        ("rl_serial/PowerMapBet-v0", "no such environment"),
+        ("power_map:rl_serial/PowerMapBet-v0", "imports the module power_map"),
+    ):
         config.write_text(
             re.sub(r"id: .*PowerMapBet-v0", f"id: {id_}", config.read_text(), count=1)
         )
-        assert "no such environment" in serial(tmp_path, "evaluate", str(copied), code=2)
+        assert message in serial(tmp_path, "evaluate", str(copied), code=2)
     assert not list(tmp_path.rglob("sprung"))
 
 

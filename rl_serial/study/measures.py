@@ -87,11 +87,12 @@ def check_metric(name: str, run: PlannedRun, where: str, columns: str) -> Measur
             f"{did_you_mean(name, there)} (in the run with {columns})"
         )
     measure = there[name]
-    reasons = [why for place in measure.places.values() if (why := place.why_not())]
-    if len(reasons) == len(measure.places):  # of one that goes over places, some may lack
-        raise UserError(
-            f"{where}: {name!r} is never logged: {reasons[0]} (in the run with {columns})"
-        )
+    reasons = {at: why for at, place in measure.places.items() if (why := place.why_not())}
+    if len(reasons) == len(measure.places):
+        why = next(iter(reasons.values()))
+        raise UserError(f"{where}: {name!r} is never logged: {why} (in the run with {columns})")
+    for at in reasons:  # one that goes over places is there at the others
+        del measure.places[at]
     return measure
 
 

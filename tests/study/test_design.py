@@ -332,7 +332,10 @@ BAD_STUDIES: dict[str, tuple[Data, str]] = {
         {"by_seed": {"network.depth": [1]}},
         r"by_seed\.network\.depth: clashes with grid\.network\.depth",
     ),
-    "by_seed without levels": ({"by_seed": {"env.draw": []}}, r"by_seed\.env\.draw: .*at least 1"),
+    "by_seed without levels": (
+        {"by_seed": {"env.draw": []}},
+        r"by_seed\.env\.draw: must be a list of 1 or more",
+    ),
     "by_seed out of range": (
         {"by_seed": {"env.draw": [-1]}},
         r"by_seed\.env\.draw: must be .*not -1",

@@ -279,7 +279,7 @@ class TestSpaces:
     @pytest.mark.parametrize(
         ("env", "options", "message"),
         [
-            ("CartPol-v1", {}, r"^env: .*CartPol"),
+            ("CartPol-v1", {}, r"^env.id: .*CartPol"),
             ("CartPole-v1", {"gravty": 1}, r"^env: .*gravty"),
             ("CartPole-v1", {"max_episode_steps": -1}, r"^env\.max_episode_steps: must be 1"),
         ],
