@@ -46,7 +46,7 @@ class EnvConfig(Settings):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options that are set: of chain and task, or of a goal environment."""
+        """The options of the environment that are set."""
         return dict(self.model_extra or {})
 
     def task(self) -> Task[Any]:

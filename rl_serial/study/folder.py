@@ -3,15 +3,15 @@
 | file | what |
 |---|---|
 | `study.yaml` | the study as it was run, the base in it |
-| `plan.jsonl` | a row a planned run: id, columns, resolved configuration |
+| `plan.jsonl` | a row per planned run: id, columns, resolved configuration |
 | `command.txt` | the commands that ran it |
 | `runs/<id>/` | the run folders; their `summary.json` is the truth about a row |
 | `logs/<id>.log` | what a run printed; locked while a process works on the run |
-| `results.csv` | a row a planned run, without clock times: the same runs give the same file |
+| `results.csv` | a row per planned run, without clock times: the same runs give the same file |
 | `timings.csv` | seconds and machine of each finished run |
 | `curves.csv` | the evaluations during training |
 | `screening/` | of a study with a ``screen``: the folder of the runs that choose |
-| `screening.csv` | a row a cell: the level that it took, and the means that it chose from |
+| `screening.csv` | a row per cell: the level that it took, and the means that it chose from |
 | `report.html`, `figures/`, `episodes/` | what `rl-serial study report` writes |
 """
 

@@ -1,4 +1,4 @@
-"""The row of the chains: which ids are theirs, how runs on them are examined and checked."""
+"""How runs on chains are examined and checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The row of the goal environments: which ids are theirs, and how runs in them are checked."""
+"""How runs in goal environments are examined and checked."""
 
 from __future__ import annotations
 

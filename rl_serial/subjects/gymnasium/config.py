@@ -1,4 +1,4 @@
-"""The row of the Gymnasium environments: which ids are theirs, and how runs in them are checked."""
+"""Which Gymnasium environments are known by their ids, and how runs in them are checked."""
 
 from __future__ import annotations
 
