@@ -11,7 +11,24 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from rl_serial.envs.random import fold_in
-from rl_serial.errors import require
+from rl_serial.errors import UserError, require
+
+LONGEST_EPISODE = 100_000
+"""Steps after which an episode is taken to have no end."""
+
+
+def refuse_endless(steps: int) -> None:
+    """Refuse an episode that goes on after LONGEST_EPISODE ``steps``.
+
+    Raises:
+        UserError: it has no end.
+    """
+    if steps >= LONGEST_EPISODE:
+        raise UserError(
+            f"no end of an episode within {LONGEST_EPISODE} steps; env.max_episode_steps (in Reach "
+            "and Push env.episode_steps) gives it one",
+            "env",
+        )
 
 
 class InstanceSeeds:

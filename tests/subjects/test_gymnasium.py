@@ -291,7 +291,7 @@ class TestSpaces:
             subject_of(config("ppo", env, **options))
 
     def test_an_episode_without_end_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("rl_serial.agents.sb3.acting.LONGEST_EPISODE", 5)
+        monkeypatch.setattr("rl_serial.envs.episodes.LONGEST_EPISODE", 5)
         made = config("ppo", "tests/Named-v0")
         with pytest.raises(UserError, match=r"no end of an episode within 5 steps; env\.max_epis"):
             subject_of(made).examiner()(trainer(made).agent)

@@ -16,16 +16,12 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from rl_serial.agents.protocols import Judgement, Preference
 from rl_serial.envs.chain import Array
+from rl_serial.envs.episodes import refuse_endless
 from rl_serial.envs.tasks import Task
 from rl_serial.envs.vectors import Vectors
-from rl_serial.errors import UserError
 
 Observations = NDArray[np.float32] | Mapping[str, NDArray[np.float32]]
 """[N, O], or arrays [N, ...] by the key of the observation space."""
-
-
-LONGEST_EPISODE = 100_000
-"""Steps after which an episode is taken to have no end."""
 
 
 @dataclass(frozen=True)
@@ -121,12 +117,8 @@ class ActingAgent:
                 if not (terminated or truncated):
                     still.append(index)
             running = still
-            if running and steps.max() >= LONGEST_EPISODE:
-                raise UserError(
-                    f"no end of an episode within {LONGEST_EPISODE} steps; env.max_episode_steps "
-                    "gives it one",
-                    "env",
-                )
+            if running:
+                refuse_endless(int(steps.max()))
         return [
             Episode(*found) for found in zip(seeds, total.tolist(), steps.tolist(), strict=True)
         ]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from rl_serial.agents.contrastive import GoalAgent
+from rl_serial.envs.episodes import refuse_endless
 from rl_serial.envs.goals import success_of
 from rl_serial.envs.random import episode_seeds
 from rl_serial.errors import UserError
@@ -24,9 +25,6 @@ from rl_serial.subjects.goals.metrics import DISTANCES
 
 MOST_AT_A_TIME = 128
 """Evaluation episodes that are played side by side."""
-
-LONGEST_EPISODE = 100_000
-"""Steps after which an episode is taken to have no end."""
 
 
 @dataclass(frozen=True)
@@ -129,12 +127,8 @@ class GoalEvaluator:
             returns += np.where(running, reward, 0.0)
             success = np.where(running, there, success)
             running &= ~(terminated | truncated)
-            if running.any() and length.max() >= LONGEST_EPISODE:
-                raise UserError(
-                    f"no end of an episode within {LONGEST_EPISODE} steps; env.max_episode_steps "
-                    "(in Reach and Push env.episode_steps) gives it one",
-                    "env",
-                )
+            if running.any():
+                refuse_endless(int(length.max()))
         return tuple(column[:episodes] for column in (distance, length, at_goal, success, returns))
 
 

@@ -13,13 +13,14 @@ from rl_serial.agents.protocols import Log, Trainer
 from rl_serial.agents.registry import AGENTS
 from rl_serial.agents.settings_goals import GoalAgentSettings
 from rl_serial.config import RunConfig
+from rl_serial.envs.episodes import LONGEST_EPISODE
 from rl_serial.envs.goals.making import NoGoals, make_goal_vec
 from rl_serial.envs.random import episode_seeds
 from rl_serial.errors import UserError
 from rl_serial.metrics import Measurement
 from rl_serial.networks.configured import solved_trunk, vector_layout
 from rl_serial.subjects.animation import shown_steps
-from rl_serial.subjects.goals.evaluation import LONGEST_EPISODE, GoalEvaluator, success_at_end
+from rl_serial.subjects.goals.evaluation import GoalEvaluator, success_at_end
 from rl_serial.subjects.goals.metrics import DISTANCES
 from rl_serial.subjects.goals.tables import draw_success, tables
 from rl_serial.subjects.goals.watching import GoalMoment
