@@ -71,7 +71,7 @@ Loops = Annotated[int, Field(gt=0, le=MOST["loops"])]
 ModelKind = Annotated[
     Literal["true", "learned"], BeforeValidator(lambda value: "true" if value is True else value)
 ]
-"""What is planned in: the true model, whose name YAML takes for a truth value, or a learned one."""
+"""The model that a planner uses: ``true``, which YAML reads as a truth value, or ``learned``."""
 
 
 class Settings(BaseModel):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, get_args
+from typing import Any
 
 from rl_serial.agents.settings import (
     AgentSettings,
@@ -127,11 +127,6 @@ def register_agent(agent: AgentKind) -> None:
         raise ValueError(f"{agent.kind!r}: another kind of agent has this name; take another")
 
 
-def kinds_of(config: type[AgentSettings]) -> tuple[str, ...]:
-    """The kinds that a model of agents is for."""
-    return get_args(config.model_fields["kind"].annotation)
-
-
 def kinds_playing(subject: str) -> list[str]:
     """The kinds of agents that play a subject."""
     return [kind for kind, row in AGENTS.items() if subject in row.subjects]
@@ -209,7 +204,7 @@ for _row in (
             without_networks="agent.learning.width is that of what it learns",
             actions=("Box",),
             arguments="rl_serial.agents.mpc:read_settings",
-            environment="rl_serial.subjects.gymnasium.planning:check_environment",
+            environment="rl_serial.agents.mpc:check_environment",
         )
         for kind in ("cem", "mppi")
     ),

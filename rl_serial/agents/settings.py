@@ -426,6 +426,11 @@ def _check_exact_values(task: Task[Any]) -> None:
 
 
 def check_processes(processes: int, num_envs: int) -> None:
+    """Environments share this process, or each has one of its own.
+
+    Raises:
+        UserError: another number of processes.
+    """
     if processes not in (1, num_envs):
         raise UserError(
             f"1, or agent.num_envs={num_envs}, a process for each environment, not {processes}",

@@ -14,10 +14,8 @@ from rl_serial.envs.chain import Array, array_namespace
 _ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
 _PARITY = 0x1BD11BDA
 
-TRAINING_SEEDS = 0
-"""First of the 2**62 seeds that environments and training draw from."""
 EVALUATION_SEEDS = 2**62
-"""First of the 2**62 seeds that evaluation draws from; disjoint from the training seeds."""
+"""First of the 2**62 seeds that evaluation draws from; those of training lie below."""
 
 
 def threefry(key: tuple[Array, Array], counter: tuple[Array, Array]) -> tuple[Array, Array]:

@@ -68,7 +68,7 @@ def measured_value(record: Record, metric: str) -> float | None:
 def named(lacks: Sequence[Lack]) -> str:
     """Cells with the number of their runs that count, in a line; empty for none."""
     parts = [f"{lack.found} of {lack.planned} at {describe(lack.columns)}" for lack in lacks]
-    return few(parts)
+    return _few(parts)
 
 
 def cells(
@@ -189,10 +189,11 @@ def ends_of_range(study: Study, records: Sequence[Record]) -> str:
         f"{level} at {describe(dict(zip(columns, cell, strict=True)))}" if columns else f"{level}"
         for cell, level in ends.items()
     ]
-    return f"{screen.key} {END_OF_RANGE}: {few(parts)}"
+    return f"{screen.key} {END_OF_RANGE}: {_few(parts)}"
 
 
-def few(cells: Sequence[str]) -> str:
+def _few(cells: Sequence[str]) -> str:
+    """The first ones, and how many more there are."""
     more = [f"and {len(cells) - MOST_NAMED} cells more"] if len(cells) > MOST_NAMED else []
     return "; ".join([*cells[:MOST_NAMED], *more])
 

@@ -14,6 +14,12 @@ from rl_serial.subjects import row_of
 
 
 def check_metrics(study: Study, source: str) -> None:
+    """Every run reports each metric, and the first one can choose tuned columns.
+
+    Raises:
+        UserError: there is no metric, a run does not report one, or the first gives a run
+            several numbers while columns are tuned.
+    """
     if not study.config.metric:
         raise UserError("empty", "metric", source)
     for metric in study.config.metric:

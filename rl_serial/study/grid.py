@@ -41,6 +41,11 @@ def as_data(axis: Axis) -> list[Any]:
 
 
 def axes_of(grid: dict[str, Any], source: str) -> list[Axis]:
+    """The axes of the key ``grid`` of a study's file, in its order.
+
+    Raises:
+        UserError: it is empty, or has a wrong axis; the message names ``source`` as the file.
+    """
     if not grid:
         raise UserError(
             f"{source}: grid: empty; a study needs an axis, as in network.depth: [2, 8]"
@@ -137,4 +142,5 @@ def check_clashes(axes: Sequence[Axis], source: str) -> None:
 
 
 def touches(key: str, path: str) -> bool:
+    """Whether two dotted keys are the same or one lies within the other."""
     return key == path or path.startswith(f"{key}.") or key.startswith(f"{path}.")

@@ -90,6 +90,7 @@ def split_panels(
 
 
 def rest_of(layout: Layout) -> list[str]:
+    """The columns that a figure shows beside its x: of its panels, then of its lines."""
     return [*layout.panels, *([layout.series] if layout.series else [])]
 
 
@@ -109,11 +110,13 @@ def _evenly(count: int, most: int) -> list[int]:
 
 
 def left_out_panels(panels: Sequence[tuple[str, list[Record]]], layout: Layout) -> str:
+    """The sentence of a caption that says that levels of x were left out, or nothing."""
     most = max(len({record[layout.x] for record in rows}) for _, rows in panels)
     return f" At most {MOST_LINES} levels of {layout.x} a panel." if most > MOST_LINES else ""
 
 
 def panel_grid(count: int, share_y: bool) -> tuple[Figure, list[Axes]]:
+    """A figure of as many panels, four to a row at most, and its axes in reading order."""
     columns = min(count, 4 if count > 4 else max(count, 1))
     columns = 3 if count in (5, 6, 9) else columns
     rows = -(-count // columns)
@@ -138,6 +141,7 @@ def level_styles(study: Study, column: str | None) -> dict[Scalar | None, dict[s
 
 
 def as_number(name: Scalar | None) -> float:
+    """A level as a number to sort by; none counts as 0."""
     return float(name or 0)
 
 

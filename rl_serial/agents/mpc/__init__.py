@@ -9,7 +9,13 @@ from rl_serial.agents.mpc.learner import Learner
 from rl_serial.agents.mpc.memory import Steps
 from rl_serial.agents.mpc.models import LearnedModel, SimulatorModel
 from rl_serial.agents.mpc.settings import Learning, MPCSettings, read_settings
-from rl_serial.agents.mpc.trainer import MPCTrainer, divergence_told, make_agent, make_trainer
+from rl_serial.agents.mpc.trainer import (
+    MPCTrainer,
+    check_environment,
+    divergence_told,
+    make_agent,
+    make_trainer,
+)
 
 __all__ = [
     "Episode",
@@ -21,6 +27,7 @@ __all__ = [
     "MPCTrainer",
     "SimulatorModel",
     "Steps",
+    "check_environment",
     "divergence_told",
     "make_agent",
     "make_trainer",

@@ -120,6 +120,15 @@ def make_agent(world: ControlWorld) -> MPCAgent:
         raise UserError(error, "env") from None
 
 
+def check_environment(world: ControlWorld) -> None:
+    """Refuse an environment without a simulator to plan in, by making both.
+
+    Raises:
+        UserError: it has none, or cannot be made.
+    """
+    make_agent(world).close()
+
+
 @contextmanager
 def divergence_told() -> Iterator[None]:
     """Tell a simulation that diverged as a failure of the run."""

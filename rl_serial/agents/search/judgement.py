@@ -111,4 +111,5 @@ class OnePlyAgent:
 
 
 def take_rows(state: Any, rows: NDArray[np.int64]) -> Any:
+    """The given rows, ``(rows,)`` indices of the batch, of every array of a state."""
     return map_state(lambda array: array[rows], state)

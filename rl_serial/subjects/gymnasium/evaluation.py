@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from rl_serial.agents.mpc.trainer import divergence_told
+from rl_serial.agents.mpc import divergence_told
 from rl_serial.agents.protocols import PlayedEpisode, Plays, PlaysByPlanning
 from rl_serial.envs.random import episode_seeds
 from rl_serial.metrics import Measurement, measured

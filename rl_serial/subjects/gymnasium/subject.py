@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
-from rl_serial.agents.mpc.trainer import divergence_told
+from rl_serial.agents.mpc import divergence_told
 from rl_serial.agents.protocols import Log, Plays, Trainer
 from rl_serial.agents.registry import AGENTS, kinds_playing
 from rl_serial.config import RunConfig
