@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
 from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -200,10 +201,17 @@ class Monitor:
         self.writer._get_file_writer().add_summary(summary, step)  # type: ignore[no-untyped-call]
 
     def finish(self, hyperparameters: dict[str, Any], metrics: dict[str, float]) -> None:
-        """Log the hyperparameters with the final metrics."""
-        self.writer.add_hparams(
-            hyperparameters, {f"final/{tag}": value for tag, value in metrics.items()}, run_name="."
-        )
+        """Log the hyperparameters with the final metrics.
+
+        They go into the run's own file. ``SummaryWriter.add_hparams`` writes a second one, and of
+        two files of the same second TensorBoard may read that one first, and then drop it.
+        """
+        final = {f"final/{tag}": value for tag, value in metrics.items()}
+        writer = self.writer._get_file_writer()  # type: ignore[no-untyped-call]
+        for summary in hparams(hyperparameters, final):  # type: ignore[no-untyped-call]
+            writer.add_summary(summary)
+        for tag, value in final.items():
+            self.writer.add_scalar(tag, value, 0)
         self.close()
 
     def close(self) -> None:

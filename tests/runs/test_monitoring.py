@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer import event_file_writer
 
 from rl_serial.loading import parse_config
 from rl_serial.metrics import measured
@@ -244,3 +245,13 @@ def test_the_bar_grows_with_steps_that_nobody_could_foresee(tmp_path: Path) -> N
         monitor.advance_progress(step)
         assert (monitor.progress.n, monitor.progress.total) == (step, total)
     monitor.close()
+
+
+def test_final_metrics_stay_whatever_the_event_files_are_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The number that ends the name of an event file goes from 9 to 10, which sorts before 9."""
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(9))
+    monitor = Monitor(tmp_path, {})
+    monitor.finish({"seed": 0}, {"eval/return": 0.5})
+    assert points(tmp_path, "final/eval/return") == [(0, 0.5)]
