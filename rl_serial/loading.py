@@ -125,26 +125,29 @@ def read_yaml(file: Path) -> dict[str, Any]:
     """
     try:
         if file.exists() and not file.is_file():  # a pipe would be waited for
-            raise UserError(f"{file}: not a file")
+            raise UserError("not a file", source=file)
         with file.open("rb") as stream:
             data = load_yaml(stream.read(4 * MOST_CHARACTERS + 1).decode())
     except OSError as error:
-        raise UserError(f"{file}: {error.strerror or error}") from None
+        raise UserError(error.strerror or error, source=file) from None
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{file}, line {line}: not YAML: not UTF-8") from None
+        raise UserError("not YAML: not UTF-8", source=f"{file}, line {line}") from None
     except YAMLError as error:
-        comma = ": " if error.line is None else ", "
-        raise UserError(f"{file}{comma}{error}; a run is keys with values, see configs/") from None
+        place = file if error.line is None else f"{file}, line {error.line}"
+        told = f"{error.problem}; a run is keys with values, see configs/"
+        raise UserError(told, error.key, place) from None
     if not isinstance(data, dict):
-        raise UserError(f"{file}: holds no keys with values; see configs/ for examples")
+        raise UserError("holds no keys with values; see configs/ for examples", source=file)
     return data
 
 
 def _override(data: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals or not path:
-        raise UserError(f"{shown(override)}: an override is key.path=value, as in network.depth=8")
+        raise UserError(
+            "an override is key.path=value, as in network.depth=8", source=shown(override)
+        )
     try:
         value = load_yaml(text)
     except YAMLError as error:

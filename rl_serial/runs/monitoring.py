@@ -65,7 +65,7 @@ class MetricsFile:
                 is_table = False
             if not is_table:
                 raise UserError(
-                    f"{file}: damaged; once it is deleted, the run begins a new one where it is"
+                    "damaged; once it is deleted, the run begins a new one where it is", source=file
                 )
             write_text(file, complete + "\n" if complete else "")
 

@@ -139,8 +139,9 @@ class TrainingRun:
                 self.spent = state["spent"]
             except (KeyError, RuntimeError, ValueError, TypeError, AttributeError):
                 raise UserError(
-                    f"{saved[-1]}: not a checkpoint of the run that config.yaml describes; "
-                    "delete it to continue from the one before it"
+                    "not a checkpoint of the run that config.yaml describes; "
+                    "delete it to continue from the one before it",
+                    source=saved[-1],
                 ) from None
         self.every = config.evaluation.every or max(1, self.trainer.total // EVALUATIONS)
         self.last_checked = self.trainer.step if saved else -1
@@ -253,24 +254,25 @@ def _check_folder(config: RunConfig, folder: Path, resume: bool) -> None:
             not is_partial(path) and path.name != LOCK for path in folder.iterdir()
         )
     except OSError as error:
-        raise UserError(f"{folder}: {error.strerror or error}") from None
+        raise UserError(error.strerror or error, source=folder) from None
     if not holds_something or _never_began(folder):
         return
     if not resume:
         raise UserError(
-            f"{folder}: this folder exists; --resume continues the run in it, "
-            "name=... starts another"
+            "this folder exists; --resume continues the run in it, name=... starts another",
+            source=folder,
         )
     file = folder / "config.yaml"
     if not file.exists():
         raise UserError(
-            f"{folder}: holds no run (config.yaml is missing); name=... starts one elsewhere"
+            "holds no run (config.yaml is missing); name=... starts one elsewhere", source=folder
         )
     if read_text(file) != write_yaml(config):
         differing = _differences(read_yaml(file), config.model_dump(mode="json"))
         raise UserError(
-            f"{folder}: holds a run of another configuration ({', '.join(differing)} differ); "
-            "name=... starts another"
+            f"holds a run of another configuration ({', '.join(differing)} differ); "
+            "name=... starts another",
+            source=folder,
         )
 
 
@@ -279,7 +281,7 @@ def _make_folder(config: RunConfig, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "config.yaml", write_yaml(config))
     except OSError as error:
-        raise UserError(f"{folder}: {error.strerror or error}") from None
+        raise UserError(error.strerror or error, source=folder) from None
 
 
 def _never_began(folder: Path) -> bool:
@@ -306,7 +308,7 @@ def is_finished(config: RunConfig, folder: Path) -> bool:
     file = folder / "config.yaml"
     summary = read_summary(folder)
     if not summary and (folder / "summary.json").exists():
-        raise UserError(f"{folder / 'summary.json'}: damaged; delete it, and the run continues")
+        raise UserError("damaged; delete it, and the run continues", source=folder / "summary.json")
     if summary.get("status") != "done" or not file.exists():
         return False
     if read_text(file) != write_yaml(config):

@@ -279,11 +279,14 @@ class SB3Trainer:
             self.model.policy = loaded.policy
             shapes = (loaded.observation_space.shape, loaded.action_space)
         except Exception as error:  # whatever a foreign pickle may raise
-            raise UserError(f"{file}: not a zip of {type(self.model).__name__}: {error}") from error
+            raise UserError(
+                f"not a zip of {type(self.model).__name__}: {error}", source=file
+            ) from error
         if shapes != (self.env.observation_space.shape, self.env.action_space):
             raise UserError(
-                f"{file}: made for observations {shapes[0]} and {shapes[1]}, but the run's "
-                f"environment has {self.env.observation_space.shape} and {self.env.action_space}"
+                f"made for observations {shapes[0]} and {shapes[1]}, but the run's "
+                f"environment has {self.env.observation_space.shape} and {self.env.action_space}",
+                source=file,
             )
 
 

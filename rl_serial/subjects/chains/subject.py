@@ -172,15 +172,16 @@ class ChainSubject:
         """A search on top of a trained agent; see the protocol."""
         if not self.row.has_values:
             raise UserError(
-                f"{self.config.name}: the agent {self.row.kind} has no values to search with"
+                f"{self.row.kind} has no values to search with", "agent.kind", self.config.name
             )
         models = searchable(trainer, self.task)
         own = self.agent if isinstance(self.agent, SearchAgentConfig) else SEARCH_DEFAULTS
         chosen = dynamics or own.dynamics
         if chosen not in models:
             raise UserError(
-                f"{self.config.name}: has no {chosen} dynamics; there are {', '.join(models)} "
-                "(agent.kind search with agent.dynamics learned trains its own)"
+                f"has no {chosen} dynamics; there are {', '.join(models)} "
+                "(agent.kind search with agent.dynamics learned trains its own)",
+                source=self.config.name,
             )
         return SearchAgent(
             self.task,
