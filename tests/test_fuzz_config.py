@@ -199,6 +199,7 @@ def examine(seed: int, folder: Path) -> str:
             return checked(config)
     except UserError as error:
         check_words(str(error))
+        assert not study or error.source.startswith(str(file)), error.source
         return "refused"
     except gymnasium.error.DependencyNotInstalled:
         return "missing"

@@ -292,7 +292,10 @@ BAD_STUDIES: dict[str, tuple[Data, str]] = {
         test_of(slope="depth"),
         r"hypotheses\.0\.test\.slope: no column of the grid; there are network\.depth, setting",
     ),
-    "slope over words": (test_of(slope="setting"), r"test\.slope: setting holds no numbers"),
+    "slope over words": (
+        test_of(slope="setting"),
+        r"hypotheses\.0\.test\.slope: setting holds no numbers",
+    ),
     "level that no row has": (
         test_of(where={"setting": "a5"}),
         r"hypotheses\.0\.test\.where\.setting: setting is never 'a5'; it is s5, z5",
@@ -358,6 +361,11 @@ def test_bad_study_is_refused_by_path(
     with pytest.raises(UserError, match=rf"tiny\.yaml: {message}|tiny\.yaml: .*{message}") as error:
         load_study(file, bool(smoke))
     assert len(str(error.value).splitlines()) <= 2
+    # File and key are the error's own, not only words of its text.
+    assert error.value.source == str(file)
+    keys = [fault.key for fault in error.value.faults]
+    assert all(keys)
+    assert any(message.replace("\\", "").startswith(f"{key}: ") for key in keys)
     assert main(["study", "run", str(file), "--out", str(out), *smoke]) == 2
     assert "Traceback" not in capsys.readouterr().err
     assert not out.exists()
