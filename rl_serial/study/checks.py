@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from rl_serial.errors import UserError
 from rl_serial.loading import resolved_config
-from rl_serial.study.measures import check_levels, check_metric, metric_of
+from rl_serial.study.measures import check_levels, check_metric, metric_of, refuse_unable_to_choose
 from rl_serial.study.schema import SEED, PlannedRun, Scalar, Study, canonical, describe
 from rl_serial.subjects import row_of
 
@@ -17,8 +17,8 @@ def check_metrics(study: Study) -> None:
     """Every run reports each metric, and the first one can choose tuned columns.
 
     Raises:
-        UserError: there is no metric, a run does not report one, or the first gives a run
-            several numbers while columns are tuned.
+        UserError: there is no metric, a run does not report one, or columns are tuned and the
+            first cannot choose.
     """
     if not study.config.metric:
         raise UserError("empty", "metric")
@@ -28,11 +28,9 @@ def check_metrics(study: Study) -> None:
         }
         check_levels(metric, found, study, "metric")
     first = study.config.metric[0]
-    if study.config.tuned and (over := metric_of(study, first).over):
-        raise UserError(
-            f"{first!r} comes first, by which columns are tuned; that takes one number per run, "
-            f"and this one goes over {', '.join(over)}",
-            "metric",
+    if study.config.tuned:
+        refuse_unable_to_choose(
+            metric_of(study, first), "metric", "comes first, by which columns are tuned"
         )
 
 

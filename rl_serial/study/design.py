@@ -33,7 +33,7 @@ from rl_serial.study.grid import (
     shown_cell,
     touches,
 )
-from rl_serial.study.measures import check_metric
+from rl_serial.study.measures import check_metric, refuse_unable_to_choose
 from rl_serial.study.schema import (
     AT_END,
     MOST_RUNS,
@@ -216,12 +216,8 @@ def _screening(
     runs = tuple(_planned(derived, kept))
     _check_distinct(runs)
     for run in runs:
-        if over := check_metric(metric, run, "screen.metric", describe(run.columns)).over:
-            raise UserError(
-                f"{metric!r} chooses a level; that takes one number per run, and this one goes "
-                f"over {', '.join(over)}",
-                "screen.metric",
-            )
+        measure = check_metric(metric, run, "screen.metric", describe(run.columns))
+        refuse_unable_to_choose(measure, "screen.metric", "chooses a level")
     told = config.model_copy(update={"screen": screen.model_copy(update={"metric": metric})})
     return told, Study(f"{name}_screening", derived, runs)
 

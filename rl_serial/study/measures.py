@@ -98,6 +98,31 @@ def check_metric(name: str, run: PlannedRun, key: str, columns: str) -> Measure:
     return measure
 
 
+def refuse_unable_to_choose(measure: Measure, key: str, chooses: str) -> None:
+    """Refuse a metric by which levels are chosen and that cannot choose.
+
+    Args:
+        measure: the metric.
+        key: of the study that gives it.
+        chooses: what it chooses, in words.
+
+    Raises:
+        UserError: it gives a run several numbers, or none of its values is better than another.
+    """
+    if over := measure.over:
+        raise UserError(
+            f"{measure.name!r} {chooses}; that takes one number per run, and this one goes over "
+            f"{', '.join(over)}",
+            key,
+        )
+    if measure.metric.better == "neither":
+        raise UserError(
+            f"{measure.name!r} {chooses}; that takes a metric with better and worse values, and "
+            "of this one neither high nor low ones are better",
+            key,
+        )
+
+
 def _at(config: Mapping[str, Any], key: str) -> Any:
     part, _, rest = key.partition(".")
     return config.get(part, {}).get(rest)

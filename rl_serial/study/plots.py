@@ -344,9 +344,11 @@ def _learning_curves(
 def _profile(study: Study, records: Sequence[Record], layout: Layout) -> list[Drawing]:
     """Performance profiles: the share of runs above each value of the first metric.
 
-    A planned run without a value counts as the worst.
+    A planned run without a value counts as the worst. A metric that has no worst has no profile.
     """
     metric = study.config.metric[0]
+    if metric_of(study, metric).metric.better == "neither":
+        return []
     columns = [c for c in study.columns if c not in study.config.tuned]
     done = cells(records, columns, metric)
     values = [score for seeds in done.values() for score in seeds.values()]

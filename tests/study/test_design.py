@@ -583,6 +583,42 @@ def test_a_metric_that_would_be_empty_is_refused(tiny: Data, changes: Data, mess
         planned(searching(tiny, metric="search/true/score", **changes))
 
 
+CARTPOLE: Data = {
+    "question": "?",
+    "base": {
+        "env": {"id": "CartPole-v1"},
+        "network": {"width": 8},
+        "agent": {"kind": "dqn", "timesteps": 64},
+    },
+    "grid": {"network.depth": [1, 2]},
+    "seeds": 1,
+}
+STEPS_CHOOSE_NOTHING = r"'eval/episode_steps' .*neither high nor low ones are better$"
+
+
+def test_a_metric_that_has_no_better_values_tunes_nothing() -> None:
+    """It would be taken for one of which higher is better."""
+    tuned = CARTPOLE | {"tuned": "network.depth"}
+    with pytest.raises(UserError, match=r"file\.yaml: metric: " + STEPS_CHOOSE_NOTHING):
+        planned(tuned | {"metric": ["eval/episode_steps", "eval/return"]})
+    # Beside one that can choose, or where nothing is chosen, it may be there.
+    assert planned(tuned | {"metric": ["eval/return", "eval/episode_steps"]}).runs
+    assert planned(CARTPOLE | {"metric": "eval/episode_steps"}).runs
+
+
+def test_a_metric_that_has_no_better_values_screens_nothing() -> None:
+    screen: Data = {
+        "key": "agent.arguments.learning_rate",
+        "levels": [1e-4, 1e-3, 1e-2],
+        "seeds": [1000],
+    }
+    study = CARTPOLE | {"metric": ["eval/return", "eval/episode_steps"]}
+    assert planned(study | {"screen": screen}).screening
+    screen["metric"] = "eval/episode_steps"
+    with pytest.raises(UserError, match=r"file\.yaml: screen\.metric: " + STEPS_CHOOSE_NOTHING):
+        planned(study | {"screen": screen})
+
+
 def test_every_metric_is_logged(finished: Path) -> None:
     for file in finished.glob("runs/*/summary.json"):
         final = json.loads(file.read_text())["final"]
