@@ -41,6 +41,7 @@ from rl_serial.runs.files import (
     write_json,
     write_text,
 )
+from rl_serial.settings import faults_of
 from rl_serial.study.design import write_study
 from rl_serial.study.schema import AT_END, SEED, PlannedRun, Study, StudyConfig
 from rl_serial.study.table import Record, read_table, table_text
@@ -345,7 +346,8 @@ def _planned_run(line: str, where: str) -> PlannedRun:
 
     Raises:
         UserError: it is not what :meth:`StudyFolder.write_plan` writes; an id that is not 12
-            hexadecimal digits would name files elsewhere.
+            hexadecimal digits would name files elsewhere. Or its configuration is none of this
+            version, with the keys that are not.
     """
     try:
         data = json.loads(line)
@@ -359,7 +361,15 @@ def _planned_run(line: str, where: str) -> PlannedRun:
             and all(_is_cell(cell) for cell in (*run.columns.values(), *run.recorded.values()))
             and line.isascii()
         )
-        resolved_config(run.config)
+        if whole:
+            resolved_config(run.config)
+    except ValidationError as error:
+        faults = [fault.under("config") for fault in faults_of(error)]
+        note = (
+            "(planned by another version of rl_serial, or with an --import that is missing here, "
+            "or damaged; --out takes another folder)"
+        )
+        raise UserError.of(faults, where, note) from None
     except (ValueError, TypeError, RecursionError):
         whole = False
     if not whole:

@@ -396,6 +396,28 @@ def test_plan_runs_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
 
 
+def test_a_plan_of_another_version_is_told_by_its_keys(tmp_path: Path) -> None:
+    """A goal run of before subjects had evaluations of their own: no line of it is damaged."""
+    base = {
+        "env": {"id": "rl_serial/Reach-v0"},
+        "network": {"width": 8},
+        "agent": {"kind": "sac", "timesteps": 64},
+    }
+    study = {"question": "?", "base": base, "grid": {"network.depth": [2]}, "seeds": 1}
+    folder = StudyFolder(tmp_path / "out")
+    folder.write_plan(study_of(study | {"metric": "eval/success"}), [])
+    row = json.loads(folder.plan.read_text())
+    row["config"]["evaluation"] |= {"per_remaining": 128, "simulations": []}
+    folder.plan.write_text(json.dumps(row) + "\n")
+    with pytest.raises(UserError, match="planned by another version of rl_serial") as error:
+        folder.read_plan()
+    assert error.value.source == f"{folder.plan}, line 1"
+    assert [(fault.key, fault.message) for fault in error.value.faults] == [
+        ("config.evaluation.per_remaining", "unknown key"),
+        ("config.evaluation.simulations", "unknown key"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -404,7 +426,7 @@ def test_plan_runs_nothing(
         (["run", "nowhere.yaml"], "nowhere.yaml: No such file"),
         (["run", "FILE", "--workers", "0"], "--workers 0: must be at least 1"),
         (["run", "FILE", "--retries", "-1"], "--retries -1: must be at least 0"),
-        (["run", "FILE", "--address", "auto"], "--address and --gpus are Ray's"),
+        (["run", "FILE", "--address", "auto"], "--address: goes with --engine ray alone"),
         (["run", "FILE", "--out", "/proc/none"], "/proc/none: "),
         (["report", "FOLDER", "--episodes", "-1"], "--episodes -1"),
     ],
