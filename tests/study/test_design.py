@@ -626,14 +626,14 @@ def test_every_metric_is_logged(finished: Path) -> None:
         assert {f"value/accuracy/remaining_{k}" for k in (1, 2, 3)} <= set(final)
 
 
-def test_ten_thousand_rows_are_planned_in_seconds(tiny: Data) -> None:
+def test_two_thousand_rows_are_planned_in_seconds(tiny: Data) -> None:
     """No two rows share their cell, which is the slowest case; a hundredth of a run's length."""
-    rates = {"start": 1e-5, "stop": 5e-2, "step": 1e-5}
+    rates = {"start": 1e-5, "stop": 1e-2, "step": 1e-5}
     grid = {"agent.learning_rate": rates, "setting": tiny["grid"]["setting"]}
     started = time.process_time()
     study = planned(tiny | {"grid": grid, "seeds": 1, "hypotheses": []})
-    assert len(study.runs) == 10_000
-    assert time.process_time() - started < 20
+    assert len(study.runs) == 2000
+    assert time.process_time() - started < 4
 
 
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)

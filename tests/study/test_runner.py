@@ -446,10 +446,11 @@ def test_bad_request_is_a_short_error(
     assert len(error.strip().splitlines()) == 1
 
 
-def test_ten_thousand_rows_are_listed_and_summarised_in_seconds(
+def test_two_thousand_rows_are_listed_and_summarised_in_seconds(
     tiny: Data, tmp_path: Path, finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rates = {"start": 1e-5, "stop": 5e-2, "step": 1e-5}
+    """At most 6 ms a row, as of the ten thousand that a large study has."""
+    rates = {"start": 1e-5, "stop": 1e-2, "step": 1e-5}
     grid = {"agent.learning_rate": rates, "setting": tiny["grid"]["setting"]}
     study = study_of(tiny | {"grid": grid, "seeds": 1, "hypotheses": tiny["hypotheses"][:1]})
     folder = StudyFolder(tmp_path)
@@ -463,11 +464,11 @@ def test_ten_thousand_rows_are_listed_and_summarised_in_seconds(
     started = time.process_time()
     rows = folder.rows()
     folder.write_tables(rows)
-    assert counts(rows) == {"done": 5000, "failed": 0, "running": 0, "missing": 5000}
+    assert counts(rows) == {"done": 1000, "failed": 0, "running": 0, "missing": 1000}
     assert main(["study", "status", str(tmp_path)]) == 0
-    assert "10000 runs: 5000 done" in capsys.readouterr().out
-    assert len(folder.read_results()) == 10_000
-    assert time.process_time() - started < 60
+    assert "2000 runs: 1000 done" in capsys.readouterr().out
+    assert len(folder.read_results()) == 2000
+    assert time.process_time() - started < 12
 
 
 @pytest.mark.ray

@@ -172,7 +172,9 @@ class ChainSubject:
         """A search on top of a trained agent; see the protocol."""
         if not self.row.has_values:
             raise UserError(
-                f"{self.row.kind} has no values to search with", "agent.kind", self.config.name
+                f"the agent {self.row.kind} has no values to search with",
+                "agent.kind",
+                self.config.name,
             )
         models = searchable(trainer, self.task)
         own = self.agent if isinstance(self.agent, SearchAgentConfig) else SEARCH_DEFAULTS
