@@ -27,7 +27,7 @@ from rl_serial.metrics import tagged
 from rl_serial.runs import files, run
 from rl_serial.runs.load import load_run
 from rl_serial.subjects import row_of, subject_of
-from rl_serial.subjects.gymnasium.evaluation import control_seeds
+from rl_serial.subjects.gymnasium.evaluation import instance_seeds
 
 CPU = torch.device("cpu")
 CHOICES = 4
@@ -434,7 +434,7 @@ class TestExamination:
         learner = trainer(made)
         found = subject_of(made).examiner()(learner.agent)
         env, returns, lengths = gym.make(id_), [], []
-        for seed in control_seeds(5, 3):
+        for seed in instance_seeds(5, 3):
             observation, _ = env.reset(seed=seed)
             total, steps, ended = 0.0, 0, False
             while not ended:
@@ -457,7 +457,7 @@ class TestExamination:
         learner.train(lambda: learner.state_dict() and None)  # new episodes after each rollout
         drawn = {seed for seed in Named.resets if seed is not None}
         assert len(drawn) == 16 * 4  # rollouts of four steps of four environments
-        assert max(drawn) < EVALUATION_SEEDS <= min(control_seeds(0, 100))
+        assert max(drawn) < EVALUATION_SEEDS <= min(instance_seeds(0, 100))
 
     def test_processes_change_nothing(self) -> None:
         found = []
@@ -506,7 +506,7 @@ class TestNormalisation:
         assert (statistics.count, float(learner.env.ret_rms.count)) == before[1:]
         # Raw returns: rewards here lie between -9 and 0, five of them in an episode.
         assert found.returns.min() >= -45
-        seeds = control_seeds(0, 1)
+        seeds = instance_seeds(0, 1)
         observation, _ = Vectors(gym.make("tests/Followed-v0")).reset(seed=seeds[0])
         by_hand = (observation - statistics.mean) / np.sqrt(statistics.var + 1e-8)
         within = np.clip(by_hand, -10, 10).astype(np.float32)[None]

@@ -294,8 +294,8 @@ def _view_of(env: Any) -> BatchedVecEnv:
     """A vector environment as Stable-Baselines3 sees it."""
     if isinstance(env, SerialVectorEnv):
         return SerialVecEnv(env)
-    goals = isinstance(env.single_observation_space, gymnasium.spaces.Dict)
-    return GoalVecEnv(env) if goals else BatchedVecEnv(env)
+    has_goals = isinstance(env.single_observation_space, gymnasium.spaces.Dict)
+    return GoalVecEnv(env) if has_goals else BatchedVecEnv(env)
 
 
 def _zeros(space: gymnasium.Space[Any], device: torch.device) -> Any:

@@ -20,6 +20,7 @@ from rl_serial.errors import UserError
 from rl_serial.metrics import Measurement
 from rl_serial.networks.configured import solved_trunk, vector_layout
 from rl_serial.subjects.animation import shown_steps
+from rl_serial.subjects.goals import metrics as of
 from rl_serial.subjects.goals.evaluation import GoalEvaluator, success_at_end
 from rl_serial.subjects.goals.metrics import DISTANCES
 from rl_serial.subjects.goals.tables import draw_success, tables
@@ -36,10 +37,10 @@ class GoalSubject:
 
     charts: ClassVar[dict[str, Any]] = {
         "goals": {
-            "success": ["Multiline", ["eval/success", "eval/success_ever"]],
-            "time at goal": ["Multiline", ["eval/time_at_goal"]],
-            "success by distance": ["Multiline", ["eval/success/distance_.*"]],
-            "time at goal by distance": ["Multiline", ["eval/time_at_goal/distance_.*"]],
+            "success": ["Multiline", [of.SUCCESS.tag, of.SUCCESS_EVER.tag]],
+            "time at goal": ["Multiline", [of.TIME_AT_GOAL.tag]],
+            "success by distance": ["Multiline", [of.SUCCESS_BY_DISTANCE.pattern]],
+            "time at goal by distance": ["Multiline", [of.TIME_BY_DISTANCE.pattern]],
             "critic": ["Multiline", ["train/accuracy", "train/critic_loss"]],
         }
     }
