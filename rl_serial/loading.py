@@ -17,8 +17,8 @@ from rl_serial.config import (
 )
 from rl_serial.errors import OptionError, UserError, shown
 from rl_serial.networks.config import BudgetConfig, NetworkConfig
-from rl_serial.settings import faults_of, inside
-from rl_serial.subjects import row_of
+from rl_serial.settings import faults_of, inside, listed
+from rl_serial.subjects import row_of, settled, subjects_of
 from rl_serial.yaml_core import MOST_CHARACTERS, MOST_NESTING, YAMLError, load_yaml
 
 
@@ -58,6 +58,18 @@ def parse_config(
     return config
 
 
+def settled_config(config: RunConfig) -> RunConfig:
+    """The configuration with its subject where only the environment tells it, which is then made.
+
+    Raises:
+        UserError: an environment that cannot be made.
+    """
+    subject = settled(config)
+    if subject == config.subject:
+        return config
+    return _examined_by_its_subject(config.model_copy(update={"subject": subject}))
+
+
 def resolved_config(data: Mapping[str, Any]) -> RunConfig:
     """A configuration from the plain data of one that was checked before."""
     return _examined_by_its_subject(RunConfig.model_validate(data))
@@ -65,7 +77,7 @@ def resolved_config(data: Mapping[str, Any]) -> RunConfig:
 
 def _examined_by_its_subject(config: RunConfig) -> RunConfig:
     """The configuration with its evaluation as its subject has it."""
-    model = row_of(config.env.id, config.agent.kind).evaluation
+    model = row_of(config.env.id, config.agent.kind, config.subject).evaluation
     given = config.evaluation.model_dump(exclude_unset=True)
     try:
         evaluation = model.model_validate(given)
@@ -82,7 +94,12 @@ def check_config(config: RunConfig) -> None:
         UserError: parts that do not go together.
     """
     agent = AGENTS[config.agent.kind]
-    row = row_of(config.env.id, agent.kind)
+    row = row_of(config.env.id, agent.kind, config.subject)
+    if config.subject not in (None, *(there := subjects_of(config.env.id, agent.kind))):
+        raise UserError(
+            f"must be {listed(there)} with this environment and agent, not {shown(config.subject)}",
+            "subject",
+        )
     if row.name not in agent.subjects:
         raise UserError(
             f"{config.env.id} is {row.a_member}, where agent.kind {agent.kind} does not play; "
@@ -191,5 +208,7 @@ def _keys_at(data: dict[str, Any], location: tuple[int | str, ...]) -> list[str]
     if name == "agent":
         models[name] = AGENTS[data["agent"]["kind"]].config
     if name == "evaluation":
-        models[name] = row_of(data["env"]["id"], data["agent"]["kind"]).evaluation
+        models[name] = row_of(
+            data["env"]["id"], data["agent"]["kind"], data.get("subject")
+        ).evaluation
     return list(models[name].model_fields) if name in models else []

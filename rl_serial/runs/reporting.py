@@ -58,7 +58,7 @@ def evaluate_runs(
                 )
         settings = config.evaluation.model_copy(update=changes)
         runs.append((config.model_copy(update={"evaluation": settings}), trained))
-    subjects = {row_of(config.env.id, config.agent.kind).name for config, _ in runs}
+    subjects = {row_of(config.env.id, config.agent.kind, config.subject).name for config, _ in runs}
     if len(subjects) > 1:
         places = " and ".join(sorted(SUBJECTS[name].place for name in subjects))
         raise UserError(f"runs {places} have no table in common", source="evaluate")

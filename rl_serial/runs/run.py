@@ -20,7 +20,7 @@ import torch
 
 from rl_serial.config import RunConfig, write_yaml
 from rl_serial.errors import RunError, UserError
-from rl_serial.loading import read_yaml
+from rl_serial.loading import read_yaml, settled_config
 from rl_serial.metrics import tagged
 from rl_serial.networks import account
 from rl_serial.runs.devices import choose_device
@@ -90,6 +90,7 @@ def opened(
 ) -> Iterator[TrainingRun]:
     """A run whose folder is made and kept from others; arguments and errors as of :func:`train`."""
     chosen_device = choose_device(device)
+    config = settled_config(config)
     _check_folder(config, folder, resume)
     with ExitStack() as stack:
         lock = locked(folder / LOCK, str(folder))
@@ -160,7 +161,7 @@ class TrainingRun:
     def __enter__(self) -> TrainingRun:
         """Begin, or go on: what is written is open until the run is left."""
         resumed_at = self.trainer.step if self.last_checked >= 0 else None
-        row = row_of(self.config.env.id, self.config.agent.kind)
+        row = row_of(self.config.env.id, self.config.agent.kind, self.config.subject)
         late = [place.tag for place in row.places(self.config) if place.metric.late]
         self.monitor = Monitor(self.folder, self.subject.charts, resumed_at, late)
         try:
@@ -305,6 +306,7 @@ def _clear_what_never_began(folder: Path) -> None:
 
 def is_finished(config: RunConfig, folder: Path) -> bool:
     """Whether the folder holds this very run, done, with the model that it has learned."""
+    config = settled_config(config)
     file = folder / "config.yaml"
     summary = read_summary(folder)
     if not summary and (folder / "summary.json").exists():

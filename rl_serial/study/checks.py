@@ -159,5 +159,5 @@ def most_steps(run: PlannedRun) -> int:
 @lru_cache(maxsize=64)
 def _most_steps(config: str) -> int:
     run = resolved_config(json.loads(config))
-    steps = row_of(run.env.id, run.agent.kind).most_steps
+    steps = row_of(run.env.id, run.agent.kind, run.subject).most_steps
     return 0 if steps is None else steps(run)

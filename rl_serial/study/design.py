@@ -21,7 +21,7 @@ from pydantic import (
 
 from rl_serial.config import RunConfig, checked_name
 from rl_serial.errors import Fault, UserError, shown
-from rl_serial.loading import parse_config, read_yaml, set_key
+from rl_serial.loading import parse_config, read_yaml, set_key, settled_config
 from rl_serial.settings import faults_of
 from rl_serial.study.checks import check_columns, check_metrics
 from rl_serial.study.grid import (
@@ -336,10 +336,10 @@ def _resolved(
         for level in levels:
             for key, value in level.settings.items():
                 set_key(data, key, copy.deepcopy(value))
-        run = parse_config(data, "")
+        run = settled_config(parse_config(data, ""))
     except UserError as error:
         raise blamed(error, config, columns) from None
-    particular = run.model_dump(mode="json", exclude_defaults=True)
+    particular = run.model_dump(mode="json", exclude_defaults=True, exclude={"subject"})
     if not particular.get("evaluation", True):  # all at its default, in the subject's own model
         del particular["evaluation"]
     return run.model_dump(mode="json"), particular

@@ -30,13 +30,14 @@ def measures_of(config: Mapping[str, Any]) -> dict[str, Measure]:
     """What a study may name of a run, by name."""
     # Networks and the numbers of an agent (rates, sizes) change nothing of what is measured.
     agent = {k: v for k, v in config["agent"].items() if isinstance(v, str | bool | None)}
-    key = json.dumps([config["env"], config["evaluation"], agent], sort_keys=True)
+    known = [config["env"], config.get("subject"), config["evaluation"], agent]
+    key = json.dumps(known, sort_keys=True)
     if key not in _FOUND:
         if len(_FOUND) == MOST_FOUND:
             _FOUND.clear()
         run = resolved_config(config)
         check_config(run)
-        _FOUND[key] = measures(row_of(run.env.id, run.agent.kind).places(run))
+        _FOUND[key] = measures(row_of(run.env.id, run.agent.kind, run.subject).places(run))
     return _FOUND[key]
 
 
@@ -129,7 +130,7 @@ def _at(config: Mapping[str, Any], key: str) -> Any:
 
 
 def _row(config: Mapping[str, Any]) -> Any:
-    return row_of(config["env"]["id"], config["agent"]["kind"])
+    return row_of(config["env"]["id"], config["agent"]["kind"], config.get("subject"))
 
 
 def check_levels(name: str, found: Mapping[str, Measure], study: Study, key: str) -> None:

@@ -26,6 +26,10 @@ from rl_serial.loading import parse_config
 from rl_serial.metrics import tagged
 from rl_serial.runs import files, run
 from rl_serial.runs.load import load_run
+from rl_serial.study.design import plan
+from rl_serial.study.folder import StudyFolder
+from rl_serial.study.measures import measures_of, metric_of
+from rl_serial.study.runner import check_networks
 from rl_serial.subjects import row_of, subject_of
 from rl_serial.subjects.gymnasium.evaluation import instance_seeds
 
@@ -358,7 +362,7 @@ gym.register("still/Still-v0", Still, max_episode_steps=6)
             ("mine:Mine-v0", "ppo", "gymnasium"),
             ("mine:Mine-v0", "contrastive", "goals"),
         ]:
-            assert row_of(env, kind).name == subject, (env, kind)
+            assert row_of(env, kind, None).name == subject, (env, kind)
 
     @pytest.mark.parametrize("kind", ["sac", "ppo"])
     def test_module_of_an_id_is_imported_where_its_owner_runs_it(
@@ -382,6 +386,56 @@ gym.register("still/Still-v0", Still, max_episode_steps=6)
         assert isinstance(agent, ActingAgent)
         assert main(["evaluate", str(tmp_path / "run"), "--trust", "--device", "cpu"]) == 0
         assert f"{found.returns.mean():.4g}" in capsys.readouterr().out
+
+    def test_a_study_asks_the_environment_which_metrics_there_are(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """``sac`` plays goals too, so that neither id nor agent tells."""
+        (tmp_path / "still_study.py").write_text(self.MODULE.replace("still/", "still_study/"))
+        monkeypatch.syspath_prepend(tmp_path)
+        base = {
+            "env": {"id": "still_study:still_study/Still-v0"},
+            "network": {"width": 8},
+            "agent": {"kind": "sac", "timesteps": 64},
+        }
+        study = {"question": "?", "base": base, "grid": {"network.depth": [1, 2]}, "seeds": 1}
+        made = plan(study | {"metric": "eval/episode_steps"}, "file", "study")
+        for row in made.runs:
+            assert row.config["subject"] == "gymnasium"
+            assert row.config["evaluation"]["instances"] == 100  # this subject's default
+        with pytest.raises(UserError, match=r"metric: 'eval/success' is never logged; there are"):
+            plan(study | {"metric": "eval/success"}, "file", "study")
+        # To say it oneself is the same run, to say it wrongly an error.
+        said = plan(
+            study | {"base": base | {"subject": "gymnasium"}, "metric": "eval/return"}, "f", "s"
+        )
+        assert [row.id for row in said.runs] == [row.id for row in made.runs]
+        for subject, key in (("goals", "env"), ("chains", "subject")):
+            wrong = study | {"base": base | {"subject": subject}, "metric": "eval/return"}
+            with pytest.raises(UserError) as error:
+                check_networks(plan(wrong, "file", "study"), "file")
+            assert [fault.key for fault in error.value.faults] == [f"base.{key}"]
+
+    def test_a_plan_is_read_without_its_modules(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        base = {
+            "env": {"id": "nowhere_at_all:Still-v0"},
+            "subject": "gymnasium",
+            "network": {"width": 8},
+            "agent": {"kind": "sac", "timesteps": 64},
+        }
+        study = {"question": "?", "base": base, "grid": {"network.depth": [1]}, "seeds": 1}
+        folder = StudyFolder(tmp_path / "out")
+        folder.write_plan(plan(study | {"metric": "eval/return"}, "file", "study"), [])
+        again = folder.read_study()
+        assert metric_of(again, "eval/return").metric.better == "higher"
+        assert "eval/success" not in measures_of(again.runs[0].config)
+
+    def test_the_subject_of_an_id_that_tells_it_is_no_choice(self) -> None:
+        with pytest.raises(UserError, match=r"subject: must be 'gymnasium' with this env.*'goals'"):
+            config("sac", "Pendulum-v1", "subject=goals")
+        assert "subject" not in config("sac", "Pendulum-v1", "subject=null").model_dump()
 
 
 class TestLearning:

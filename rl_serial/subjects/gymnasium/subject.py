@@ -60,9 +60,11 @@ class GymnasiumSubject:
     def _check_spaces(self) -> None:
         id_, kind = self.config.env.id, self.row.kind
         if has_goals(self.observations):
+            players = kinds_playing("goals")
+            if kind in players:
+                raise UserError(f"goals, as {id_} has them; or leave it out", "subject")
             raise UserError(
-                f"{id_} has goals, where agent.kind {kind} does not play; "
-                f"{', '.join(kinds_playing('goals'))} do",
+                f"{id_} has goals, where agent.kind {kind} does not play; {', '.join(players)} do",
                 "env.id",
             )
         if why := why_no_vector(self.observations):
