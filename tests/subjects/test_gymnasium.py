@@ -464,7 +464,9 @@ class TestLearning:
 
     def test_learning_nothing_earns_what_chance_does(self) -> None:
         """One right of four, in 320 steps; five standard deviations. And it stays what it was."""
-        made = config("ppo", "tests/Named-v0", "agent.arguments.learning_rate=0")
+        made = config(
+            "ppo", "tests/Named-v0", "agent.arguments.learning_rate=0", "agent.timesteps=1024"
+        )
         still = trainer(made)
         examine = subject_of(made).examiner()
         before = examine(still.agent)
@@ -596,10 +598,10 @@ class TestNormalisation:
 
 RESUMED = [
     ("ppo", "CartPole-v1", ["agent.normalize_observations=true", "agent.normalize_rewards=true",
-                            "agent.timesteps=2048", "agent.arguments.gamma=0.9"]),
+                            "agent.timesteps=1024", "agent.arguments.gamma=0.9"]),
     ("dqn", "CartPole-v1", ["agent.timesteps=1200", "agent.arguments.gamma=0.9"]),
     ("qrdqn", "tests/Named-v0", ["agent.timesteps=1200", "agent.normalize_rewards=true"]),
-    ("sac", "Pendulum-v1", ["agent.timesteps=1200", "agent.normalize_observations=true",
+    ("sac", "Pendulum-v1", ["agent.timesteps=900", "agent.normalize_observations=true",
                             "agent.arguments.ent_coef=auto"]),
 ]  # fmt: skip
 
