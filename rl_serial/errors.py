@@ -96,6 +96,13 @@ class UnknownOption(OptionError, TypeError):
     """
 
 
+def wrong_in(parent: str, error: Exception) -> UserError:
+    """The error of a command for what ``parent`` describes: of the option, where it says which."""
+    if isinstance(error, OptionError) and error.message:
+        return UserError(error.message, f"{parent}.{error.option}")
+    return UserError(error, parent)
+
+
 class RunError(_ShortError):
     """A run that was rightly asked for has failed; exit code 1."""
 

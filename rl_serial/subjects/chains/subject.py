@@ -19,7 +19,7 @@ from rl_serial.config import EnvConfig, RunConfig
 from rl_serial.envs.gym import SerialVectorEnv
 from rl_serial.envs.registry import ENV_IDS, task_of
 from rl_serial.envs.tasks import Task, num_actions
-from rl_serial.errors import UserError
+from rl_serial.errors import UserError, wrong_in
 from rl_serial.metrics import Measurement, measured
 from rl_serial.networks.config import NetworkConfig
 from rl_serial.networks.configured import solved_trunk
@@ -119,7 +119,7 @@ class ChainSubject:
         try:
             return shared_evaluator(env, settings.instances, settings.per_remaining, settings.seed)
         except ValueError as error:
-            raise UserError(error, "env") from None
+            raise wrong_in("env", error) from None
 
     def last_examination(self, examine: Examine, trainer: Trainer) -> Evaluation:
         """What the agent does, beside what is done without serial computation: the floor."""

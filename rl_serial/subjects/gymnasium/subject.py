@@ -18,7 +18,7 @@ from rl_serial.agents.registry import AGENTS, kinds_playing
 from rl_serial.config import RunConfig
 from rl_serial.envs.control import CONTROL_TASKS, make_control
 from rl_serial.envs.vectors import Vectors, has_goals, why_no_vector
-from rl_serial.errors import UserError
+from rl_serial.errors import UserError, wrong_in
 from rl_serial.metrics import Measurement
 from rl_serial.networks.configured import solved_trunk, vector_layout
 from rl_serial.subjects.gymnasium import metrics as of
@@ -146,7 +146,7 @@ class GymnasiumSubject:
                 f"{self.config.env.id}: no such environment: {error}", "env.id"
             ) from None
         except Exception as error:  # a wrong option may come to light anywhere in other code
-            raise UserError(error, "env") from None
+            raise wrong_in("env", error) from None
 
     def make_vec(self, num_envs: int, processes: int = 1) -> Any:
         """That many environments with vectors as observations, and SAME_STEP autoreset.
