@@ -50,8 +50,9 @@ print(json.dumps(told))
 
 def one_by_one(folder: Path, *commands: tuple[str, ...]) -> list[tuple[int, str]]:
     """Codes and outputs of commands in one process; what one has imported the next ones have."""
-    told = run(folder, "-c", DRIVER, json.dumps(commands))
-    return [(code, text) for code, text in json.loads(told.splitlines()[-1])]
+    printed = run(folder, "-c", DRIVER, json.dumps(commands)).splitlines()
+    [told] = [line for line in printed if line.startswith("[[")]
+    return [(code, text) for code, text in json.loads(told)]
 
 
 def unpacked(folder: Path) -> Path:
