@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 import torch
 from torch import Tensor
 
-AHEAD = {"cpu": 2048, "cuda": 65536}
+AHEAD = {"cpu": 2048, "cuda": 131072}
 """Instances whose lessons are made as one batch, of several updates where those of one are fewer.
 
 Rules are many small operations, each of which costs more to start than to carry out on few rows. On

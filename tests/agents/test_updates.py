@@ -54,10 +54,6 @@ def trainer(case: str, device: str = "cpu", seed: int = 3) -> FittedTrainer[Any]
     return made
 
 
-def numbers(one: FittedTrainer[Any]) -> np.ndarray[Any, Any]:
-    return torch.cat([p.detach().flatten().cpu() for p in one.network.parameters()]).numpy()
-
-
 @pytest.mark.parametrize("case", ["returns", "all starts", "policy"])
 def test_lessons_ahead_are_those_made_one_by_one(case: str) -> None:
     one = trainer(case)
@@ -99,7 +95,14 @@ def test_updates_on_a_gpu_are_those_on_the_cpu(case: str) -> None:
         here._update()
         there._update()
     assert there.gradients.graphs
-    np.testing.assert_allclose(numbers(there), numbers(here), atol=2e-5)
+    # Not the parameters: a gradient that is nought but for rounding, as of an attention's key bias,
+    # still moves them by the learning rate.
+    seen = torch.as_tensor(here.task.observe(here.task.initial(np.arange(50))))
+    with torch.no_grad():
+        mine, theirs = here.network(seen), there.network(seen.cuda()).cpu()
+        before = trainer(case).network(seen)
+    assert (mine - before).abs().max() > 1e-2
+    torch.testing.assert_close(theirs, mine, atol=1e-4, rtol=0)
 
 
 @NEEDS_A_GPU
