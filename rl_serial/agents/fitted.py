@@ -226,7 +226,8 @@ class FittedTrainer(Generic[C]):
         """Of how many updates of so many runs the lessons are best made at once."""
         if self.target is not None:
             return 1
-        return max(AHEAD.get(self.device.type, 1) // (runs * self.config.batch_size), 1)
+        numbers = runs * self.config.batch_size * self.task.layout.size
+        return max(AHEAD.get(self.device.type, 1) // numbers, 1)
 
     def training_seeds(self, runs: Sequence[int], updates: int = 1) -> Array:
         """[len(runs) * updates * batch_size] int64: of the next instances, where the rules run.

@@ -7,11 +7,12 @@ from collections.abc import Callable, Hashable, Sequence
 import torch
 from torch import Tensor
 
-AHEAD = {"cpu": 2048, "cuda": 131072}
-"""Instances whose lessons are made as one batch, of several updates where those of one are fewer.
+AHEAD = {"cpu": 2**18, "cuda": 2**24}
+"""Numbers of observations whose lessons are made as one batch, of several updates where one has
+fewer.
 
 Rules are many small operations, each of which costs more to start than to carry out on few rows. On
-a CPU more instances than these no longer fit its cache.
+a CPU more numbers than these no longer fit its cache, on a GPU they would fill its memory.
 """
 
 GRAPHS_ON = ("cuda",)
