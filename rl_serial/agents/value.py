@@ -210,6 +210,11 @@ class ValueTrainer(FittedTrainer[ValueAgentConfig]):
         """Whether the next update begins with a copy of the network as it is."""
         return self.target is not None and self.step % self.config.target_interval == 0
 
+    @property
+    def variant(self) -> int | None:
+        """How many loops the next update runs."""
+        return self.update_loops(self.step)
+
     def lesson(self, state: Any, seeds: Array, values: Callable[[Array], Array]) -> Lesson:
         """Returns or bootstraps of legal actions, or of all horizons that the states hold."""
         task, config = self.task, self.config
