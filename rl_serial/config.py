@@ -133,13 +133,13 @@ class RunConfig(Settings):
 
     name: Annotated[str, Field(pattern=r"^[\w.\-]+$"), AfterValidator(checked_name)]
     env: EnvConfig
-    subject: str | None = None  # what it is about; None: what the environment's id says
     network: NetworkConfig | None = None
     policy_network: NetworkConfig | None = None  # None: the policy's trunk is set like the value's
     model_network: NetworkConfig | None = None  # of learned dynamics
     agent: AgentConfig
     seed: Seed = 0
     evaluation: SerializeAsAny[EvaluationConfig] = EvaluationConfig()
+    subject: str | None = None  # what it is about; None: what the environment's id says
 
     @model_validator(mode="wrap")
     @classmethod
