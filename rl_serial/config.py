@@ -18,6 +18,7 @@ from pydantic import (
     SerializeAsAny,
     ValidationError,
     field_validator,
+    model_serializer,
     model_validator,
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticKnownError
@@ -132,6 +133,7 @@ class RunConfig(Settings):
 
     name: Annotated[str, Field(pattern=r"^[\w.\-]+$"), AfterValidator(checked_name)]
     env: EnvConfig
+    subject: str | None = None  # what it is about; None: what the environment's id says
     network: NetworkConfig | None = None
     policy_network: NetworkConfig | None = None  # None: the policy's trunk is set like the value's
     model_network: NetworkConfig | None = None  # of learned dynamics
@@ -146,6 +148,14 @@ class RunConfig(Settings):
         if isinstance(data, dict):
             refuse_truth_values(data, run.model_dump())
         return run
+
+    @model_serializer(mode="wrap")
+    def _without_a_subject_that_the_id_says(self, handler: Callable[[Any], Any]) -> Any:
+        """So that runs of before, which had no such key, are the same ones."""
+        data = handler(self)
+        if self.subject is None:
+            data.pop("subject", None)
+        return data
 
     @field_validator(*NETWORKS)
     @classmethod

@@ -1,8 +1,8 @@
 """The ``value`` agent: action values fitted by regression, of a fixed policy or of their own.
 
-Representation without the confounds of control: states come from random play, every action of
-every state is tried, and the targets are Monte-Carlo returns or TD(0) bootstraps of a policy that
-does not change. Sutton and Barto 2018, sections 5.1 and 6.1. With the policy ``greedy``, the
+Representation without the confounds of learning to act: states come from random play, every action
+of every state is tried, and the targets are Monte-Carlo returns or TD(0) bootstraps of a policy
+that does not change. Sutton and Barto 2018, sections 5.1 and 6.1. With the policy ``greedy``, the
 network's own, they are returns of acting on a copy of the network that is renewed from time to time
 (policy iteration, section 4.3), or Q-learning targets (section 6.5): what a THINK is worth then
 depends on what the network itself can read afterwards.
