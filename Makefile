@@ -15,7 +15,7 @@ DEMO := runs/study/demo
 # One thread a process: the tests and the small networks gain nothing from more.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: fuzz setup demo test check lowest learning study-chaos bench peers $(LIBRARIES) figures clean
+.PHONY: fuzz setup demo test check lowest learning study-chaos bench peers $(LIBRARIES) figures dist schema clean
 
 setup: $(INSTALLED)
 
@@ -59,6 +59,15 @@ $(LOWEST): pyproject.toml
 learning: setup
 	$(BIN)/pytest -m learning --numprocesses 2
 
+# Wheel and sdist built in dist/, held against the checkout, and the wheel installed into an empty
+# environment, where a shipped configuration is trained from an empty folder; minutes.
+dist: setup
+	$(BIN)/pytest -m dist
+
+# The schemas of configurations, from the models, and the line that names them to editors.
+schema: setup
+	$(BIN)/python docs/schema.py
+
 # Thousands of damaged configurations, hundreds of damaged folders; minutes.
 fuzz: setup
 	$(BIN)/pytest -m fuzz --numprocesses 2
@@ -97,4 +106,4 @@ figures: demo
 	cp $(DEMO)/figures/*_accuracy_by_remaining.png docs/images/demo.png
 
 clean:
-	rm -rf .venv .venv-* build *.egg-info
+	rm -rf .venv .venv-* build dist *.egg-info
