@@ -21,6 +21,7 @@ LAYERS = (
     {"loading"},
     {"runs"},
     {"study"},
+    {"api"},
     {"cli"},
     {"__main__"},
 )
