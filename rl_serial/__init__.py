@@ -12,7 +12,7 @@ from rl_serial.envs.registry import register, register_family
 if TYPE_CHECKING:
     from rl_serial.agents.registry import register_agent
     from rl_serial.agents.sb3 import SerialVecEnv, TrunkExtractor
-    from rl_serial.api import LoadedAgent, Study, load, train
+    from rl_serial.api import LoadedAgent, Study, examine, load, suite, train
     from rl_serial.networks import register_trunk
     from rl_serial.subjects import register_subject
 
@@ -23,11 +23,13 @@ __all__ = [
     "Study",
     "TrunkExtractor",
     "__version__",
+    "examine",
     "load",
     "register_agent",
     "register_family",
     "register_subject",
     "register_trunk",
+    "suite",
     "train",
 ]
 _WITH_TORCH = {
@@ -35,10 +37,12 @@ _WITH_TORCH = {
     "SerialVecEnv": "rl_serial.agents.sb3",
     "Study": "rl_serial.api",
     "TrunkExtractor": "rl_serial.agents.sb3",
+    "examine": "rl_serial.api",
     "load": "rl_serial.api",
     "register_agent": "rl_serial.agents.registry",
     "register_subject": "rl_serial.subjects",
     "register_trunk": "rl_serial.networks",
+    "suite": "rl_serial.api",
     "train": "rl_serial.api",
 }
 """What loads with its first use, and where it is."""

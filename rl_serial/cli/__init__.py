@@ -1,4 +1,4 @@
-"""The command ``rl-serial``: envs, configs, config, train, evaluate, watch, study, bench.
+"""The command ``rl-serial``: envs, configs, config, train, evaluate, watch, study, suite, bench.
 
 Libraries load inside the commands that use them, so that the base install has ``envs`` and
 ``configs``, and an error names the extra that a command lacks.
@@ -38,6 +38,7 @@ from rl_serial.cli.envs import (
     registry_table,
     shortcut_table,
 )
+from rl_serial.cli.suite import add_suite
 from rl_serial.errors import RunError, UserError, did_you_mean, missing_extra
 from rl_serial.importing import add_import, import_arguments, load_modules
 from rl_serial.shipped import resolved
@@ -156,6 +157,8 @@ def _parser() -> Parser:
     watch.set_defaults(command=_watch)
 
     add_study_parsers(commands, _require_libraries)
+
+    add_suite(commands, _require_training)
 
     bench = commands.add_parser("bench", help="side-by-side measurements, in a checkout")
     bench.add_argument("name", help="a file of benchmarks/: envs, train, …")
