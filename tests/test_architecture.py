@@ -21,6 +21,7 @@ LAYERS = (
     {"loading"},
     {"runs"},
     {"study"},
+    {"tune"},
     {"api"},
     {"cli"},
     {"__main__"},

@@ -40,6 +40,10 @@ class Run(Protocol):
         """How it is examined."""
 
 
+LENGTHS = ("timesteps", "updates")
+"""Keys that say how long an agent trains; the first that it has does."""
+
+
 class AgentSettings(Settings):
     """What every agent has; each kind has a model of its own."""
 
@@ -59,6 +63,21 @@ class AgentSettings(Settings):
     def stacks(self) -> bool:
         """Whether runs that differ in seed and rates alone can be trained as one batch."""
         return False
+
+    @property
+    def length(self) -> str | None:
+        """The key that says how long it trains; None: there is nothing to train."""
+        return next((key for key in LENGTHS if key in type(self).model_fields), None)
+
+    @property
+    def why_not_longer(self) -> str:
+        """Why a training that has begun cannot be made longer; empty where it can."""
+        if getattr(self, "schedule", "") == "one_cycle":
+            return (
+                f"the learning rate's one_cycle is laid over agent.{self.length}; a run with "
+                "agent.schedule constant can be trained longer"
+            )
+        return ""
 
     def check(self, run: Run, rules: Any) -> None:
         """What the agent asks of the rest of its run.

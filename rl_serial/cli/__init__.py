@@ -1,4 +1,5 @@
-"""The command ``rl-serial``: envs, configs, config, train, evaluate, watch, study, suite, bench.
+"""The command ``rl-serial``: envs, configs, config, train, evaluate, watch, study, suite, tune,
+bench.
 
 Libraries load inside the commands that use them, so that the base install has ``envs`` and
 ``configs``, and an error names the extra that a command lacks.
@@ -39,6 +40,7 @@ from rl_serial.cli.envs import (
     shortcut_table,
 )
 from rl_serial.cli.suite import add_suite
+from rl_serial.cli.tune import add_tune
 from rl_serial.errors import RunError, UserError, did_you_mean, missing_extra
 from rl_serial.importing import add_import, import_arguments, load_modules
 from rl_serial.shipped import resolved
@@ -159,6 +161,7 @@ def _parser() -> Parser:
     add_study_parsers(commands, _require_libraries)
 
     add_suite(commands, _require_training)
+    add_tune(commands, _require_training)
 
     bench = commands.add_parser("bench", help="side-by-side measurements, in a checkout")
     bench.add_argument("name", help="a file of benchmarks/: envs, train, …")
@@ -238,6 +241,11 @@ def _train(options: argparse.Namespace) -> None:
     if options.resume and is_finished(config, folder):
         print(f"{folder}: finished before")
         return
+    command = ["rl-serial", "train", str(options.file), *options.overrides]
+    command += ["--runs", str(options.runs)] if options.runs != Path("runs") else []
+    command += import_arguments(options.imports)
+    command += ["--device", options.device] if options.device != "auto" else []
+    command += ["--threads", str(options.threads)] if options.threads != 1 else []
     try:
         found = train(
             config,
@@ -245,13 +253,9 @@ def _train(options: argparse.Namespace) -> None:
             resume=options.resume,
             device=options.device,
             progress=not options.quiet,
+            command=command,
         )
     except KeyboardInterrupt:
-        command = ["rl-serial", "train", str(options.file), *options.overrides]
-        command += ["--runs", str(options.runs)] if options.runs != Path("runs") else []
-        command += import_arguments(options.imports)
-        command += ["--device", options.device] if options.device != "auto" else []
-        command += ["--threads", str(options.threads)] if options.threads != 1 else []
         raise KeyboardInterrupt(f"{shlex.join([*command, '--resume'])} continues") from None
     print(f"{folder}: {found.headline()}")
 
