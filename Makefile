@@ -15,7 +15,7 @@ DEMO := runs/study/demo
 # One thread a process: the tests and the small networks gain nothing from more.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: fuzz setup demo test check lowest learning study-chaos bench peers $(LIBRARIES) figures dist schema clean
+.PHONY: fuzz setup demo test check lowest learning study-chaos bench peers $(LIBRARIES) figures dist schema docs clean
 
 setup: $(INSTALLED)
 
@@ -68,6 +68,16 @@ dist: setup
 schema: setup
 	$(BIN)/python docs/schema.py
 
+# The documentation as a site, in site/; a broken link or a page that the navigation lacks is an error.
+docs: .venv-docs/installed
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+	@echo "site/index.html"
+
+.venv-docs/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/pip install --quiet --constraint constraints.txt --editable '.[docs,train,mujoco]' pytest
+	touch $@
+
 # Thousands of damaged configurations, hundreds of damaged folders; minutes.
 fuzz: setup
 	$(BIN)/pytest -m fuzz --numprocesses 2
@@ -106,4 +116,4 @@ figures: demo
 	cp $(DEMO)/figures/*_accuracy_by_remaining.png docs/images/demo.png
 
 clean:
-	rm -rf .venv .venv-* build dist *.egg-info
+	rm -rf .venv .venv-* build dist site *.egg-info

@@ -130,7 +130,7 @@ def checked_name(name: str) -> str:
 class RunConfig(Settings):
     """Everything that determines a run."""
 
-    # Of the run's folder; default: that of the file.
+    # Of the run's folder.
     name: Annotated[str, Field(pattern=r"^[\w.\-]+$"), AfterValidator(checked_name)]
     env: EnvConfig  # an id and its options
     network: NetworkConfig | None = None  # of values, or of everything that an agent learns

@@ -323,6 +323,8 @@ def _explained(model: type[BaseModel], key: str) -> tuple[str, str, str]:
         property_ = _agents()
     default = field.get_default(call_default_factory=True)
     shown = "needed" if default is PydanticUndefined else _word(default)
+    if model is RunConfig and key == "name":
+        shown = "the file's"
     return values_in_words(property_, schema.get("$defs", {})), shown, notes(model).get(key, "")
 
 
