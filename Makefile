@@ -71,6 +71,7 @@ schema: setup
 # The documentation as a site, in site/; a broken link or a page that the navigation lacks is an error.
 docs: .venv-docs/installed
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+	.venv-docs/bin/python -m pytest tests/test_site.py
 	@echo "site/index.html"
 
 .venv-docs/installed: pyproject.toml constraints.txt

@@ -20,10 +20,6 @@ MADE = {"reference/environments.md", "reference/keys.md"}
 """Pages that docs/site.py makes."""
 
 
-class _Loader(yaml.SafeLoader):
-    pass
-
-
 def navigation() -> set[str]:
     """The pages that mkdocs.yml lists."""
 
@@ -33,7 +29,7 @@ def navigation() -> set[str]:
         parts = node.values() if isinstance(node, dict) else node
         return set().union(*(leaves(part) for part in parts))
 
-    found: set[str] = leaves(yaml.load((ROOT / "mkdocs.yml").read_text(), _Loader)["nav"])
+    found: set[str] = leaves(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"])
     return found
 
 
