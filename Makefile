@@ -15,7 +15,7 @@ DEMO := runs/study/demo
 # One thread a process: the tests and the small networks gain nothing from more.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: fuzz gpu setup demo test check lowest learning study-chaos bench peers $(LIBRARIES) figures clean
+.PHONY: fuzz gpu setup demo test check lowest learning study-chaos bench peers $(LIBRARIES) figures dist schema docs clean
 
 setup: $(INSTALLED)
 
@@ -58,6 +58,26 @@ $(LOWEST): pyproject.toml
 # What agents learn, for three seeds: half an hour on two cores.
 learning: setup
 	$(BIN)/pytest -m learning --numprocesses 2
+
+# Wheel and sdist built in dist/, held against the checkout, and the wheel installed into an empty
+# environment, where a shipped configuration is trained from an empty folder; minutes.
+dist: setup
+	$(BIN)/pytest -m dist
+
+# The schemas of configurations, from the models, and the line that names them to editors.
+schema: setup
+	$(BIN)/python docs/schema.py
+
+# The documentation as a site, in site/; a broken link or a page that the navigation lacks is an error.
+docs: .venv-docs/installed
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+	.venv-docs/bin/python -m pytest tests/test_site.py
+	@echo "site/index.html"
+
+.venv-docs/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/pip install --quiet --constraint constraints.txt --editable '.[docs,train,mujoco]' pytest
+	touch $@
 
 # Thousands of damaged configurations, hundreds of damaged folders; minutes.
 fuzz: setup
@@ -111,4 +131,4 @@ figures: demo
 	cp $(DEMO)/figures/*_accuracy_by_remaining.png docs/images/demo.png
 
 clean:
-	rm -rf .venv .venv-* build *.egg-info
+	rm -rf .venv .venv-* build dist site *.egg-info

@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "rl_serial"
 LAYERS = (
     {"errors"},
-    {"yaml_core", "tables", "styles", "arguments", "metrics", "pytrees", "importing"},
+    {"yaml_core", "tables", "styles", "arguments", "metrics", "pytrees", "importing", "shipped"},
     {"envs"},
     {"settings"},
     {"networks", "planning"},
@@ -22,7 +22,10 @@ LAYERS = (
     {"loading"},
     {"runs"},
     {"study"},
+    {"tune"},
+    {"api"},
     {"cli"},
+    {"__main__"},
 )
 """From the bottom to the top: a part imports what is below it, and itself."""
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}

@@ -167,6 +167,10 @@ class Monitor:
             self.writer.add_scalar(tag, value, step)
             self.last[tag] = step
 
+    def text(self, tag: str, text: str, step: int, language: str = "") -> None:
+        """Log a text that TensorBoard shows as it stands."""
+        self.writer.add_text(tag, f"```{language}\n{text.rstrip()}\n```", step)
+
     def evaluation(
         self, step: int, measurements: Sequence[Measurement], training: dict[str, float]
     ) -> None:

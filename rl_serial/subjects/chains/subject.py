@@ -16,7 +16,7 @@ from rl_serial.agents.registry import AGENTS
 from rl_serial.agents.search.agent import SearchAgent, tensors_on
 from rl_serial.agents.settings import SearchAgentConfig
 from rl_serial.config import EnvConfig, RunConfig
-from rl_serial.envs.gym import SerialVectorEnv
+from rl_serial.envs.gym import SerialVectorEnv, action_space, observation_space
 from rl_serial.envs.registry import ENV_IDS, task_of
 from rl_serial.envs.tasks import Task, num_actions
 from rl_serial.errors import UserError, wrong_in
@@ -74,6 +74,11 @@ class ChainSubject:
     def training_task(self) -> Task[Any]:
         """The rules that training plays by: the run's, with exploring starts where it has them."""
         return task_of(self.config.env.id, **self.config.env.options | self.agent.training_options)
+
+    @property
+    def spaces(self) -> tuple[Any, Any]:
+        """The flat Box of observations, and the discrete actions."""
+        return observation_space(self.task), action_space(self.task)
 
     def check(self, keys: Collection[str]) -> None:
         """Refuse networks that cannot be built and arguments that the algorithm has not."""

@@ -58,7 +58,8 @@ class GoalSubject:
                 f"{config.evaluation.instances}",
                 "evaluation.instances",
             )
-        spaces, self.actions = env.single_observation_space.spaces, env.single_action_space
+        self.observations, self.actions = env.single_observation_space, env.single_action_space
+        spaces = self.observations.spaces
         env.close()
         for name, space in {**spaces, "action": self.actions}.items():
             if len(space.shape) != 1:
@@ -68,6 +69,11 @@ class GoalSubject:
         observation, self.goal = (spaces[key].shape[0] for key in ("observation", "desired_goal"))
         self.state = observation + self.goal  # the achieved goal is part of it
         self.action = self.actions.shape[0]
+
+    @property
+    def spaces(self) -> tuple[Any, Any]:
+        """The Dict of observation and goals, and the Box of actions."""
+        return self.observations, self.actions
 
     def check(self, keys: Collection[str]) -> None:
         """Refuse networks that cannot be built and arguments that the algorithm has not."""

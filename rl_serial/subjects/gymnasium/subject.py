@@ -88,6 +88,11 @@ class GymnasiumSubject:
                 f"{id_} has the actions {actions}; they must be a vector with bounds", "env.id"
             )
 
+    @property
+    def spaces(self) -> tuple[Any, Any]:
+        """Those of the environment."""
+        return self.observations, self.actions
+
     def check(self, keys: Collection[str]) -> None:
         """Refuse networks that cannot be built, and an environment that cannot be played in."""
         for key in set(keys) - {"agent"}:

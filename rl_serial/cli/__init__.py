@@ -1,8 +1,10 @@
-"""The command ``rl-serial``: envs, train, evaluate, watch, study, bench.
+"""The command ``rl-serial``: envs, configs, config, train, evaluate, watch, study, suite, tune,
+bench.
 
-Libraries load inside the commands that use them, so that the base install has ``envs`` and an
-error names the extra that a command lacks.
+Libraries load inside the commands that use them, so that the base install has ``envs`` and
+``configs``, and an error names the extra that a command lacks.
 """
+# PYTHON_ARGCOMPLETE_OK
 
 from __future__ import annotations
 
@@ -28,19 +30,21 @@ from rl_serial.arguments import (
     counts,
     whole,
 )
-from rl_serial.envs.registry import (
-    ENV_IDS,
-    FAMILIES,
-    NAMESPACE,
-    TASKS,
-    UnknownEnvironment,
-    known_env,
-    options_of,
+from rl_serial.cli.completing import completed
+from rl_serial.cli.configs import add_config, add_configs
+from rl_serial.cli.envs import (
+    add_envs,
+    certificate_table,
+    collision_table,
+    registry_table,
+    shortcut_table,
 )
+from rl_serial.cli.suite import add_suite
+from rl_serial.cli.tune import add_tune
 from rl_serial.errors import RunError, UserError, did_you_mean, missing_extra
 from rl_serial.importing import add_import, import_arguments, load_modules
+from rl_serial.shipped import resolved
 from rl_serial.study.commands import add_parsers as add_study_parsers
-from rl_serial.tables import markdown_table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal without the minus sign shows "?"
             stream.reconfigure(errors="replace")
-    parser = _parser()
+    parser = completed(_parser())
     options, further = parser.parse_known_args(arguments)
     if options.command is _train and not any(word.startswith("-") for word in further):
         options.overrides += further  # argparse takes no key=value behind an option
@@ -87,14 +91,14 @@ def _parser() -> Parser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    envs = commands.add_parser("envs", help="the environments as a table, or their certificate")
-    envs.add_argument("--certify", metavar="ID", help="measure the influence of the chain's steps")
-    envs.add_argument("--options", metavar="ID", help="list an environment's options")
-    add_import(envs)
-    envs.set_defaults(command=_envs)
+    add_envs(commands)
+    add_configs(commands)
+    add_config(commands)
 
     train = commands.add_parser("train", help="train an agent from a configuration")
-    train.add_argument("file", type=Path, metavar="FILE", help="a YAML file, see configs/train")
+    train.add_argument(
+        "file", type=Path, metavar="FILE", help="a YAML file, or a name that `configs` lists"
+    )
     train.add_argument("overrides", nargs="*", metavar="key=value", help="as in network.depth=8")
     train.add_argument("--runs", type=Path, default=Path("runs"), help="folder of run folders")
     train.add_argument("--resume", action="store_true", help="continue a run that was stopped")
@@ -156,6 +160,9 @@ def _parser() -> Parser:
 
     add_study_parsers(commands, _require_libraries)
 
+    add_suite(commands, _require_training)
+    add_tune(commands, _require_training)
+
     bench = commands.add_parser("bench", help="side-by-side measurements, in a checkout")
     bench.add_argument("name", help="a file of benchmarks/: envs, train, …")
     bench.add_argument("rest", nargs=argparse.REMAINDER, help="its own options")
@@ -199,119 +206,6 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _envs(options: argparse.Namespace) -> None:
-    if options.certify:
-        print(certificate_table(options.certify))
-        print("\n" + shortcut_table(options.certify))
-        if table := collision_table(options.certify):
-            print(table)
-    elif options.options:
-        family, task = _known(options.options)
-        defaults = options_of(family, task).items()
-        print(markdown_table(("option", "default"), defaults))
-    else:
-        print(registry_table())
-
-
-def _known(id_: str) -> tuple[str, str]:
-    try:
-        family, task = known_env(id_)
-    except UnknownEnvironment as error:
-        raise UserError(error, "--options") from None
-    return family.name, task
-
-
-def registry_table() -> str:
-    """The registry as a table: id, class, twin, spaces, what to set.
-
-    Ids are as ``gymnasium.make`` takes them anywhere: what stands before the colon is imported.
-    Those of a user's own family have nothing there: the user imports it.
-    """
-    rows = []
-    for id_, (family, task) in ENV_IDS.items():
-        rules = TASKS[task](family.chain())  # what they need may be missing: nothing is played
-        serial = ", ".join(str(value) for value in family.serial)
-        twins = ", ".join(str(value) for value in family.twins)
-        rows.append(
-            (
-                f"`{NAMESPACE}:{id_}`" if family.is_own else f"`{id_}`",
-                f"{family.complexity} ({family.source})",
-                f"`{family.option}`: {serial}",
-                f"`{family.option}`: {twins}",
-                f"Box({rules.layout.size})",
-                f"Discrete({len(rules.action_names)})",
-                ", ".join(f"`{option}`" for option in options_of(family.name, task)),
-            )
-        )
-    header = ("id", "class", "serial", "twin", "observation", "action", "options")
-    return markdown_table(header, rows)
-
-
-def certificate_table(id_: str) -> str:
-    """The seriality certificate of an environment's chain, for every setting and serial depth."""
-    from rl_serial.envs.certificate import certify
-
-    family, _ = _known(id_)
-    header = ("setting", "serial depth", "first step", "middle step", "last step", "mean payoff")
-    return markdown_table(
-        header,
-        [
-            (
-                setting,
-                row.serial_depth,
-                *(f"{share:.2f}" for share in (row.first, row.middle, row.last)),
-                f"{row.payoff_mean:+.3f}",
-            )
-            for setting, row in certify(FAMILIES[family], {})
-        ],
-    )
-
-
-def shortcut_table(id_: str) -> str:
-    """How far rules without serial computation get, for every setting and serial depth.
-
-    Below the table stands what was left out, and why.
-    """
-    from rl_serial.envs.certificate import certify_shortcuts
-
-    header = ("setting", "serial depth", "blind κ", "at", "reach", "linear κ", "at", "reach")
-    rows: list[tuple[object, ...]] = []
-    notes = []
-    for setting, depth, found in certify_shortcuts(FAMILIES[_known(id_)[0]], {}):
-        if isinstance(found, str):
-            notes.append(f"{setting}, serial depth {depth}: {found}")
-            rows.append((setting, depth, *["–"] * 6))
-            continue
-        cells: list[object] = []
-        for kind in ("blind", "linear"):
-            row = found[kind]
-            cells += [f"{row.largest:+.2f}", row.remaining, f"{row.reach:+.1f}"]
-        rows.append((setting, depth, *cells))
-    return "\n".join([markdown_table(header, rows), *notes])
-
-
-def collision_table(id_: str) -> str | None:
-    """Influence and sensitivity to the time step by collisions, where the chain counts them."""
-    from rl_serial.envs.certificate import influence_by_collisions
-
-    family = FAMILIES[_known(id_)[0]]
-    if not hasattr(family.chain, "causal_collisions"):
-        return None
-    twin = family.chain(**{family.option: family.twins[0]})
-    header = ("collisions", "instances", "contacts", "first step", "too close to call")
-    rows = [
-        (
-            row.collisions,
-            row.instances,
-            f"{row.contacts:.2f}",
-            f"{row.first:.2f}",
-            f"{row.too_close:.3f}",
-        )
-        for row in influence_by_collisions(family.chain(), twin)
-    ]
-    return "\n" + markdown_table(header, rows)
-
-
 def _require_libraries(command: str) -> None:
     """Name the extra if a library of the training commands is missing."""
     for module, package in (
@@ -342,11 +236,16 @@ def _train(options: argparse.Namespace) -> None:
     from rl_serial.loading import load_config
     from rl_serial.runs.run import is_finished, train
 
-    config = load_config(options.file, options.overrides)
+    config = load_config(resolved(options.file, "train"), options.overrides)
     folder = options.runs / config.name
     if options.resume and is_finished(config, folder):
         print(f"{folder}: finished before")
         return
+    command = ["rl-serial", "train", str(options.file), *options.overrides]
+    command += ["--runs", str(options.runs)] if options.runs != Path("runs") else []
+    command += import_arguments(options.imports)
+    command += ["--device", options.device] if options.device != "auto" else []
+    command += ["--threads", str(options.threads)] if options.threads != 1 else []
     try:
         found = train(
             config,
@@ -354,13 +253,9 @@ def _train(options: argparse.Namespace) -> None:
             resume=options.resume,
             device=options.device,
             progress=not options.quiet,
+            command=command,
         )
     except KeyboardInterrupt:
-        command = ["rl-serial", "train", str(options.file), *options.overrides]
-        command += ["--runs", str(options.runs)] if options.runs != Path("runs") else []
-        command += import_arguments(options.imports)
-        command += ["--device", options.device] if options.device != "auto" else []
-        command += ["--threads", str(options.threads)] if options.threads != 1 else []
         raise KeyboardInterrupt(f"{shlex.join([*command, '--resume'])} continues") from None
     print(f"{folder}: {found.headline()}")
 
@@ -434,7 +329,7 @@ def _watch(options: argparse.Namespace) -> None:
 
 
 def _bench(options: argparse.Namespace) -> None:
-    folder = Path(__file__).resolve().parent.parent / "benchmarks"
+    folder = Path(__file__).resolve().parents[2] / "benchmarks"
     file = folder / f"{options.name}.py"
     if not file.exists():
         there = sorted(path.stem for path in folder.glob("*.py"))
@@ -448,6 +343,3 @@ def _bench(options: argparse.Namespace) -> None:
 
 
 __all__ = ["certificate_table", "collision_table", "main", "registry_table", "shortcut_table"]
-
-if __name__ == "__main__":
-    sys.exit(main())
