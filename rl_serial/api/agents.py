@@ -199,7 +199,7 @@ class LoadedAgent:
                 "are known; predict takes observations"
             )
         if state is None:
-            raise UserError("reset it before an agent acts in it", source=world)
+            raise UserError("reset it before an agent acts in it", source=repr(world))
         legal = on_host(task.legal_actions(state)).astype(np.bool_)
         own = getattr(self.agent, "task", task)
         if _same_rules(task, own):

@@ -68,7 +68,7 @@ def _copy(options: argparse.Namespace) -> None:
         try:
             file.write_text(text, encoding="utf-8")
         except OSError as error:
-            raise UserError(error.strerror or error, source=file) from None
+            raise UserError(f"{error.strerror or error}", source=file) from None
     beside = ", ".join(file.name for file in files if file != first)
     print(f"{first}" + (f" (with {beside})" if beside else ""))
 

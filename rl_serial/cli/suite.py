@@ -121,7 +121,7 @@ def _pairs(overrides: list[str]) -> dict[str, Any]:
     for word in overrides:
         key, equals, value = word.partition("=")
         if not equals:
-            raise UserError(f"--set {word}: an override is key=value, as in network.depth=8")
+            raise UserError("an override is key=value, as in network.depth=8", f"--set {word}")
         pairs[key] = load_yaml(value)
     return pairs
 

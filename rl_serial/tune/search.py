@@ -86,7 +86,7 @@ class Tuning:
                     )
             write_text(file, text)
         except OSError as error:
-            raise UserError(error.strerror or error, source=self.folder) from None
+            raise UserError(f"{error.strerror or error}", source=self.folder) from None
 
     def _pruner(self) -> Any:
         pruners, startup = self.optuna.pruners, self.config.startup_trials
