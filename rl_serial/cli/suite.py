@@ -73,7 +73,7 @@ def _suite(options: argparse.Namespace) -> None:
         )
         return
     if bool(options.agent) == bool(options.train):
-        raise UserError("give an AGENT or --train CONFIG, and one of them", source="suite")
+        raise UserError("suite: give an AGENT or --train CONFIG, and one of them")
     if options.overrides and not options.train:
         raise UserError("goes with --train", "--set")
     if all(word.endswith(".json") for word in options.agent) and options.agent:
