@@ -179,19 +179,24 @@ def array_namespace(array: Array) -> Any:
     return _NAMESPACES[kind]
 
 
+def device_of(array: Array) -> Any:
+    """Where ``array`` is; None, wherever the program will run, while JAX traces one."""
+    return getattr(array, "device", None)
+
+
 def one_hot(index: Array, size: int, xp: Any, dtype: Any = None) -> Array:
     """[..., size]: 1 at ``index`` [...]; all zero where the index is outside [0, size).
 
     ``dtype`` is float32 unless given.
     """
-    places = xp.arange(size, dtype=index.dtype, device=index.device)
+    places = xp.arange(size, dtype=index.dtype, device=device_of(index))
     return xp.astype(index[..., None] == places, dtype or xp.float32)
 
 
 def each_place(batch: Array, places: int) -> Array:
     """[B, places] int64: 0, 1, … in each row, of the library and device of ``batch`` [B]."""
     xp = array_namespace(batch)
-    row = xp.arange(places, dtype=xp.int64, device=batch.device)
+    row = xp.arange(places, dtype=xp.int64, device=device_of(batch))
     return xp.tile(row[None], (batch.shape[0], 1))
 
 

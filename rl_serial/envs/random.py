@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rl_serial.envs.chain import Array, array_namespace
+from rl_serial.envs.chain import Array, array_namespace, device_of
 
 _ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
 _PARITY = 0x1BD11BDA
@@ -50,7 +50,7 @@ def random_words(seeds: Array, count: int, stream: int = 0) -> Array:
     """
     xp = array_namespace(seeds)
     low, high = _split(seeds[:, None], xp)
-    blocks = xp.arange((count + 1) // 2, dtype=xp.int32, device=seeds.device)[None, :]
+    blocks = xp.arange((count + 1) // 2, dtype=xp.int32, device=device_of(seeds))[None, :]
     first, second = threefry((low, high), (blocks, xp.full_like(blocks, stream)))
     words = xp.reshape(xp.stack([first, second], axis=2), (seeds.shape[0], -1))[:, :count]
     return xp.astype(words, xp.int64) & 0xFFFFFFFF

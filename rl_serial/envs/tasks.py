@@ -16,6 +16,7 @@ from rl_serial.envs.chain import (
     Chain,
     TokenLayout,
     array_namespace,
+    device_of,
     map_state,
     one_hot,
     select,
@@ -352,7 +353,7 @@ class Steer(Generic[C]):
     def legal_actions(self, state: C) -> Array:
         """All actions while there are decisions left, then only action 0."""
         xp = array_namespace(self.remaining(state))
-        actions = xp.arange(len(self.action_names), device=self.remaining(state).device)
+        actions = xp.arange(len(self.action_names), device=device_of(self.remaining(state)))
         return (self._decisions_left(state) > 0)[:, None] | (actions == 0)
 
     def action_values(self, state: C) -> Array:
@@ -403,7 +404,7 @@ class Steer(Generic[C]):
         for _ in range(levels):
             batch = self.remaining(leaves).shape[0]
             leaves = map_state(lambda a: xp.repeat(a, actions, axis=0), leaves)
-            choice = xp.arange(actions, dtype=xp.int64, device=ended.device)
+            choice = xp.arange(actions, dtype=xp.int64, device=device_of(ended))
             leaves = self.step(leaves, xp.tile(choice, (batch,))).state
         for _ in range(int(xp.max(self.remaining(leaves)))):
             leaves = self.chain.advance(leaves)

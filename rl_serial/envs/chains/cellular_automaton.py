@@ -20,6 +20,7 @@ from rl_serial.envs.chain import (
     TokenLayout,
     array_namespace,
     count_down,
+    device_of,
     each_place,
     one_hot,
 )
@@ -116,7 +117,7 @@ class CellularAutomaton:
         to ``remaining`` cells to its right. At the chain's end they are all the target.
         """
         xp = array_namespace(remaining)
-        spread = xp.arange(NUM_SITES, dtype=xp.int64, device=remaining.device)[None, :]
+        spread = xp.arange(NUM_SITES, dtype=xp.int64, device=device_of(remaining))[None, :]
         left = remaining[:, None]
         return self.target - left + (2 * left * spread) // (NUM_SITES - 1)
 
@@ -134,7 +135,7 @@ class CellularAutomaton:
     def _cells_with(self, outcome: Array, seeds: Array, first: Array) -> Array:
         """[B, cells] int16: of ``first`` [B, cells] and further draws those that end as wanted."""
         xp = array_namespace(seeds)
-        pending = xp.arange(seeds.shape[0], dtype=xp.int64, device=seeds.device)
+        pending = xp.arange(seeds.shape[0], dtype=xp.int64, device=device_of(seeds))
         cells, rows, drawn = first, [], []
         for attempt in range(_ATTEMPTS):
             ends_so = self._outcome(cells) == outcome[pending]
@@ -163,9 +164,9 @@ class CellularAutomaton:
     def kick(self, state: CellularAutomatonState, action: Array) -> CellularAutomatonState:
         """Flip the cell at site ``action``."""
         xp = array_namespace(action)
-        rows = xp.arange(action.shape[0], dtype=xp.int64, device=action.device)
+        rows = xp.arange(action.shape[0], dtype=xp.int64, device=device_of(action))
         site = self.sites(state.remaining)[rows, action]
-        places = xp.arange(self.num_cells, dtype=xp.int64, device=action.device)
+        places = xp.arange(self.num_cells, dtype=xp.int64, device=device_of(action))
         flips = xp.astype(site[:, None] == places, xp.int16)
         return CellularAutomatonState(state.cells ^ flips, state.bit, state.remaining)
 
@@ -192,7 +193,7 @@ class CellularAutomaton:
         """Cells with marks for the target and the sites, then the bit and the remaining steps."""
         xp = array_namespace(state.cells)
         batch = state.cells.shape[0]
-        marks = _marks(self, xp, state.cells.device)[state.remaining]
+        marks = _marks(self, xp, device_of(state.cells))[state.remaining]
         tokens = xp.concat([state.cells[:, :, None], marks], axis=2)
         steps = one_hot(state.remaining, self.serial_depth + 1, xp, xp.int16)
         shown = [xp.reshape(tokens, (batch, -1)), state.bit[:, None], steps]
@@ -209,7 +210,7 @@ class CellularAutomaton:
         word = random_words(seeds, 1, stream=1)[:, 0]
         left = state.remaining
         site = self.target - left + ((word * (2 * left + 1)) >> 32)
-        places = xp.arange(self.num_cells, dtype=xp.int64, device=seeds.device)
+        places = xp.arange(self.num_cells, dtype=xp.int64, device=device_of(seeds))
         flips = xp.astype(site[:, None] == places, xp.int16)
         return CellularAutomatonState(state.cells ^ flips, state.bit, left)
 

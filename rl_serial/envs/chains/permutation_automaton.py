@@ -20,6 +20,7 @@ from rl_serial.envs.chain import (
     TokenLayout,
     array_namespace,
     count_down,
+    device_of,
     each_place,
     one_hot,
 )
@@ -228,4 +229,4 @@ class PermutationAutomaton:
 
     def _apply(self, letter: Array, point: Array) -> Array:
         xp = array_namespace(point)
-        return _permutations(self.group, self.draw, xp, point.device)[letter, point]
+        return _permutations(self.group, self.draw, xp, device_of(point))[letter, point]
