@@ -155,6 +155,14 @@ class ChainWithStarts(Chain[S], Protocol[S]):
         """
 
 
+@runtime_checkable
+class ChainWithText(Chain[S], Protocol[S]):
+    """A chain whose states can be read by people: an optional power of a chain."""
+
+    def text(self, state: S) -> list[str]:
+        """Each of B states in words, several lines."""
+
+
 def is_numpy_only(chain: Chain[Any]) -> bool:
     """Whether the rules run on NumPy arrays alone, as a chain's ``numpy_only = True`` says."""
     return bool(getattr(chain, "numpy_only", False))

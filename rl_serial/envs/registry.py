@@ -22,6 +22,7 @@ from rl_serial.envs.chains.circuit import Circuit
 from rl_serial.envs.chains.many_body import ManyBody
 from rl_serial.envs.chains.permutation_automaton import PermutationAutomaton
 from rl_serial.envs.chains.pointer_chase import PointerChase
+from rl_serial.envs.chains.word_problem import WordProblem
 from rl_serial.envs.simulation import REQUIREMENT
 from rl_serial.envs.tasks import Bet, Steer, Task
 from rl_serial.errors import OptionError, did_you_mean, refuse_unknown, require, shown
@@ -362,6 +363,15 @@ register_family(
     complexity="logspace-complete; twin is arithmetic",
     source="Cook and McKenzie 1987",
     sizes=lambda serial_depth: {"nodes": max(16, 2 * serial_depth)},
+)
+register_family(
+    WordProblem,
+    option="graph",
+    serial=("deep",),
+    twins=("shallow",),
+    complexity="logspace-complete path of sentences; twin has depth 1",
+    source="Cook and McKenzie 1987",
+    sizes=lambda serial_depth: {"facts": max(16, 2 * serial_depth)},
 )
 register_family(
     ManyBody,

@@ -25,6 +25,7 @@ PAGES = {
     "CellularAutomaton": "cellular_automaton",
     "Circuit": "circuit",
     "PointerChase": "pointer_chase",
+    "WordProblem": "word_problem",
     "ManyBody": "many_body",
 }
 
@@ -145,6 +146,23 @@ def pointer(seen: dict[str, Any], options: dict[str, Any]) -> float:
     return 1 if seen["pays"][node, 0] else -1
 
 
+def word_problem(seen: dict[str, Any], options: dict[str, Any]) -> float:
+    modulus = options["modulus"]
+    [at] = np.flatnonzero(seen["asked"][:, 0])
+    todo = []
+    while not seen["number"][at].any():  # from the question back to what is known
+        times, more = seen["times"][at], seen["more"][at]
+        todo.append((place(times) if times.any() else 1, place(more) if more.any() else 0))
+        at = place(seen["source"][at])
+    assert len(todo) == (place(seen["remaining"]) if options["graph"] == "deep" else 1) or (
+        place(seen["remaining"]) == 0
+    )
+    number = place(seen["number"][at])
+    for times, more in reversed(todo):
+        number = (times * number + more) % modulus
+    return 1 if seen["wins"][number] else -(modulus - 1) / (modulus + 1)
+
+
 def many_body(seen: dict[str, Any], options: dict[str, Any]) -> float:
     """Without contacts: x of the marked disc between two walls that drive it back as stated."""
     discs = options["discs"]
@@ -167,6 +185,7 @@ PLAYERS: dict[str, tuple[Callable[[dict[str, Any], dict[str, Any]], float], list
     "CellularAutomaton": (cellular, [110, 30, 54, 170, 90]),
     "Circuit": (circuit, ["layered", "flat"]),
     "PointerChase": (pointer, ["random", "shift"]),
+    "WordProblem": (word_problem, ["deep", "shallow"]),
     "ManyBody": (many_body, ["none"]),
 }
 CASES = [(family, setting) for family, (_, settings) in PLAYERS.items() for setting in settings]
