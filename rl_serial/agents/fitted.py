@@ -127,6 +127,10 @@ class FittedTrainer(Generic[C]):
         self.optimizer = make_optimizer(network.parameters(), config, device)
         self.schedule = make_schedule(self.optimizer, config)
 
+    def next_lesson(self, seeds: Array, values: Callable[[Array], Array]) -> Lesson:
+        """What the instances ``seeds`` [B] teach; arguments as of :meth:`lesson`."""
+        return self.lesson(visited_states(self.task, seeds), seeds, values)
+
     def lesson(self, state: Any, seeds: Array, values: Callable[[Array], Array]) -> Lesson:
         """What the states [B] of the instances ``seeds`` [B] teach; each row depends on its own.
 
@@ -249,7 +253,7 @@ class FittedTrainer(Generic[C]):
         if self.target is not None and self.renews_target():
             self.target.load_state_dict(self.network.state_dict())
         seeds = self.training_seeds([self.seed])
-        lesson = self.lesson(visited_states(self.task, seeds), seeds, self._target_values)
+        lesson = self.next_lesson(seeds, self._target_values)
         loss = self.loss(self.network, *lesson.on(self.device))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]

@@ -21,7 +21,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from rl_serial.agents.fitted import FittedTrainer, make_optimizer, make_schedule, visited_states
+from rl_serial.agents.fitted import FittedTrainer, make_optimizer, make_schedule
 from rl_serial.envs.chain import Array
 from rl_serial.errors import RunError
 
@@ -81,9 +81,7 @@ class Population:
         for first, last in self.lessons:
             trainer, count = self.trainers[first], last - first
             seeds = trainer.training_seeds([one.seed for one in self.trainers[first:last]])
-            state = visited_states(trainer.task, seeds)
-            values = partial(self._target_values, first, last)
-            lesson = trainer.lesson(state, seeds, values)
+            lesson = trainer.next_lesson(seeds, partial(self._target_values, first, last))
             parts.append([part.view(count, -1, *part.shape[1:]) for part in lesson.on(self.device)])
         observations, known, wanted = (torch.cat(part) for part in zip(*parts, strict=True))
         return observations, known, wanted

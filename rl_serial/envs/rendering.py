@@ -25,6 +25,8 @@ TEXT_WIDTH = 100
 TEXT_LINE = 14
 """Height of a line of a chain's text, in pixels."""
 FRAMES_PER_SECOND = 4
+MOST_ROWS = 24
+"""Of actions in a picture."""
 
 # Ink on paper; every step differs in lightness, so that a grey print reads the same.
 _PAPER, _EMPTY, _OFF, _ON = (255, 255, 255), (244, 244, 241), (222, 224, 222), (43, 65, 98)
@@ -67,6 +69,8 @@ def ansi(scene: Scene) -> str:
         lines += ["", "ahead (a row a token)"]
         ahead = _fold(_ahead(scene), TEXT_WIDTH - 8)
         lines += [f"{token:>4}   {_shade(row)}".rstrip() for token, row in enumerate(ahead)]
+    if notes := scene.task.notes(scene.states[-1]):
+        lines += ["", *notes]
     lines += ["", *_action_lines(scene)]
     return "\n".join(lines)
 
@@ -82,7 +86,9 @@ def rgb_array(scene: Scene) -> NDArray[np.uint8]:
     text_height = TEXT_LINE * (layout.tokens + 2) if _text_of(scene) else 140
     diagram_height = max((depth + 1) * side, panel_width if has_drawing else text_height)
     width = 40 + diagram_width + 40 + panel_width + 20
-    height = 92 + diagram_height + 16 + 18 * (len(names) + 1) + 12
+    notes = scene.task.notes(scene.states[-1])
+    first_note = 92 + diagram_height + 16 + 18 * (min(len(names), MOST_ROWS) + 1) + 12
+    height = first_note + (18 * len(notes) + 12 if notes else 0)
     image = Image.new("RGB", (width, height), _PAPER)
     draw = ImageDraw.Draw(image)
     title, settings = _title(scene)
@@ -105,7 +111,9 @@ def rgb_array(scene: Scene) -> NDArray[np.uint8]:
             middle = y + row_height / 2
             draw.polygon([(22, middle - 6), (22, middle + 6), (33, middle)], fill=_MARK)
     image.paste(_panel(scene, panel_width, diagram_height), (80 + diagram_width, top))
-    for line, (name, cells_of_action, legal) in enumerate(_action_table(scene)):
+    for line, note in enumerate(notes):
+        draw.text((20, first_note + 18 * line), note, _TEXT if line else _FAINT, _font(12))
+    for line, (name, cells_of_action, legal) in enumerate(_most_valued(_action_table(scene))):
         y = top + diagram_height + 16 + 18 * line
         ink = _TEXT if legal and line else _FAINT
         draw.text((20, y), name if legal else f"{name} (not legal)", ink, _font(12))
@@ -229,6 +237,20 @@ def _action_table(scene: Scene) -> list[tuple[str, list[str], bool]]:
             cells.append(f"{numbers[action]:+.3f}{'*' if best else ' '}")
         rows.append((name, cells, bool(legal[action])))
     return rows
+
+
+def _most_valued(table: list[tuple[str, list[str], bool]]) -> list[tuple[str, list[str], bool]]:
+    """The header and, of more than MOST_ROWS actions, those that the last numbers speak for."""
+    header, *rows = table
+    if len(rows) <= MOST_ROWS:
+        return table
+    if header[1]:
+        order = sorted(range(len(rows)), key=lambda i: -float(rows[i][1][-1].strip("* ")))
+    else:
+        order = list(range(len(rows)))
+    hidden = len(rows) - MOST_ROWS + 1
+    shown = [rows[i] for i in sorted(order[: MOST_ROWS - 1])]
+    return [header, *shown, (f"… {hidden} more", [""] * len(header[1]), True)]
 
 
 def _action_lines(scene: Scene) -> list[str]:

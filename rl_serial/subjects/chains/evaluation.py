@@ -128,6 +128,19 @@ def play(agent: Agent, task: Task[Any], seeds: NDArray[np.int64]) -> NDArray[np.
     return returns
 
 
+def answers(agent: Agent, task: Task[Any], state: Any) -> NDArray[np.int64]:
+    """[B] the last action of the agent's episodes from ``state`` on: after all words its answer."""
+    legal = task.legal_actions(state)
+    last = np.zeros(legal.shape[0], dtype=np.int64)
+    running = np.ones(legal.shape[0], dtype=np.bool_)
+    while running.any():
+        action = decide(agent.judge(state), task.legal_actions(state))
+        last = np.where(running, action, last)
+        transition = task.step(state, action)
+        state, running = transition.state, running & ~transition.terminated
+    return last
+
+
 def score_with_interval(
     returns: NDArray[np.float64], random: NDArray[np.float64], optimal: NDArray[np.float64]
 ) -> tuple[float, tuple[float, float]]:
@@ -215,9 +228,10 @@ class Evaluator:
         self.states = task.at_remaining(seeds, self.remaining)
         self.exact = task.action_values(self.states)
         self.legal = task.legal_actions(self.states)
-        self.right = right_actions(self.exact, self.legal)
-        # Where every legal action is as good as any other there is nothing to decide.
-        self.counted = (self.legal & ~self.right).any(axis=1)
+        self.examined = task.examined_actions(self.states)
+        self.right = right_actions(self.exact, self.examined)
+        # Where every one of them is as good as any other there is nothing to decide.
+        self.counted = (self.examined & ~self.right).any(axis=1)
         # [serial_depth]: states that count.
         self.states_counted = self.counted.reshape(depth, -1).sum(axis=1)
         # [serial_depth, num_actions]: how often each action would be right.
@@ -239,7 +253,10 @@ class Evaluator:
         """Examine an agent."""
         mean_return, score, interval, _ = self.score(agent)
         judgement = agent.judge(self.states)
-        choices = decide(judgement, self.legal)
+        if self.task.deliberates:
+            choices = answers(agent, self.task, self.states)
+        else:
+            choices = decide(judgement, self.legal)
         chosen = choices[:, None] == np.arange(self.right.shape[1])
         hits = (self.right & chosen).any(axis=1)
         accuracy = self._by_remaining(hits[:, None])[:, 0]
@@ -289,7 +306,7 @@ class Evaluator:
             observations = self.task.observe(self.states)
             states = np.arange(self.remaining.size)
             samples = [
-                Sample.of(observations[rows], self.exact[rows], self.legal[rows])
+                Sample.of(observations[rows], self.exact[rows], self.examined[rows])
                 for rows in np.split(states, self.task.chain.serial_depth)
             ]
             self.floors[key] = measure_floor(rules, samples, instances, seed, device)

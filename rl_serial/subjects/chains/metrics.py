@@ -250,7 +250,7 @@ def _undecided(env: str, remaining: int, seed: int, instances: int) -> str:
     first = (remaining - 1) * instances
     seeds = state_seeds(seed, instances, np, first=first)
     states = task.at_remaining(seeds, np.full(instances, remaining))
-    legal = task.legal_actions(states)
+    legal = task.examined_actions(states)
     try:
         right = right_actions(task.action_values(states), legal)
     except ValueError as error:  # too many decisions to enumerate
