@@ -150,14 +150,14 @@ def word_problem(seen: dict[str, Any], options: dict[str, Any]) -> float:
     modulus = options["modulus"]
     [at] = np.flatnonzero(seen["asked"][:, 0])
     todo = []
-    while not seen["number"][at].any():  # from the question back to what is known
+    while at != place(seen["known"]):  # from the question back to what is known
         times, more = seen["times"][at], seen["more"][at]
         todo.append((place(times) if times.any() else 1, place(more) if more.any() else 0))
         at = place(seen["source"][at])
     assert len(todo) == (place(seen["remaining"]) if options["graph"] == "deep" else 1) or (
         place(seen["remaining"]) == 0
     )
-    number = place(seen["number"][at])
+    number = place(seen["number"])
     for times, more in reversed(todo):
         number = (times * number + more) % modulus
     return 1 if seen["wins"][number] else -(modulus - 1) / (modulus + 1)

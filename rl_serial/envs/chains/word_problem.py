@@ -96,9 +96,10 @@ class WordProblem:
 
     @property
     def layout(self) -> TokenLayout:
-        """A token a sentence (source, factor, addend, number, whether asked); wins and steps."""
-        features = self.facts + 3 * self.modulus + 1
-        return TokenLayout(self.facts, features, self.modulus + self.serial_depth + 1)
+        """A token a sentence (source, factor, addend, whether asked); known, wins and steps."""
+        features = self.facts + 2 * self.modulus + 1
+        rest = self.working_size + self.modulus + self.serial_depth + 1
+        return TokenLayout(self.facts, features, rest)
 
     @property
     def working_size(self) -> int:
@@ -167,19 +168,17 @@ class WordProblem:
         return self._pays(state.value, state.first)
 
     def observe(self, state: WordProblemState) -> Array:
-        """Sentences as tokens, then the numbers that win and the remaining steps."""
+        """Sentences as tokens, then what is known, the numbers that win and the remaining steps."""
         xp = array_namespace(state.value)
         size = self.modulus
         factor, addend = self._factor_and_addend(state.operation)
         said = state.operation >= 0
         places = each_place(state.value, self.facts)
-        here = places == state.known[:, None]
         tokens = xp.concat(
             [
                 one_hot(state.source, self.facts, xp),
                 one_hot(xp.where(said & (factor > 1), factor, -1), size, xp),
                 one_hot(xp.where(said & (addend > 0), addend, -1), size, xp),
-                one_hot(xp.where(here, state.value[:, None], -1), size, xp),
                 xp.astype(places == state.asked[:, None], xp.float32)[:, :, None],
             ],
             axis=2,
@@ -187,6 +186,7 @@ class WordProblem:
         return xp.concat(
             [
                 xp.reshape(tokens, (tokens.shape[0], -1)),
+                self.working(state),
                 xp.astype(
                     self._wins(each_place(state.value, size), state.first[:, None]), xp.float32
                 ),
