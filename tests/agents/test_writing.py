@@ -16,6 +16,7 @@ from rl_serial.envs import make_task
 from rl_serial.envs.chains.permutation_automaton import GENERATORS
 from rl_serial.errors import UserError
 from rl_serial.loading import parse_config
+from rl_serial.metrics import tagged
 from rl_serial.networks import build_network, build_trunk
 from rl_serial.subjects.chains.evaluation import Evaluator, answers
 from rl_serial.subjects.chains.subject import ChainSubject
@@ -86,6 +87,9 @@ def test_who_reads_its_own_words_one_letter_at_a_time_is_right_at_every_depth() 
     np.testing.assert_array_equal(found.accuracy, np.ones(DEPTH))
     assert (found.serial_horizon, found.score) == (DEPTH, pytest.approx(1))
     assert found.serial_reach == pytest.approx(DEPTH)
+    metrics = tagged(found.measurements())
+    # A word for each step, 1 to 5 equally often.
+    assert (metrics["eval/words"], metrics["eval/right_words"]) == (3, 1)
 
 
 def test_with_filler_the_same_agent_is_right_where_no_word_is_needed() -> None:
@@ -108,10 +112,13 @@ def test_words_are_no_answers() -> None:
 
     Every word is worth as much as the right answer; none counts as one.
     """
-    task = make_task("PermutationAutomaton", "Write", scratchpad=3, **OPTIONS)
+    task: Any = make_task("PermutationAutomaton", "Write", scratchpad=3, **OPTIONS)
     evaluator = Evaluator(task, 128, 64)
-    last = answers(FillsThenPasses(task), task, evaluator.states)
+    last, words, right = answers(FillsThenPasses(task), task, evaluator.states)
     np.testing.assert_array_equal(last, 0)
+    assert words == 3
+    zeros = task.right_words(evaluator.states)[:, :3] == 0  # where a letter leads to point 0
+    assert right == pytest.approx(zeros.mean())
     found = evaluator(FillsThenPasses(task))
     passes = (evaluator.states.outcome < 0).reshape(DEPTH, -1).mean(axis=1)
     np.testing.assert_allclose(found.accuracy, passes)
