@@ -257,6 +257,53 @@ def test_a_reader_of_the_pages_decodes_steer(name: str, setting: Any) -> None:
         assert rewards == pytest.approx([0, 0, 0, 0, said])
 
 
+def word_of(name: str, seen: Any, options: dict[str, Any]) -> int | None:
+    """The word that the numbers of a place show, by the page of the tasks; None: there is none."""
+    if not seen.any():
+        return None
+    if name == "WordProblem":
+        quantity, number = place(seen[: options["facts"]]), place(seen[options["facts"] :])
+        return quantity * int(options["modulus"]) + number
+    return place(seen)
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [(n, s) for n, s in CASES if n in ("PermutationAutomaton", "PointerChase", "WordProblem")],
+)
+def test_a_reader_of_the_pages_plays_write(name: str, setting: Any) -> None:
+    """It writes what it likes, finds it in its sight, and bets by what it reads of the chain."""
+    player, _ = PLAYERS[name]
+    options = options_of_page(name, setting, serial_depth=4)
+    task = options_on(DOCS / "tasks.md", 2)
+    assert task == {"scratchpad": 8, "memory": "words", "start": "full"}
+    [row] = [r for r in table_with(DOCS / "tasks.md", "family") if r["family"] == name]
+    size = value(row["numbers of a word"].strip("`"), options)
+    parts = layout_on(DOCS / "chains" / f"{PAGES[name]}.md", options)
+    parts += [
+        ((task["scratchpad"],), [("word", size)]),
+        ((), [("written", task["scratchpad"] + 1)]),
+    ]
+    env = gym.make(f"rl_serial/{name}Write-v0", **(options | task))
+    choices = np.random.default_rng(0)
+    for seed in range(20):
+        observation, _ = env.reset(seed=seed)
+        said = player(decode(observation, parts), options)
+        written: list[int] = []
+        for _ in range(seed % 9):
+            word = int(choices.integers(int(env.action_space.n) - 2))  # type: ignore[attr-defined]
+            observation, reward, ended, _, _ = env.step(2 + word)
+            assert (reward, ended) == (0, False)
+            written.insert(0, word)
+            seen = decode(observation, parts)
+            assert place(seen["written"]) == len(written)
+            words = [word_of(name, numbers, options) for numbers in seen["word"]]
+            assert words == written + [None] * (task["scratchpad"] - len(written))
+            assert player(seen, options) == said
+        _, reward, ended, _, _ = env.step(1)
+        assert (reward, ended) == (pytest.approx(said), True)
+
+
 def test_a_think_beyond_the_budget_counts_as_pass() -> None:
     env = gym.make("rl_serial/CircuitBet-v0", think_budget=1)
     env.reset(seed=0)
