@@ -155,6 +155,46 @@ class ChainWithStarts(Chain[S], Protocol[S]):
         """
 
 
+@runtime_checkable
+class ChainWithWords(Chain[S], Protocol[S]):
+    """A chain whose working state is small enough to be written down: an optional power of a chain.
+
+    A word says a working state. In :class:`rl_serial.envs.write.Write` the agent writes words.
+    """
+
+    @property
+    def num_words(self) -> int:
+        """Different words, at least 2."""
+
+    @property
+    def word_size(self) -> int:
+        """W, the length of a word as it is shown."""
+
+    def word(self, state: S) -> Array:
+        """[B] int64 in [0, num_words): the word for the working state."""
+
+    def show_words(self, words: Array) -> Array:
+        """[B, N, word_size] float32 in [0, 1]: ``words`` [B, N] as a network reads them.
+
+        Each word differs from every other. All zero where there is none, which is -1.
+        """
+
+    def word_name(self, word: int) -> str:
+        """A word for people."""
+
+
+WORDS = ("num_words", "word_size", "word", "show_words", "word_name")
+"""What a chain with words has beside the contract."""
+
+
+@runtime_checkable
+class ChainWithText(Chain[S], Protocol[S]):
+    """A chain whose states can be read by people: an optional power of a chain."""
+
+    def text(self, state: S) -> list[str]:
+        """Each of B states in words, several lines."""
+
+
 def is_numpy_only(chain: Chain[Any]) -> bool:
     """Whether the rules run on NumPy arrays alone, as a chain's ``numpy_only = True`` says."""
     return bool(getattr(chain, "numpy_only", False))

@@ -13,6 +13,11 @@ from rl_serial.envs.random import evaluation_seeds
 SEEDS = evaluation_seeds(9, 64, np)
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "Bet": [{}, {"think_budget": 2, "start": "uniform"}],
+    "Write": [
+        {"scratchpad": 0},
+        {"scratchpad": 2, "start": "uniform"},
+        {"scratchpad": 3, "start": "written", "memory": "filler"},
+    ],
     "Steer": [{}, {"decisions": 0}, {"serial_depth": 3, "decisions": 3, "start": "uniform"}],
 }
 TASKS = [

@@ -227,6 +227,28 @@ class PermutationAutomaton:
         """No further step: the letters that were read are gone."""
         return state
 
+    @property
+    def num_words(self) -> int:
+        """A word is a point."""
+        return NUM_POINTS
+
+    @property
+    def word_size(self) -> int:
+        """A one-hot of the point."""
+        return NUM_POINTS
+
+    def word(self, state: PermutationAutomatonState) -> Array:
+        """The point."""
+        return state.point
+
+    def show_words(self, words: Array) -> Array:
+        """Points as one-hots."""
+        return one_hot(words, NUM_POINTS, array_namespace(words))
+
+    def word_name(self, word: int) -> str:
+        """As in "point 3"."""
+        return f"point {word}"
+
     def _apply(self, letter: Array, point: Array) -> Array:
         xp = array_namespace(point)
         return _permutations(self.group, self.draw, xp, device_of(point))[letter, point]

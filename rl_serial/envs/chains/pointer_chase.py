@@ -180,6 +180,28 @@ class PointerChase:
         xp = array_namespace(state.remaining)
         return replace(state, remaining=xp.full_like(state.remaining, self.serial_depth))
 
+    @property
+    def num_words(self) -> int:
+        """A word is a node."""
+        return self.nodes
+
+    @property
+    def word_size(self) -> int:
+        """A one-hot of the node."""
+        return self.nodes
+
+    def word(self, state: PointerChaseState) -> Array:
+        """The pointer's node."""
+        return state.pointer
+
+    def show_words(self, words: Array) -> Array:
+        """Nodes as one-hots."""
+        return one_hot(words, self.nodes, array_namespace(words))
+
+    def word_name(self, word: int) -> str:
+        """As in "node 3"."""
+        return f"node {word}"
+
     def _pays(self, node: Array, bit: Array) -> Array:
         """Whether ``node`` lies in the half of the nodes that ``bit`` names; they broadcast."""
         return (node >= self.nodes // 2) == (bit == 1)
