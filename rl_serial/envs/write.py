@@ -53,11 +53,13 @@ class Write(Generic[C]):
     """PASS takes 0, BET the payoff of the chain run to its end; before it the agent may write.
 
     Writing a word costs nothing and moves nothing but the scratchpad, which the agent sees. With no
-    room left it counts as PASS.
+    room left it counts as PASS, and so does an answer that comes too early.
 
     Args:
         chain: has words (:class:`rl_serial.envs.chain.ChainWithWords`).
         scratchpad: most words in an episode, at least 0.
+        least_words: words that stand there before an answer is legal, 0 to scratchpad; as many as
+            there are steps remaining, where those are fewer.
         memory: words (the agent sees what it wrote) or filler (only how much).
         start: full (serial_depth steps remaining, nothing written), uniform (1 to serial_depth) or
             written (the same, and of the words of right reasoning any number is there already).
@@ -68,11 +70,14 @@ class Write(Generic[C]):
 
     chain: ChainWithWords[C]
     scratchpad: int = 8
+    least_words: int = 0
     memory: str = "words"
     start: str = "full"
 
     def __post_init__(self) -> None:
         require(self.scratchpad >= 0, "scratchpad", self.scratchpad, "at least 0")
+        right = f"0 to scratchpad = {self.scratchpad}"
+        require(0 <= self.least_words <= self.scratchpad, "least_words", self.least_words, right)
         require(self.memory in MEMORIES, "memory", self.memory, f"one of {', '.join(MEMORIES)}")
         starts = (*STARTS, WRITTEN)
         require(self.start in starts, "start", self.start, f"one of {', '.join(starts)}")
@@ -106,7 +111,7 @@ class Write(Generic[C]):
         """PASS and BET end the episode; a word comes to stand before the others."""
         xp = array_namespace(action)
         running = ~state.ended
-        bets = xp.astype(running & (action == BET), xp.float32)
+        bets = xp.astype(running & (action == BET) & self._may_answer(state), xp.float32)
         writes = running & (action >= FIRST_WORD) & self._has_room(state)
         scratchpad = state.scratchpad
         if self.scratchpad:
@@ -122,7 +127,8 @@ class Write(Generic[C]):
         """A BET goes on step by step until the chain's end; a word is one step."""
         xp = array_namespace(action)
         whole = self.step(state, action)
-        goes_on = ~state.ended & (action == BET) & (self.remaining(state) > 1)
+        bets = ~state.ended & (action == BET) & self._may_answer(state)
+        goes_on = bets & (self.remaining(state) > 1)
         midway = replace(state, chain=self.chain.advance(state.chain))
         reward = xp.where(goes_on, xp.zeros_like(whole.reward), whole.reward)
         after = select(goes_on, midway, whole.state)
@@ -142,10 +148,10 @@ class Write(Generic[C]):
         return xp.concat([observation, flat, count], axis=1)
 
     def legal_actions(self, state: WriteState[C]) -> Array:
-        """PASS and BET always, words while there is room."""
-        xp = array_namespace(state.ended)
+        """PASS and BET once the least words are there, words while there is room."""
         words = self._each_action(state) >= FIRST_WORD
-        return xp.where(words, self._has_room(state)[:, None], True)
+        may_write, may_answer = self._has_room(state), self._may_answer(state)
+        return array_namespace(words).where(words, may_write[:, None], may_answer[:, None])
 
     def examined_actions(self, state: WriteState[C]) -> Array:
         """The answers, PASS and BET."""
@@ -157,11 +163,17 @@ class Write(Generic[C]):
         return self.scratchpad > 0
 
     def action_values(self, state: WriteState[C]) -> Array:
-        """Q*(PASS) = 0, Q*(BET) = outcome, Q*(WRITE) = max(0, outcome) while there is room."""
+        """Q*(PASS) = 0, Q*(BET) = outcome, Q*(WRITE) = max(0, outcome) while there is room.
+
+        A BET that comes too early is worth what it counts as, nothing.
+        """
         xp = array_namespace(state.ended)
         action, outcome = self._each_action(state), state.outcome[:, None]
+        may_answer = self._may_answer(state)[:, None]
         best = xp.where(self._has_room(state)[:, None], xp.clip(outcome, 0), 0.0)
-        values = xp.where(action >= FIRST_WORD, best, xp.where(action == BET, outcome, 0.0))
+        values = xp.where(
+            action >= FIRST_WORD, best, xp.where((action == BET) & may_answer, outcome, 0.0)
+        )
         return xp.where(state.ended[:, None], xp.zeros_like(values), values)
 
     def random_values(self, state: WriteState[C]) -> Array:
@@ -259,6 +271,12 @@ class Write(Generic[C]):
     def _has_room(self, state: WriteState[C]) -> Array:
         """[B] bool: whether a word can be written."""
         return self.written(state) < self.scratchpad
+
+    def _may_answer(self, state: WriteState[C]) -> Array:
+        """[B] bool: whether as many words stand there as an answer asks for."""
+        xp = array_namespace(state.ended)
+        asked = xp.clip(self.remaining(state), None, self.least_words)
+        return self.written(state) >= asked
 
     def _each_action(self, state: WriteState[C]) -> Array:
         """[B, num_actions] int64: the actions in each row."""

@@ -49,12 +49,16 @@ class Episode:
         if action >= 2 and len(self.words) < self.task.scratchpad:
             self.words.append(action - 2)
             return 0.0
+        bets = action == 1 and self.may_answer()
         self.ended = True
-        return self.outcome if action == 1 else 0.0
+        return self.outcome if bets else 0.0
+
+    def may_answer(self) -> bool:
+        return len(self.words) >= min(self.task.least_words, int(self.chain.remaining[0]))
 
     def legal(self) -> list[bool]:
         room = len(self.words) < self.task.scratchpad
-        return [True, True] + [room] * (len(self.task.action_names) - 2)
+        return [self.may_answer()] * 2 + [room] * (len(self.task.action_names) - 2)
 
     def observation(self) -> list[float]:
         row: list[float] = self.task.chain.observe(self.chain)[0].tolist()
@@ -73,7 +77,7 @@ class Episode:
 
     def value(self) -> float:
         """The best that any sequence of actions pays, by trying two words at every turn."""
-        best = max(0.0, self.outcome)
+        best = max(0.0, self.outcome) if self.may_answer() else 0.0
         if len(self.words) < self.task.scratchpad:
             other = Episode(self.task, self.chain, self.outcome)
             other.words = [*self.words, 0]
@@ -83,7 +87,7 @@ class Episode:
     def action_values(self) -> list[float]:
         if self.ended:
             return [0.0] * len(self.task.action_names)
-        values = [0.0, self.outcome]
+        values = [0.0, self.outcome if self.may_answer() else 0.0]
         for word in range(len(self.task.action_names) - 2):
             if len(self.words) < self.task.scratchpad:
                 other = Episode(self.task, self.chain, self.outcome)
@@ -97,7 +101,12 @@ class Episode:
 @pytest.mark.parametrize("name", WITH_WORDS)
 @pytest.mark.parametrize(
     "options",
-    [{"scratchpad": 0}, {"scratchpad": 2}, {"scratchpad": 3, "memory": "filler"}],
+    [
+        {"scratchpad": 0},
+        {"scratchpad": 2},
+        {"scratchpad": 3, "memory": "filler"},
+        {"scratchpad": 4, "least_words": 2},
+    ],
     ids=str,
 )
 def test_write_does_as_the_page_says(
@@ -239,6 +248,21 @@ def test_episodes_that_begin_written_are_the_experts() -> None:
     np.testing.assert_array_equal(state.scratchpad[some][:, :2], right[some][:, 1::-1])
 
 
+def test_a_bet_that_comes_too_early_is_a_pass() -> None:
+    task: Any = make_task("PointerChase", "Write", least_words=3, scratchpad=4, start="uniform")
+    state = task.at_remaining(np.arange(40), np.array([1, 2] * 20))
+    bet, word = np.full(40, 1), np.full(40, 2)
+    early = task.step(state, bet)
+    assert early.terminated.all()
+    assert not early.reward.any()
+    after = task.step(state, word).state
+    # With one step remaining one word is asked for, with two remaining two.
+    assert task.legal_actions(after)[:, 1].tolist() == [True, False] * 20
+    paid = task.step(after, bet).reward
+    np.testing.assert_array_equal(paid[::2], state.outcome[::2])
+    assert not paid[1::2].any()
+
+
 def test_chains_without_words_are_not_written() -> None:
     assert set(WITH_WORDS) == set(SMALL)
     assert not isinstance(FAMILIES["Circuit"].chain(), ChainWithWords)
@@ -250,6 +274,7 @@ def test_chains_without_words_are_not_written() -> None:
     ("options", "error"),
     [
         ({"scratchpad": -1}, "scratchpad=-1: must be at least 0"),
+        ({"least_words": 9}, "least_words=9: must be 0 to scratchpad = 8"),
         ({"memory": "none"}, "memory='none': must be one of words, filler"),
         ({"start": "later"}, "start='later': must be one of full, uniform, written"),
     ],
