@@ -18,8 +18,10 @@ from rl_serial.envs.chain import (
     TokenLayout,
     array_namespace,
     device_of,
+    is_traced,
     map_state,
     one_hot,
+    repeat,
     select,
 )
 from rl_serial.envs.random import below, random_words
@@ -139,12 +141,17 @@ def settled(chain: Chain[C], seeds: Array, remaining: Array) -> tuple[C, Array]:
     The payoffs are [B] float32.
     """
     xp = array_namespace(seeds)
-    shown = state = chain.initial(seeds)
-    everyone_fresh = bool(xp.all(remaining == chain.serial_depth))
-    for left in range(chain.serial_depth - 1, -1, -1):
-        state = chain.advance(state)
-        if not everyone_fresh:
-            shown = select(remaining <= left, state, shown)
+    everyone_fresh = not is_traced(seeds) and bool(xp.all(remaining == chain.serial_depth))
+
+    def further(i: Any, pair: tuple[C, C]) -> tuple[C, C]:
+        shown, state = pair
+        after = chain.advance(state)
+        if everyone_fresh:
+            return shown, after
+        return select(remaining < chain.serial_depth - i, after, shown), after
+
+    fresh = chain.initial(seeds)
+    shown, state = repeat(chain.serial_depth, further, (fresh, fresh))
     return shown, chain.payoff(state)
 
 
@@ -360,11 +367,14 @@ class Steer(Generic[C]):
 
     def at_remaining(self, seeds: Array, remaining: Array) -> C:
         """The instances, advanced without a kick until ``remaining`` steps are left."""
-        state = chain = self.chain.initial(seeds)
-        for left in range(self.chain.serial_depth - 1, 0, -1):
-            chain = self.chain.advance(chain)
-            state = select(remaining <= left, chain, state)
-        return state
+
+        def further(i: Any, pair: tuple[C, C]) -> tuple[C, C]:
+            shown, state = pair
+            after = self.chain.advance(state)
+            return select(remaining < self.chain.serial_depth - i, after, shown), after
+
+        fresh = self.chain.initial(seeds)
+        return repeat(self.chain.serial_depth - 1, further, (fresh, fresh))[0]
 
     def step(self, state: C, action: Array) -> Transition[C]:
         """Kick where that is asked for and allowed, then advance."""
@@ -426,6 +436,8 @@ class Steer(Generic[C]):
         xp = array_namespace(self.remaining(state))
         actions = len(self.action_names)
         levels_ahead = xp.clip(self._decisions_left(state), 0, None)
+        if is_traced(levels_ahead):  # rows with fewer decisions left take those that nobody takes
+            return self._enumerate(state, self.decisions, over_actions)
         most = int(xp.max(levels_ahead))
         if actions**most > ENUMERATION_LIMIT:
             raise ValueError(
@@ -454,8 +466,9 @@ class Steer(Generic[C]):
             leaves = map_state(lambda a: xp.repeat(a, actions, axis=0), leaves)
             choice = xp.arange(actions, dtype=xp.int64, device=device_of(ended))
             leaves = self.step(leaves, xp.tile(choice, (batch,))).state
-        for _ in range(int(xp.max(self.remaining(leaves)))):
-            leaves = self.chain.advance(leaves)
+        left = self.remaining(leaves)
+        most = self.chain.serial_depth if is_traced(left) else int(xp.max(left))
+        leaves = repeat(most, lambda _, state: self.chain.advance(state), leaves)
         values = self.chain.payoff(leaves)
         if levels == 0:  # whatever is done counts as action 0
             values = xp.repeat(values, actions, axis=0)

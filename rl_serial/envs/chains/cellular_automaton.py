@@ -12,7 +12,6 @@ they end so.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 from rl_serial.envs.chain import (
@@ -22,6 +21,8 @@ from rl_serial.envs.chain import (
     count_down,
     device_of,
     each_place,
+    is_traced,
+    kept_table,
     one_hot,
 )
 from rl_serial.envs.random import below, random_words
@@ -34,7 +35,7 @@ _OUTCOME_STREAM, _RETRY_STREAM = 4096, 4097
 """Random streams of the outcome that is wanted, and of the first ring after the first attempt."""
 
 
-@lru_cache(maxsize=16)
+@kept_table
 def _marks(chain: CellularAutomaton, xp: Any, device: Any) -> Array:
     """[serial_depth + 1, cells, 1 + 5] int16: by remaining steps, the target and the sites."""
     remaining = xp.arange(chain.serial_depth + 1, dtype=xp.int64, device=device)
@@ -134,6 +135,8 @@ class CellularAutomaton:
 
     def _cells_with(self, outcome: Array, seeds: Array, first: Array) -> Array:
         """[B, cells] int16: of ``first`` [B, cells] and further draws those that end as wanted."""
+        if is_traced(seeds):
+            return self._traced_cells_with(outcome, seeds, first)
         xp = array_namespace(seeds)
         pending = xp.arange(seeds.shape[0], dtype=xp.int64, device=device_of(seeds))
         cells, rows, drawn = first, [], []
@@ -149,6 +152,28 @@ class CellularAutomaton:
             words = random_words(seeds[pending], self.num_cells, stream=_RETRY_STREAM + attempt)
             cells = xp.astype(below(words, 2), xp.int16)
         return xp.concat(drawn, axis=0)[xp.argsort(xp.concat(rows, axis=0))]
+
+    def _traced_cells_with(self, outcome: Array, seeds: Array, first: Array) -> Array:
+        """The same where no row can be taken out of the batch."""
+        from jax import lax
+
+        xp = array_namespace(seeds)
+
+        def fits(cells: Array) -> Array:
+            return self._outcome(cells) == outcome
+
+        def searching(carried: tuple[Array, Array]) -> Array:
+            attempt, cells = carried
+            return (attempt < _ATTEMPTS - 1) & ~xp.all(fits(cells))
+
+        def next_attempt(carried: tuple[Array, Array]) -> tuple[Array, Array]:
+            attempt, cells = carried
+            words = random_words(seeds, self.num_cells, stream=_RETRY_STREAM + attempt)
+            drawn = xp.astype(below(words, 2), xp.int16)
+            return attempt + 1, xp.where(fits(cells)[:, None], cells, drawn)
+
+        cells: Array = lax.while_loop(searching, next_attempt, (0, first))[1]
+        return cells
 
     def _outcome(self, cells: Array) -> Array:
         """[B] int16: what the target is after all steps, from its light cone in ``cells``."""

@@ -11,13 +11,20 @@ of zeros stays zero, and zeros gain on ones with every layer.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rl_serial.envs.chain import Array, TokenLayout, array_namespace, count_down, device_of, one_hot
+from rl_serial.envs.chain import (
+    Array,
+    TokenLayout,
+    array_namespace,
+    count_down,
+    device_of,
+    kept_table,
+    one_hot,
+)
 from rl_serial.envs.random import below, random_words
 from rl_serial.errors import require
 
@@ -33,7 +40,7 @@ def _parts(wires: int) -> tuple[NDArray[np.int64], ...]:
     return np.unravel_index(np.arange(2 * wires**3), (2, *(wires,) * 3))
 
 
-@lru_cache(maxsize=16)
+@kept_table
 def _gates(wires: int, xp: Any, device: Any) -> Array:
     """[2 * wires * (wires - 1) * (wires - 2)] int32: the gates that read three different wires."""
     _, a, b, c = _parts(wires)
@@ -41,14 +48,14 @@ def _gates(wires: int, xp: Any, device: Any) -> Array:
     return xp.asarray(different.astype(np.int32), device=device)
 
 
-@lru_cache(maxsize=16)
+@kept_table
 def _gate_inputs(wires: int, xp: Any, device: Any) -> Array:
     """[2 * wires**3 + 1, 3] int64: the wires a, b, c of each gate."""
     inputs = np.stack(_parts(wires)[1:], axis=1)
     return xp.asarray(np.concatenate([inputs, [[0, 0, 0]]]), device=device)
 
 
-@lru_cache(maxsize=16)
+@kept_table
 def _gate_features(wires: int, xp: Any, device: Any) -> Array:
     """[2 * wires**3 + 1, 2 * wires + 1] int8: a as a one-hot, b and c as a two-hot, n."""
     n, a, b, c = _parts(wires)

@@ -22,6 +22,7 @@ from rl_serial.envs.chain import (
     count_down,
     device_of,
     each_place,
+    kept_table,
     one_hot,
 )
 from rl_serial.envs.random import below, fold_in, random_words
@@ -84,7 +85,7 @@ def closure(letters: Iterable[Permutation]) -> set[Permutation]:
     return found
 
 
-@lru_cache
+@kept_table
 def _permutations(group: str, draw: int, xp: Any, device: Any) -> Array:
     """[5, 5] int64: the images under each letter; the last row, letter -1, moves nothing."""
     rows = [*letters_of(group, draw), tuple(range(NUM_POINTS))]

@@ -299,11 +299,12 @@ class WordProblem:
         In shallow, where several derive from the known quantity, the asked one comes last.
         """
         xp = array_namespace(state.value)
+        places = each_place(state.value, self.facts)
         derived = state.source == state.known[:, None]
         if self.graph == "shallow":
-            asked = each_place(state.value, self.facts) == state.asked[:, None]
+            asked = places == state.asked[:, None]
             derived = derived & (asked == (state.remaining == 1)[:, None])
-        return xp.argmax(xp.astype(derived, xp.int64), axis=1)
+        return xp.min(xp.where(derived, places, self.facts), axis=1) % self.facts
 
     def _derives(self, state: WordProblemState) -> Array:
         """[B] bool: whether the next step derives a quantity."""
