@@ -131,6 +131,10 @@ class FittedTrainer(Generic[C]):
         self.lessons: LessonsAhead | None = None
         self.gradients = ReplayedGradients(self._gradients, device)
 
+    def next_lesson(self, seeds: Array, values: Callable[[Array], Array]) -> Lesson:
+        """What the instances ``seeds`` [B] teach; arguments as of :meth:`lesson`."""
+        return self.lesson(visited_states(self.task, seeds), seeds, values)
+
     def lesson(self, state: Any, seeds: Array, values: Callable[[Array], Array]) -> Lesson:
         """What the states [B] of the instances ``seeds`` [B] teach; each row depends on its own.
 
@@ -219,7 +223,7 @@ class FittedTrainer(Generic[C]):
             Observations, known and wanted, [len(runs), updates * batch_size, …] each.
         """
         seeds = self.training_seeds(runs, updates)
-        lesson = self.lesson(visited_states(self.task, seeds), seeds, values)
+        lesson = self.next_lesson(seeds, values)
         return [part.view(len(runs), -1, *part.shape[1:]) for part in lesson.on(self.device)]
 
     def updates_ahead(self, runs: int) -> int:

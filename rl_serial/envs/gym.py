@@ -28,6 +28,8 @@ from rl_serial.envs.tasks import Task, num_actions
 
 Observation = NDArray[np.float32]
 RENDER_MODES = ("ansi", "rgb_array", "human")
+MOST_NAMED = 24
+"""Actions that an error lists."""
 
 
 def observation_space(task: Task[Any]) -> gymnasium.Space[Observation]:
@@ -56,7 +58,7 @@ class SerialEnv(gymnasium.Env[Observation, np.int64]):
 
     Args:
         family: a chain family of the registry.
-        task: Bet or Steer.
+        task: Bet, Steer or Write.
         render_mode: None, ansi, rgb_array or human.
         options: those of the chain and of the task (:func:`rl_serial.envs.registry.options_of`).
 
@@ -196,7 +198,7 @@ class SerialVectorEnv(VectorEnv[Observation, NDArray[np.int64], Any]):
     Args:
         num_envs: episodes side by side.
         family: a chain family of the registry.
-        task: Bet or Steer.
+        task: Bet, Steer or Write.
         autoreset_mode: SAME_STEP (``final_obs`` in the info), NEXT_STEP or DISABLED, as a member
             of Gymnasium's AutoresetMode, its name or its value.
         render_mode: None, ansi or rgb_array.
@@ -389,5 +391,6 @@ def _spread(some: NDArray[Any], rows: NDArray[np.int64], count: int) -> NDArray[
 
 
 def _named(task: Task[Any]) -> str:
-    names = ", ".join(f"{i} {name}" for i, name in enumerate(task.action_names))
-    return f"Discrete({num_actions(task)}): {names}"
+    names = [f"{i} {name}" for i, name in enumerate(task.action_names[:MOST_NAMED])]
+    more = ["…"] if num_actions(task) > MOST_NAMED else []
+    return f"Discrete({num_actions(task)}): {', '.join(names + more)}"
