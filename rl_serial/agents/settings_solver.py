@@ -10,7 +10,7 @@ from rl_serial.agents.settings import AgentSettings, Run
 from rl_serial.agents.solver.ways import WAYS
 from rl_serial.errors import OptionError, UserError
 from rl_serial.networks.trunks import TRUNKS
-from rl_serial.settings import one_of
+from rl_serial.settings import MOST_PATH, one_of
 
 WayName = Annotated[str, AfterValidator(lambda name: one_of(WAYS, name))]
 """The name of a way to commit."""
@@ -68,6 +68,13 @@ class SolverAgentConfig(AgentSettings):
                 "last_loop",
                 "agent.losses",
             )
+        for loops in run.evaluation.loops:
+            if network.depth * loops > MOST_PATH:
+                raise UserError(
+                    f"{loops} loops of depth={network.depth}: {MOST_PATH} layers in sequence are "
+                    f"the most; loops can be {MOST_PATH // network.depth}",
+                    "evaluation.loops",
+                )
         for name in run.evaluation.ways or ():
             if not self.can(name):
                 raise UserError(f"{name} {self._lacks(name)}", "evaluation.ways")

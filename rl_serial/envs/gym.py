@@ -76,8 +76,8 @@ class SerialEnv(gymnasium.Env[Observation, np.int64]):
     ) -> None:
         self._serve(make_task(family, task, **options), render_mode)
 
-    def _serve(self, task: Task[Any], render_mode: str | None) -> None:
-        """Begin to play by the rules ``task``."""
+    def _serve(self, task: Any, render_mode: str | None) -> None:
+        """Begin to play by the rules ``task``: what a chain's task and puzzles have in common."""
         _check_render_mode(render_mode, RENDER_MODES)
         self.task = task
         self.observation_space = observation_space(self.task)
@@ -229,7 +229,7 @@ class SerialVectorEnv(VectorEnv[Observation, NDArray[np.int64], Any]):
     def _serve(
         self,
         num_envs: int,
-        task: Task[Any],
+        task: Any,
         autoreset_mode: AutoresetMode | str,
         render_mode: str | None,
     ) -> None:

@@ -76,9 +76,7 @@ class SolverAgent:
             givens = torch.as_tensor(puzzles.givens[rows].astype(np.int64), device=self.device)
             told = torch.as_tensor(puzzles.when[rows].astype(np.int64), device=self.device)
             with torch.no_grad():
-                found = commit(
-                    WAYS[way or self.way], givens, self.size, self._predict, told, noise
-                )
+                found = commit(WAYS[way or self.way], givens, self.size, self._predict, told, noise)
             parts.append(found)
         return tuple(
             torch.cat([getattr(part, name) for part in parts]).cpu().numpy()
@@ -102,4 +100,4 @@ class SolverAgent:
         return logits_of(self.network, cells, level)
 
 
-__all__ = ["SolverAgent", "Solved", "cells_head", "cells_layout", "logits_of"]
+__all__ = ["Solved", "SolverAgent", "cells_head", "cells_layout", "logits_of"]

@@ -184,9 +184,7 @@ class _AfterLoops(nn.Module):
         return logits
 
 
-def revealed(
-    puzzles: Puzzles, seeds: NDArray[np.int64], unrevealed: float
-) -> NDArray[np.int8]:
+def revealed(puzzles: Puzzles, seeds: NDArray[np.int64], unrevealed: float) -> NDArray[np.int8]:
     """[B, C] puzzles with some blank cells filled rightly; one at least stays blank.
 
     How many is uniform from none to all but one, which of them at random; of a share

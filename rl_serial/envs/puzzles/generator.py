@@ -10,6 +10,7 @@ copies, so that none of those is on the other side.
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -130,9 +131,7 @@ def rate_puzzles(givens: NDArray[Any], size: int) -> Puzzles:
     return Puzzles(givens.astype(np.int8), work.astype(np.int8), when.astype(np.int8), rounds)
 
 
-def solve_puzzles(
-    givens: NDArray[Any], size: int
-) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
+def solve_puzzles(givens: NDArray[Any], size: int) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
     """How many solutions ``givens`` [B, N * N] have, counted up to 2: [B]; and one, [B, N * N]."""
     grids = np.ascontiguousarray(givens, dtype=np.int64)
     solutions, counts = np.zeros_like(grids), np.zeros(len(grids), dtype=np.int64)
@@ -195,8 +194,7 @@ def _in_parts(kernel: Any, count: int, *arguments: Any) -> None:
         return
     pool = _threads(os.getpid())
     for part in [
-        pool.submit(kernel, low, high, *arguments)
-        for low, high in zip(bounds, bounds[1:], strict=False)
+        pool.submit(kernel, low, high, *arguments) for low, high in itertools.pairwise(bounds)
     ]:
         part.result()
 

@@ -98,7 +98,8 @@ def draw(dice: Array, bound: int) -> int:
         word = left
         dice[LEFT] = right
     dice[COUNTER] += 1
-    return (word * bound) >> 32
+    number: int = (word * bound) >> 32
+    return number
 
 
 @compiled

@@ -25,13 +25,15 @@ def ansi(scene: Scene) -> str:
 
     Given digits stand alone, a filled one has a mark behind it: ' right, ! wrong.
     """
-    task, state = scene.task, scene.states[-1]
-    size = task.size
+    task: Any = scene.task
+    state, size = scene.states[-1], task.size
     step = filled_at(scene)
     givens, grid, solution = (a[0] for a in (state.givens, state.grid, state.solution))
     digits, steps = [], []
     for cell in range(size * size):
-        mark = " " if givens[cell] or not grid[cell] else "'" if grid[cell] == solution[cell] else "!"
+        mark = " "
+        if grid[cell] and not givens[cell]:
+            mark = "'" if grid[cell] == solution[cell] else "!"
         digits.append(f"{grid[cell] or '.'}{mark}")
         steps.append(f"{step[cell] if step[cell] else '.':>2}")
     lines = [*_head(scene), ""]
@@ -55,8 +57,8 @@ def rgb_array(scene: Scene) -> NDArray[np.uint8]:
     Given digits are black, filled ones blue, wrong ones orange, each with the step that filled it;
     blank cells show their candidates.
     """
-    task, state = scene.task, scene.states[-1]
-    size = task.size
+    task: Any = scene.task
+    state, size = scene.states[-1], task.size
     side, margin, top, panel = SIDE[size], 20, 76, 260
     board = side * size
     image = Image.new("RGB", (board + 3 * margin + panel, board + top + margin), _PAPER)
@@ -80,21 +82,21 @@ def rgb_array(scene: Scene) -> NDArray[np.uint8]:
             if step[cell]:
                 draw.text((x + side - 4, y + 3), str(step[cell]), _FAINT, _font(10), anchor="ra")
             continue
-        for digit in np.flatnonzero(open_[cell]):
-            place = (
-                x + (digit % across + 0.5) * side / across,
-                y + (digit // across + 0.5) * side / -(-size // across),
-            )
-            draw.text(place, str(digit + 1), _FAINT, _font(11), anchor="mm")
+        for digit in np.flatnonzero(open_[cell]).tolist():
+            aside = x + (digit % across + 0.5) * side / across
+            below = y + (digit // across + 0.5) * side / -(-size // across)
+            draw.text((aside, below), str(digit + 1), _FAINT, _font(11), anchor="mm")
     rows = 3 if size == 9 else 2
     for line in range(size + 1):
         at = line * side
-        down = 3 if line % rows == 0 else 1
-        aside = 3 if line % (size // rows) == 0 else 1
-        draw.line((margin, top + at, margin + board, top + at), fill=_LINE, width=down)
-        draw.line((margin + at, top, margin + at, top + board), fill=_LINE, width=aside)
-    for place, text in enumerate(_action_lines(scene)):
-        draw.text((2 * margin + board, top + 17 * place), text, _TEXT, _font(12))
+        flat = 3 if line % rows == 0 else 1
+        upright = 3 if line % (size // rows) == 0 else 1
+        draw.line((margin, top + at, margin + board, top + at), fill=_LINE, width=flat)
+        draw.line((margin + at, top, margin + at, top + board), fill=_LINE, width=upright)
+    told = ["black: given", "blue: filled rightly", "orange: filled wrongly", "corner: the step"]
+    for place, text in enumerate([*told, *_action_lines(scene)]):
+        ink = _FAINT if place < len(told) else _TEXT
+        draw.text((2 * margin + board, top + 17 * place), text, ink, _font(12))
     return np.asarray(image)
 
 
@@ -109,7 +111,8 @@ def filled_at(scene: Scene) -> NDArray[np.int64]:
 
 def _head(scene: Scene) -> tuple[str, str, str]:
     """What is played, its options, and how it stands."""
-    task, state = scene.task, scene.states[-1]
+    task: Any = scene.task
+    state = scene.states[-1]
     blank = int((state.grid[0] == 0).sum())
     rounds = int(task.chain.remaining(state.grid)[0])
     parts = [f"{blank} blank"]

@@ -233,7 +233,8 @@ class Sudoku:
         digits = np.arange(1, self.size + 1)
         right = (state.solution[:, :, None] == digits) & (state.grid == 0)[:, :, None]
         right &= self.on_course(state)[:, None, None]
-        return right.reshape(len(right), -1).astype(np.float32)
+        values: NDArray[np.float32] = right.reshape(len(right), -1).astype(np.float32)
+        return values
 
     def random_values(self, state: SudokuState) -> NDArray[np.float32]:
         """[B] float32: size ** -blanks, as each digit is right once in ``size`` times."""
