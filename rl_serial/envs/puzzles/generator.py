@@ -30,7 +30,7 @@ BLANKS = {4: 10, 6: 26, 9: 56}
 MOST_BLANKS = {4: 12, 6: 28, 9: 64}
 """With fewer givens no puzzle has one solution (McGuire et al. 2014 for 9 by 9)."""
 KINDS = ("singles", "twin", "search")
-MOST_GRIDS = {4: 2000, 6: 2000, 9: 200}
+MOST_GRIDS = {4: 300, 6: 2000, 9: 200}
 """Drawn for a puzzle before it counts as one that there is not."""
 TESTS_OF_FOUR = 1
 """Classes of puzzles that are for tests, of four."""
