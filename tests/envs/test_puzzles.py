@@ -71,7 +71,9 @@ def rounds_of(grid: list[int], size: int) -> tuple[int, list[int]]:
         for unit in units(size):
             places = Counter(digit for cell in unit for digit in open_.get(cell, ()))
             for cell in unit:
-                told |= {cell: d for d in open_.get(cell, ()) if places[d] == 1}
+                for digit in open_.get(cell, ()):
+                    if places[digit] == 1:
+                        told[cell] = digit
         if not told:
             return -1, when
         number += 1
@@ -371,4 +373,4 @@ def test_a_peer_library_agrees_on_two_thousand(size: int) -> None:
         ]
         peer = Peer(columns, rows, board=board)
         assert not peer.has_multiple_solutions()
-        assert sum(peer.solve().board, []) == solution
+        assert [digit for row in peer.solve().board for digit in row] == solution
