@@ -116,7 +116,7 @@ def test_margin_and_probability_differ_where_the_second_is_near() -> None:
 
 def test_gaussian_steps_end_in_the_distribution_that_the_network_knows() -> None:
     """One blank cell whose digit is 1 with chance 0.3 and 2 with 0.7: Bayes' rule, step by step."""
-    count, size, prior = 4000, 4, torch.tensor([0.3, 0.7, 0.0, 0.0])
+    count, size, prior = 1500, 4, torch.tensor([0.3, 0.7, 0.0, 0.0])
     clean = (torch.eye(size) - 1 / size) / (1 / size * (1 - 1 / size)) ** 0.5
 
     def bayes(cells: Tensor, level: Tensor) -> Tensor:
@@ -129,7 +129,7 @@ def test_gaussian_steps_end_in_the_distribution_that_the_network_knows() -> None
     noise = torch.Generator().manual_seed(1)
     found = commit(WAYS["gaussian_64"], givens, size, bayes, torch.zeros_like(givens), noise)
     share = float((found.grid[:, 5] == 2).float().mean())
-    assert share == pytest.approx(0.7, abs=0.03)
+    assert share == pytest.approx(0.7, abs=0.04)
     assert (found.grid[:, 5] <= 2).all()
     at_once = commit(WAYS["gaussian_1"], givens, size, bayes, torch.zeros_like(givens), noise)
     assert (at_once.grid[:, 5] == 2).all()  # of pure noise the likelier digit is all there is
@@ -201,7 +201,7 @@ def test_training_is_a_function_of_the_seed_and_survives_a_checkpoint(losses: st
 
 
 def test_an_untrained_network_is_as_wrong_as_chance_and_learns() -> None:
-    trainer = trainer_of(updates=150, batch_size=64)
+    trainer = trainer_of(updates=120, batch_size=32, learning_rate=1e-2)
     before = trainer.loss(*trainer.lesson()).item()
     assert before == pytest.approx(np.log(4), abs=0.35)
     trainer.train(lambda: None)

@@ -10,6 +10,7 @@ from rl_serial.agents.registry import AGENTS, kinds_playing
 from rl_serial.agents.settings_solver import SolverAgentConfig, WayName
 from rl_serial.config import EvaluationConfig, RunConfig
 from rl_serial.envs.chain import MOST_NUMBERS
+from rl_serial.envs.puzzles.generator import check_dial
 from rl_serial.envs.puzzles.sudoku import Sudoku, make_sudoku
 from rl_serial.errors import OptionError, UserError
 from rl_serial.settings import Loops
@@ -19,7 +20,9 @@ class PuzzleEvaluationConfig(EvaluationConfig, extra="forbid"):
     """The examination on puzzles."""
 
     instances: Annotated[int, Field(ge=2)] = 512  # puzzles as the environment makes them
-    rounds: list[PositiveInt] = Field(default_factory=list)  # puzzles that need just so many, too
+    rounds: list[PositiveInt] = Field(
+        default_factory=list
+    )  # puzzles of singles that need just so many, whatever training sees
     per_rounds: PositiveInt = 256  # of each of them
     ways: list[WayName] | None = None  # of a solver, at the end; None: all it is trained for
     simulations: list[NonNegativeInt] = Field(
@@ -89,20 +92,14 @@ def check(config: RunConfig) -> None:
 
 
 def _check_rounds(rounds: list[int], task: Sudoku) -> None:
-    """Rounds can be dialled where singles solve the puzzles, and they are made."""
-    if task.kind != "singles" or task.file is not None:
-        what = "of a file" if task.file is not None else f"of the kind {task.kind}"
-        raise UserError(f"puzzles {what} have the rounds they have: []", "evaluation.rounds")
-    if task.serial_depth is not None and set(rounds) != {task.serial_depth}:
-        raise UserError(
-            f"with env.serial_depth {task.serial_depth} that alone: [{task.serial_depth}]",
-            "evaluation.rounds",
-        )
-    most = task.chain.serial_depth
+    """Rounds are dialled in puzzles that are made, with as many blanks as the run's."""
+    if task.file is not None:
+        raise UserError("puzzles of a file have the rounds they have: []", "evaluation.rounds")
+    blanks = check_dial(task.size, task.blanks, None, task.kind)
     for count in rounds:
-        if count > most:
+        if count > blanks:
             raise UserError(
-                f"at most {most}, as many as there are blanks, not {count}", "evaluation.rounds"
+                f"at most {blanks}, as many as there are blanks, not {count}", "evaluation.rounds"
             )
 
 

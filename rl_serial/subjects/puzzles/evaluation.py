@@ -163,7 +163,7 @@ class PuzzleEvaluator:
         self.whole = self._set(self.task, seeds)
         self.by_rounds = {
             count: self._set(
-                replace(self.task, serial_depth=count),
+                replace(self.task, kind="singles", serial_depth=count),
                 state_seeds(seed, per_rounds, np, first=count * per_rounds),
             )
             for count in rounds or ()

@@ -49,8 +49,17 @@ CELLS = Metric("eval/cells", "blank cells filled rightly")
 HORIZON = Metric(
     "eval/serial_horizon", "serial horizon (rounds)", counts_steps=True, progress="horizon"
 )
-FLOOR_BY = Metric("floor/solved_by/rounds_{rounds}", _solved(" by the floor"), late=True)
-SOLVED_BY = Metric("eval/solved_by/rounds_{rounds}", _solved(), heat_map=True, floor=FLOOR_BY)
+_ROUNDS = ("evaluation.rounds",)
+FLOOR_BY = Metric(
+    "floor/solved_by/rounds_{rounds}", _solved(" by the floor"), late=True, asked_by=_ROUNDS
+)
+SOLVED_BY = Metric(
+    "eval/solved_by/rounds_{rounds}",
+    _solved(),
+    heat_map=True,
+    floor=FLOOR_BY,
+    asked_by=_ROUNDS,
+)
 WAY_SOLVED = Metric("ways/{way}/solved", _solved(), late=True, asked_by=_WAYS, to_name=("way",))
 WAY_BY = Metric(
     "ways/{way}/solved_by/rounds_{rounds}",
