@@ -153,8 +153,6 @@ def test_agents_of_chains_play(agent: dict[str, Any]) -> None:
         ({"agent__gaussian": 1.0}, "agent.way: margin shows blank cells"),
         ({"evaluation__ways": ["gaussian_4"]}, "evaluation.ways: gaussian_4 shows noised boards"),
         ({"evaluation__rounds": [11]}, "evaluation.rounds: at most 10"),
-        ({"env__kind": "twin"}, "evaluation.rounds: puzzles of the kind twin have the rounds"),
-        ({"env__serial_depth": 2}, "evaluation.rounds: with env.serial_depth 2 that alone: [2]"),
         ({"evaluation__simulations": [4]}, "evaluation.simulations: the agent solver has no"),
         ({"evaluation__per_remaining": 4}, "evaluation.per_remaining: unknown key"),
     ],
