@@ -1,8 +1,10 @@
-"""Do puzzles solved collapse on commitments over rounds? python -P benchmarks/commitments.py RUN ...
+"""Do puzzles solved collapse on commitments over rounds?
 
-Reads runs of solvers that were examined with one shot and in parallel steps at several rounds, fits a logistic
-curve of the share solved over log2(passes / rounds), and another over a free weighting of log2(passes) and
-log2(rounds), by least squares, and prints R² of both over all (way, rounds).
+python -P benchmarks/commitments.py RUN ...
+
+Reads runs of solvers that were examined with one shot and in parallel steps at several rounds. Fits
+a logistic curve of the share solved over log2(passes / rounds), and another over a free weighting
+of log2(passes) and log2(rounds), by least squares, and prints R² of both over all (way, rounds).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rl_serial.agents.protocols import Judgement, Preference
-from rl_serial.agents.solver.commit import Solved, commit, shown_cells
+from rl_serial.agents.solver.commit import commit, shown_cells
 from rl_serial.agents.solver.ways import WAYS
 from rl_serial.envs.chain import TokenLayout
 from rl_serial.envs.puzzles.generator import Puzzles
@@ -98,6 +98,3 @@ class SolverAgent:
 
     def _predict(self, cells: Tensor, level: Tensor) -> Tensor:
         return logits_of(self.network, cells, level)
-
-
-__all__ = ["Solved", "SolverAgent", "cells_head", "cells_layout", "logits_of"]
