@@ -308,3 +308,23 @@ def select(rows: Array, yes: S, no: S) -> S:
         return a if a is b else xp.where(rows[(..., *(None,) * (a.ndim - 1))], a, b)
 
     return map_state(pick, yes, no)
+
+
+def with_outcome(chain: Chain[S], seeds: Array, remaining: Array) -> tuple[S, Array]:
+    """The instances ``seeds`` [B], ``remaining`` [B] steps from their end, and what they will pay.
+
+    The payoffs are [B] float32.
+    """
+    xp = array_namespace(seeds)
+    everyone_fresh = not is_traced(seeds) and bool(xp.all(remaining == chain.serial_depth))
+
+    def further(i: Any, pair: tuple[S, S]) -> tuple[S, S]:
+        shown, state = pair
+        after = chain.advance(state)
+        if everyone_fresh:
+            return shown, after
+        return select(remaining < chain.serial_depth - i, after, shown), after
+
+    fresh = chain.initial(seeds)
+    shown, state = repeat(chain.serial_depth, further, (fresh, fresh))
+    return shown, chain.payoff(state)

@@ -1,8 +1,8 @@
 """How an agent acts on a chain: :class:`Bet` (optimal stopping) and :class:`Steer` (kicks).
 
 :class:`rl_serial.envs.write.Write` is the third. A task is a set of pure, batched rules over any
-chain. Gymnasium environments, planner, evaluation
-and tests all use these; no rule is written twice.
+chain. Gymnasium environments, planner, evaluation and tests all use these; no rule is written
+twice.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from rl_serial.envs.chain import (
     one_hot,
     repeat,
     select,
+    with_outcome,
 )
 from rl_serial.envs.random import below, random_words
 from rl_serial.errors import require
@@ -135,26 +136,6 @@ def random_remaining(seeds: Array, serial_depth: int) -> Array:
     return 1 + below(random_words(seeds, 1, stream=2)[:, 0], serial_depth)
 
 
-def settled(chain: Chain[C], seeds: Array, remaining: Array) -> tuple[C, Array]:
-    """The instances ``seeds`` [B], ``remaining`` [B] steps from their end, and what they will pay.
-
-    The payoffs are [B] float32.
-    """
-    xp = array_namespace(seeds)
-    everyone_fresh = not is_traced(seeds) and bool(xp.all(remaining == chain.serial_depth))
-
-    def further(i: Any, pair: tuple[C, C]) -> tuple[C, C]:
-        shown, state = pair
-        after = chain.advance(state)
-        if everyone_fresh:
-            return shown, after
-        return select(remaining < chain.serial_depth - i, after, shown), after
-
-    fresh = chain.initial(seeds)
-    shown, state = repeat(chain.serial_depth, further, (fresh, fresh))
-    return shown, chain.payoff(state)
-
-
 def num_actions(task: Task[Any]) -> int:
     """How many actions the task has."""
     return len(task.action_names)
@@ -218,7 +199,7 @@ class Bet(Generic[C]):
 
     def at_remaining(self, seeds: Array, remaining: Array) -> BetState[C]:
         """The instances, advanced until ``remaining`` steps are left, with a full budget."""
-        chain, outcome = settled(self.chain, seeds, remaining)
+        chain, outcome = with_outcome(self.chain, seeds, remaining)
         budget = array_namespace(seeds).full_like(seeds, self.think_budget)
         return BetState(chain, budget, outcome, ended=seeds != seeds)
 

@@ -21,9 +21,10 @@ from rl_serial.envs.chain import (
     each_place,
     one_hot,
     select,
+    with_outcome,
 )
 from rl_serial.envs.random import random_words
-from rl_serial.envs.tasks import BET, STARTS, Transition, random_remaining, settled
+from rl_serial.envs.tasks import BET, STARTS, Transition, random_remaining
 from rl_serial.errors import require
 
 C = TypeVar("C")
@@ -103,7 +104,7 @@ class Write(Generic[C]):
 
     def at_remaining(self, seeds: Array, remaining: Array) -> WriteState[C]:
         """The instances, advanced until ``remaining`` steps are left, with nothing written."""
-        chain, outcome = settled(self.chain, seeds, remaining)
+        chain, outcome = with_outcome(self.chain, seeds, remaining)
         empty = each_place(seeds, self.scratchpad) * 0 - 1
         return WriteState(chain, empty, outcome, ended=seeds != seeds)
 

@@ -157,7 +157,7 @@ class PuzzleSubject:
         """A search on top of a trained agent; see the protocol."""
         if not self.row.has_values:
             raise UserError(
-                f"{self.config.name}: the agent {self.row.kind} has no values to search with"
+                f"the agent {self.row.kind} has no values to search with", source=self.config.name
             )
         there: dict[str, Dynamics] = {"true": TrueDynamics(self.task)}
         models: dict[str, Dynamics] = getattr(trainer, "searchable", there)
@@ -165,8 +165,9 @@ class PuzzleSubject:
         chosen = dynamics or own.dynamics
         if chosen not in models:
             raise UserError(
-                f"{self.config.name}: has no {chosen} dynamics; there are {', '.join(models)} "
-                "(agent.kind search with agent.dynamics learned trains its own)"
+                f"has no {chosen} dynamics; there are {', '.join(models)} "
+                "(agent.kind search with agent.dynamics learned trains its own)",
+                source=self.config.name,
             )
         return SearchAgent(
             self.task,
