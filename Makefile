@@ -15,7 +15,7 @@ DEMO := runs/study/demo
 # One thread a process: the tests and the small networks gain nothing from more.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: fuzz setup demo test check lowest learning study-chaos bench peers $(LIBRARIES) figures clean
+.PHONY: fuzz gpu setup demo test check lowest learning study-chaos bench peers $(LIBRARIES) figures dist schema docs clean
 
 setup: $(INSTALLED)
 
@@ -59,6 +59,26 @@ $(LOWEST): pyproject.toml
 learning: setup
 	$(BIN)/pytest -m learning --numprocesses 2
 
+# Wheel and sdist built in dist/, held against the checkout, and the wheel installed into an empty
+# environment, where a shipped configuration is trained from an empty folder; minutes.
+dist: setup
+	$(BIN)/pytest -m dist
+
+# The schemas of configurations, from the models, and the line that names them to editors.
+schema: setup
+	$(BIN)/python docs/schema.py
+
+# The documentation as a site, in site/; a broken link or a page that the navigation lacks is an error.
+docs: .venv-docs/installed
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+	.venv-docs/bin/python -m pytest tests/test_site.py
+	@echo "site/index.html"
+
+.venv-docs/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/pip install --quiet --constraint constraints.txt --editable '.[docs,train,mujoco]' pytest
+	touch $@
+
 # Thousands of damaged configurations, hundreds of damaged folders; minutes.
 fuzz: setup
 	$(BIN)/pytest -m fuzz --numprocesses 2
@@ -71,6 +91,20 @@ study-chaos: setup
 # its own; a few minutes.
 peers: $(PEERS) $(LIBRARIES)
 	.venv-peers/bin/python -m pytest -m peers tests/planning
+
+# What a GPU has to show: that updates on it are those of the CPU and never wait for it, what a population costs, and
+# the GPU presets of the studies of depth, of which each says in its head what it takes (hours; all are resumed by the
+# same command). The extra mujoco is for the last.
+GPU_STUDIES ?= depth_pays_gpu minimum_depth_gpu goal_reaching_gpu
+gpu: setup
+	@$(BIN)/python -c 'import sys, torch; sys.exit(None if torch.cuda.is_available() else "make gpu: torch sees no GPU")'
+	$(BIN)/pytest -rs tests/agents/test_updates.py tests/agents/test_population.py tests/subjects/test_floors.py \
+		tests/networks/test_accounting.py
+	$(BIN)/rl-serial bench population --device cuda --members 32
+	@for study in $(GPU_STUDIES); do sed -n '/^#/p;/^[^#]/q' configs/study/$$study.yaml; done
+	@for study in $(GPU_STUDIES); do \
+		$(BIN)/rl-serial study run configs/study/$$study.yaml --engine population --device cuda || exit; \
+	done
 
 # The example of one library: make torchrl, make tianshou, make rllib.
 $(LIBRARIES): %: .venv-%/installed
@@ -97,4 +131,4 @@ figures: demo
 	cp $(DEMO)/figures/*_accuracy_by_remaining.png docs/images/demo.png
 
 clean:
-	rm -rf .venv .venv-* build *.egg-info
+	rm -rf .venv .venv-* build dist site *.egg-info

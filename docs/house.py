@@ -16,7 +16,17 @@ from matplotlib.figure import Figure
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "rl_serial"
-SMALL = ("arguments", "errors", "importing", "metrics", "pytrees", "styles", "tables", "yaml_core")
+SMALL = (
+    "arguments",
+    "errors",
+    "importing",
+    "metrics",
+    "pytrees",
+    "shipped",
+    "styles",
+    "tables",
+    "yaml_core",
+)
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7F7F7F")
 
 
@@ -34,7 +44,7 @@ def arrows() -> tuple[Counter[tuple[str, str]], Counter[str]]:
         module = ".".join(file.relative_to(ROOT).with_suffix("").parts)
         text = file.read_text()
         own = part(module)
-        if own == "__init__":
+        if own in ("__init__", "__main__"):
             continue
         lines[own] += text.count("\n")
         for node in ast.walk(ast.parse(text)):

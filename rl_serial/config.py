@@ -18,6 +18,7 @@ from pydantic import (
     SerializeAsAny,
     ValidationError,
     field_validator,
+    model_serializer,
     model_validator,
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticKnownError
@@ -37,7 +38,7 @@ class EnvConfig(Settings):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    id: Annotated[str, AfterValidator(plain_id)]
+    id: Annotated[str, AfterValidator(plain_id)]  # as `rl-serial envs` lists them, or Gymnasium's
 
     @model_validator(mode="after")
     def _options_not_too_large(self) -> EnvConfig:
@@ -68,7 +69,7 @@ class EvaluationConfig(Settings):
 
     every: PositiveInt | None = None  # updates or timesteps; None: ten times in a run
     instances: Annotated[int, Field(ge=2)] = 2048  # episodes played for the score
-    seed: Seed = 0
+    seed: Seed = 0  # chooses the evaluation instances
 
 
 def _agent(value: Any) -> AgentSettings:
@@ -130,13 +131,17 @@ def checked_name(name: str) -> str:
 class RunConfig(Settings):
     """Everything that determines a run."""
 
+    # Of the run's folder.
     name: Annotated[str, Field(pattern=r"^[\w.\-]+$"), AfterValidator(checked_name)]
-    env: EnvConfig
-    network: NetworkConfig | None = None
+    env: EnvConfig  # an id and its options
+    # What it is about; None: what the environment's id says.
+    subject: str | None = None
+    network: NetworkConfig | None = None  # of values, or of everything that an agent learns
     policy_network: NetworkConfig | None = None  # None: the policy's trunk is set like the value's
     model_network: NetworkConfig | None = None  # of learned dynamics
-    agent: AgentConfig
-    seed: Seed = 0
+    agent: AgentConfig  # who plays, and how it learns
+    seed: Seed = 0  # of networks, exploration and training instances
+    # How the agent is examined, in training and at the end.
     evaluation: SerializeAsAny[EvaluationConfig] = EvaluationConfig()
 
     @model_validator(mode="wrap")
@@ -146,6 +151,14 @@ class RunConfig(Settings):
         if isinstance(data, dict):
             refuse_truth_values(data, run.model_dump())
         return run
+
+    @model_serializer(mode="wrap")
+    def _without_a_subject_that_the_id_says(self, handler: Callable[[Any], Any]) -> Any:
+        """So that runs of before, which had no such key, are the same ones."""
+        data = handler(self)
+        if self.subject is None:
+            data.pop("subject", None)
+        return data
 
     @field_validator(*NETWORKS)
     @classmethod

@@ -58,7 +58,8 @@ def test_commands_of_the_readme_name_files_that_are_there() -> None:
 def test_links_lead_somewhere() -> None:
     for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
-            if re.search(r"[./]", target) and not target.startswith("http"):
+            made = target.endswith(("reference/environments.md", "reference/keys.md"))  # by site.py
+            if re.search(r"[./]", target) and not target.startswith("http") and not made:
                 assert (page.parent / target).exists(), f"{page}: {target}"
 
 

@@ -2,8 +2,9 @@
 
 Behaviour cloning (Pomerleau 1991, *Neural Computation* 3) of an expert that is exact: the states
 come from random play, and the actions that no other surpasses share the mass of the target. A
-policy without the confounds of control, as the ``value`` agent is for values. In Write, where every
-word is as good as the answer, an expert that reasons shows in its own play what to write.
+policy without the confounds of learning to act, as the ``value`` agent is for values. In Write,
+where every word is as good as the answer, an expert that reasons shows in its own play what to
+write.
 """
 
 from __future__ import annotations

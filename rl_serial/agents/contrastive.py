@@ -9,6 +9,7 @@ goal. There are no rewards, no bootstraps and no target networks. Eysenbach et a
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -28,6 +29,7 @@ from rl_serial.errors import RunError
 from rl_serial.networks import Network, Trunk, build_trunk
 from rl_serial.networks.trunks import dense
 
+_LOG = logging.getLogger(__name__)
 LOG_STD_RANGE = (-5.0, 2.0)
 LOGGED = ("critic_loss", "actor_loss", "entropy", "accuracy", "logsumexp", "alpha")
 """What is logged of the last batch of a turn, as ``train/…``."""
@@ -246,6 +248,13 @@ class ContrastiveTrainer:
         Raises:
             RunError: a loss is not finite.
         """
+        turn = self.config.num_envs * self.config.unroll
+        if whole := self.total % turn:
+            _LOG.warning(
+                "agent.timesteps: %s are no whole number of unrolls; %s are trained",
+                f"{self.total:,}",
+                f"{self.total - whole + turn:,}",
+            )
         env = self.make_env()
         try:
             while self.step < self.total:

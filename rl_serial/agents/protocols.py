@@ -66,6 +66,14 @@ class ObservingAgent(Agent, Protocol):
         """
 
 
+@runtime_checkable
+class ActsOnObservations(Protocol):
+    """An agent that takes observations of an environment to actions, without noise."""
+
+    def act(self, observations: Any) -> NDArray[Any]:
+        """Actions [N, ...] for observations [N, O], or for a dictionary of arrays [N, ...]."""
+
+
 def on_host(array: Array) -> NDArray[Any]:
     """A NumPy or torch array of any device as a NumPy array."""
     return array.cpu().numpy() if hasattr(array, "cpu") else np.asarray(array)

@@ -41,10 +41,14 @@ class Run(Protocol):
         """How it is examined."""
 
 
+LENGTHS = ("timesteps", "updates")
+"""Keys that say how long an agent trains; the first that it has does."""
+
+
 class AgentSettings(Settings):
     """What every agent has; each kind has a model of its own."""
 
-    kind: str
+    kind: str  # which agent
 
     @property
     def all_starts(self) -> bool:
@@ -60,6 +64,21 @@ class AgentSettings(Settings):
     def stacks(self) -> bool:
         """Whether runs that differ in seed and rates alone can be trained as one batch."""
         return False
+
+    @property
+    def length(self) -> str | None:
+        """The key that says how long it trains; None: there is nothing to train."""
+        return next((key for key in LENGTHS if key in type(self).model_fields), None)
+
+    @property
+    def why_not_longer(self) -> str:
+        """Why a training that has begun cannot be made longer; empty where it can."""
+        if getattr(self, "schedule", "") == "one_cycle":
+            return (
+                f"the learning rate's one_cycle is laid over agent.{self.length}; a run with "
+                "agent.schedule constant can be trained longer"
+            )
+        return ""
 
     def check(self, run: Run, rules: Any) -> None:
         """What the agent asks of the rest of its run.
@@ -81,21 +100,23 @@ class ValueAgentConfig(AgentSettings):
     """Fitted action values of a policy (see :mod:`rl_serial.agents.value`)."""
 
     kind: Literal["value"]
+    # Returns, one step with the values learned so far, or the values of all starts and horizons.
     targets: Literal["monte_carlo", "td0", "fixed_horizon"] = "monte_carlo"
-    estimator: Literal["monte_carlo", "td0"] = "monte_carlo"  # of fixed_horizon, as the next two
-    head: Literal["pooled", "per_token"] = "pooled"
-    readout: Literal["last", "layerwise", "by_loop"] = "last"
+    estimator: Literal["monte_carlo", "td0"] = "monte_carlo"  # of fixed_horizon's targets
+    head: Literal["pooled", "per_token"] = "pooled"  # of fixed_horizon: what a value is read from
+    readout: Literal["last", "layerwise", "by_loop"] = "last"  # of fixed_horizon: from which layer
     trained_horizons: PositiveInt | None = None  # the longest with a target; None: all
-    losses: Literal["last_loop", "every_loop"] = "last_loop"
+    losses: Literal["last_loop", "every_loop"] = "last_loop"  # where a looped network is corrected
     trained_loops: tuple[Loops, Loops] | None = None  # of an update; None: network.loops
-    loops_curriculum: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of updates
-    policy: Literal["optimal", "random", "greedy"] = "optimal"
-    updates: PositiveInt = 4000
-    batch_size: PositiveInt = 512
-    learning_rate: PositiveFloat = 1e-3
-    schedule: Literal["one_cycle", "constant"] = "one_cycle"
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    target_interval: PositiveInt = 100
+    # Share of the updates over which trained_loops grow to their largest.
+    loops_curriculum: Annotated[float, Field(ge=0, le=1)] = 0.0
+    policy: Literal["optimal", "random", "greedy"] = "optimal"  # whose values are learned
+    updates: PositiveInt = 4000  # of the network
+    batch_size: PositiveInt = 512  # states of an update
+    learning_rate: PositiveFloat = 1e-3  # the largest, of AdamW
+    schedule: Literal["one_cycle", "constant"] = "one_cycle"  # of the learning rate
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0  # of AdamW
+    target_interval: PositiveInt = 100  # updates between copies of the network that td0 leans on
     one_ply: bool = False  # acts on its values one step ahead, in the true model
 
     @property
@@ -191,15 +212,16 @@ class CloningAgentConfig(AgentSettings):
     """A policy fitted to the optimal one (see :mod:`rl_serial.agents.cloning`)."""
 
     kind: Literal["cloning"]
-    expert: Literal["optimal", "reasoning", "shuffled"] = "optimal"  # the last two in Write
-    starts: Literal["own", "all"] = "own"
-    head: Literal["pooled", "per_token"] = "pooled"  # of all starts, as the next
-    readout: Literal["last", "layerwise"] = "last"
-    updates: PositiveInt = 4000
-    batch_size: PositiveInt = 512
-    learning_rate: PositiveFloat = 1e-3
-    schedule: Literal["one_cycle", "constant"] = "one_cycle"
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    # Whose actions; the last two in Write, where they say what to write.
+    expert: Literal["optimal", "reasoning", "shuffled"] = "optimal"
+    starts: Literal["own", "all"] = "own"  # the state's, or all that an instance holds
+    head: Literal["pooled", "per_token"] = "pooled"  # of all starts: what an action is read from
+    readout: Literal["last", "layerwise"] = "last"  # of all starts: from which layer
+    updates: PositiveInt = 4000  # of the network
+    batch_size: PositiveInt = 512  # states of an update
+    learning_rate: PositiveFloat = 1e-3  # the largest, of AdamW
+    schedule: Literal["one_cycle", "constant"] = "one_cycle"  # of the learning rate
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0  # of AdamW
 
     @property
     def all_starts(self) -> bool:
@@ -246,10 +268,10 @@ class SB3Settings(AgentSettings):
     ``arguments`` go to its constructor.
     """
 
-    timesteps: PositiveInt = 200_000
-    num_envs: PositiveInt = 64
+    timesteps: PositiveInt = 200_000  # of all environments together; whole rollouts are trained
+    num_envs: PositiveInt = 64  # side by side
     processes: PositiveInt = 1  # that step the environments, where they are not one simulation
-    arguments: dict[str, Any] = Field(default_factory=dict)
+    arguments: dict[str, Any] = Field(default_factory=dict)  # of the algorithm's constructor
     normalize_observations: bool = False  # to mean 0 and spread 1, as seen in training
     normalize_rewards: bool = False  # divided by the spread of the discounted return, in training
 
@@ -329,19 +351,19 @@ class SearchAgentConfig(AgentSettings):
     """Learning from its own tree search (see :mod:`rl_serial.agents.search`)."""
 
     kind: Literal["search"]
-    dynamics: ModelKind = "true"
-    algorithm: Literal["gumbel", "puct"] = "gumbel"
-    simulations: NonNegativeInt = 16
-    max_depth: PositiveInt | None = None
-    value_target: Literal["final", "n_step", "root"] = "final"
+    dynamics: ModelKind = "true"  # what is searched in: the rules, or what it learns of them
+    algorithm: Literal["gumbel", "puct"] = "gumbel"  # Gumbel MuZero, or PUCT as in AlphaZero
+    simulations: NonNegativeInt = 16  # of a decision
+    max_depth: PositiveInt | None = None  # steps from the root to a leaf at most; None: no limit
+    value_target: Literal["final", "n_step", "root"] = "final"  # return, n steps, or the search's
     n_steps: PositiveInt = 4  # of the n-step target
-    timesteps: PositiveInt = 200_000
-    num_envs: PositiveInt = 64
+    timesteps: PositiveInt = 200_000  # of all environments together; whole rounds are played
+    num_envs: PositiveInt = 64  # side by side
     updates: PositiveInt = 16  # after each round of one episode in every environment
-    batch_size: PositiveInt = 256
+    batch_size: PositiveInt = 256  # steps of an update
     buffer_size: PositiveInt = 20_000  # newest steps that updates draw from
-    learning_rate: PositiveFloat = 1e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    learning_rate: PositiveFloat = 1e-3  # the largest, of AdamW
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4  # of AdamW
 
     def check(self, run: Run, rules: Task[Any]) -> None:
         """What learned dynamics and targets ask of the task."""
@@ -373,14 +395,14 @@ class MPCAgentConfig(AgentSettings):
     """
 
     kind: Literal["cem", "mppi"]
-    horizon: PositiveInt = 20
-    model: ModelKind = "true"
-    reward: Literal["known", "learned"] = "known"
-    terminal_value: bool = False
-    discount: Annotated[float, Field(gt=0, le=1)] = 0.99
-    carry: NonNegativeInt = 0
-    planner: dict[str, Any] = Field(default_factory=dict)
-    learning: dict[str, Any] = Field(default_factory=dict)
+    horizon: PositiveInt = 20  # steps of a plan
+    model: ModelKind = "true"  # the simulator, or what is learned of it
+    reward: Literal["known", "learned"] = "known"  # what a learned model's steps earn
+    terminal_value: bool = False  # a learned value at the end of a plan
+    discount: Annotated[float, Field(gt=0, le=1)] = 0.99  # of a plan's rewards, a step
+    carry: NonNegativeInt = 0  # elites of the last plan among the next one's candidates
+    planner: dict[str, Any] = Field(default_factory=dict)  # settings of CEM or MPPI
+    learning: dict[str, Any] = Field(default_factory=dict)  # of what is learned
     # Of the environment, in training; 0 where there is nothing to learn.
     timesteps: Annotated[NonNegativeInt, Field(validate_default=True)] = 0
 

@@ -23,8 +23,8 @@ class SACAgentConfig(SB3Settings, GoalAgentSettings):
     """SAC of Stable-Baselines3; in goal environments also with hindsight experience replay."""
 
     kind: Literal["sac", "sac_her"]
-    timesteps: PositiveInt = 1_000_000
-    num_envs: PositiveInt = 8
+    timesteps: PositiveInt = 1_000_000  # of all environments together; whole rollouts are trained
+    num_envs: PositiveInt = 8  # side by side
 
     def network_sizes(self, key: str, observation: int, actions: int) -> tuple[int, int]:
         """A critic values an observation with an action; a policy gives means and spreads."""
@@ -42,16 +42,16 @@ class ContrastiveAgentConfig(GoalAgentSettings):
     """
 
     kind: Literal["contrastive"]
-    timesteps: PositiveInt = 100_000_000
-    num_envs: PositiveInt = 512
+    timesteps: PositiveInt = 100_000_000  # of all environments together; whole unrolls are played
+    num_envs: PositiveInt = 512  # side by side
     processes: PositiveInt = 1  # that step the environments, where they are not one simulation
     unroll: PositiveInt = 62  # steps of every environment between updates
     updates: PositiveInt = 800  # after each unroll
-    batch_size: Annotated[int, Field(ge=2)] = 512
-    learning_rate: PositiveFloat = 3e-4
-    discount: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    batch_size: Annotated[int, Field(ge=2)] = 512  # of an update
+    learning_rate: PositiveFloat = 3e-4  # of critic and policy
+    discount: Annotated[float, Field(gt=0, lt=1)] = 0.99  # says how far ahead goals are drawn
     representation: PositiveInt = 64  # numbers in an embedding
-    logsumexp_penalty: Annotated[float, Field(ge=0)] = 0.1
+    logsumexp_penalty: Annotated[float, Field(ge=0)] = 0.1  # of the critic's loss
     target_entropy: float = -0.5  # for each number of an action
     buffer_size: PositiveInt = 10_000  # newest steps of each environment
     prefill: PositiveInt = 1000  # steps of each environment before the first update

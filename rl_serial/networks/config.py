@@ -22,8 +22,8 @@ from rl_serial.settings import MOST, Settings, one_of
 class BudgetConfig(Settings):
     """What a network may cost: parameters, or FLOPs of a forward pass of one observation."""
 
-    parameters: PositiveInt | None = None
-    flops: PositiveInt | None = None
+    parameters: PositiveInt | None = None  # trunk and head
+    flops: PositiveInt | None = None  # of a forward pass of one observation
 
     @model_validator(mode="after")
     def _one_of_them(self) -> BudgetConfig:
@@ -42,16 +42,17 @@ class NetworkConfig(Settings):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
+    # The trunk, see docs/networks.md.
     kind: Annotated[str, AfterValidator(lambda kind: one_of(TRUNKS, kind))] = "residual"
-    depth: PositiveInt = 4
-    loops: PositiveInt = 1
-    width: PositiveInt | None = None
-    budget: BudgetConfig | None = None
+    depth: PositiveInt = 4  # matrix products in sequence
+    loops: PositiveInt = 1  # how often the same layers run
+    width: PositiveInt | None = None  # of the stream; or budget
+    budget: BudgetConfig | None = None  # in place of width, which is solved from it
     layers: Annotated[int, Field(gt=0, strict=True)] | None = None  # in place of depth
     injection: Literal["add", "concat"] = "add"  # how a loop sees the input
-    block: Literal["wang", "pre_norm"] = "wang"  # of the residual trunk, as the next two
-    scaled: bool = True
-    recall: bool = False
+    block: Literal["wang", "pre_norm"] = "wang"  # residual: Wang et al.'s, or norm first
+    scaled: bool = True  # residual: each block by 1 / sqrt(blocks)
+    recall: bool = False  # residual: blocks but the first see the input again
 
     @property
     def options(self) -> dict[str, Any]:

@@ -7,9 +7,10 @@ A run folder holds ``config.yaml`` (resolved), TensorBoard events, ``metrics.csv
 from __future__ import annotations
 
 import platform
+import shlex
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -20,7 +21,7 @@ import torch
 
 from rl_serial.config import RunConfig, write_yaml
 from rl_serial.errors import RunError, UserError
-from rl_serial.loading import read_yaml
+from rl_serial.loading import read_yaml, settled_config
 from rl_serial.metrics import tagged
 from rl_serial.networks import account
 from rl_serial.runs.devices import choose_device
@@ -48,6 +49,14 @@ EVALUATIONS = 10
 FIRST_CHECKPOINT = "step_000000000000.pt"
 
 
+class Stopped(Exception):
+    """Raised by who hears of evaluations, to end a run that is not worth its rest."""
+
+
+Told = Callable[[int, Examination], None]
+"""Hears of each evaluation at its step; may raise :class:`Stopped`."""
+
+
 def train(
     config: RunConfig,
     folder: Path,
@@ -55,23 +64,33 @@ def train(
     resume: bool = False,
     device: str = "auto",
     progress: bool = True,
+    command: Sequence[str] = (),
+    told: Told | None = None,
 ) -> Examination:
     """Carry out a run and return its last examination.
 
     Args:
-        config: what to run.
+        config: what to run. With ``resume`` it may ask for a longer training than the folder's
+            run (``agent.timesteps``, or ``agent.updates``) and for nothing else.
         folder: where; it must not exist unless ``resume``.
         resume: go on from the last checkpoint, or start where there is none.
         device: auto, cpu or cuda.
         progress: show a bar.
+        command: that did this, for the record.
+        told: hears of each evaluation.
 
     Raises:
         UserError: the folder exists, or holds a run of another configuration.
         RunError: training failed; what was written stays.
+        Stopped: ``told`` raised it; the run can be resumed.
     """
     with opened(config, folder, resume=resume, device=device, progress=progress) as run:
+        run.command, run.told = command, told
         try:
             return run.carry_out()
+        except Stopped:
+            write_json(folder / "summary.json", run.summary | {"status": "stopped"})
+            raise
         except Exception as error:
             failure = run.failure(error)
             if failure is error:
@@ -90,6 +109,7 @@ def opened(
 ) -> Iterator[TrainingRun]:
     """A run whose folder is made and kept from others; arguments and errors as of :func:`train`."""
     chosen_device = choose_device(device)
+    config = settled_config(config)
     _check_folder(config, folder, resume)
     with ExitStack() as stack:
         lock = locked(folder / LOCK, str(folder))
@@ -128,6 +148,8 @@ class TrainingRun:
         self.config, self.subject, self.examine, self.device = config, subject, examine, device
         self.folder, self.summary = folder, summary
         self.progress = progress
+        self.command: Sequence[str] = ()
+        self.told: Told | None = None
         self.trainer = subject.trainer(device, self._log)
         self.sharing = 1  # runs that the process carries out together, each of which takes its part
         self.spent = {"seconds": 0.0, "cpu_seconds": 0.0}  # before this start
@@ -139,8 +161,9 @@ class TrainingRun:
                 self.spent = state["spent"]
             except (KeyError, RuntimeError, ValueError, TypeError, AttributeError):
                 raise UserError(
-                    f"{saved[-1]}: not a checkpoint of the run that config.yaml describes; "
-                    "delete it to continue from the one before it"
+                    "not a checkpoint of the run that config.yaml describes; "
+                    "delete it to continue from the one before it",
+                    source=saved[-1],
                 ) from None
         self.every = config.evaluation.every or max(1, self.trainer.total // EVALUATIONS)
         self.last_checked = self.trainer.step if saved else -1
@@ -159,9 +182,13 @@ class TrainingRun:
     def __enter__(self) -> TrainingRun:
         """Begin, or go on: what is written is open until the run is left."""
         resumed_at = self.trainer.step if self.last_checked >= 0 else None
-        row = row_of(self.config.env.id, self.config.agent.kind)
+        row = row_of(self.config.env.id, self.config.agent.kind, self.config.subject)
         late = [place.tag for place in row.places(self.config) if place.metric.late]
         self.monitor = Monitor(self.folder, self.subject.charts, resumed_at, late)
+        self.monitor.text("config", write_yaml(self.config), self.trainer.step, "yaml")
+        if self.command:
+            self.summary["command"] = list(self.command)
+            self.monitor.text("command", shlex.join(self.command), self.trainer.step, "sh")
         try:
             examples = self.trainer.examples
             self.summary["accounts"] = {
@@ -220,6 +247,8 @@ class TrainingRun:
         state = {"trainer": self.trainer.state_dict(), "spent": self._spent()}
         save_checkpoint(self.folder / "checkpoints", step, state)
         self.last_checked = step
+        if self.told is not None:
+            self.told(step, found)
         return found
 
     def _finish(self, found: Examination) -> None:
@@ -253,33 +282,54 @@ def _check_folder(config: RunConfig, folder: Path, resume: bool) -> None:
             not is_partial(path) and path.name != LOCK for path in folder.iterdir()
         )
     except OSError as error:
-        raise UserError(f"{folder}: {error.strerror or error}") from None
+        raise UserError(error.strerror or error, source=folder) from None
     if not holds_something or _never_began(folder):
         return
     if not resume:
         raise UserError(
-            f"{folder}: this folder exists; --resume continues the run in it, "
-            "name=... starts another"
+            "this folder exists; --resume continues the run in it, name=... starts another",
+            source=folder,
         )
     file = folder / "config.yaml"
     if not file.exists():
         raise UserError(
-            f"{folder}: holds no run (config.yaml is missing); name=... starts one elsewhere"
+            "holds no run (config.yaml is missing); name=... starts one elsewhere", source=folder
         )
     if read_text(file) != write_yaml(config):
-        differing = _differences(read_yaml(file), config.model_dump(mode="json"))
+        _refuse_other(folder, read_yaml(file), config)
+
+
+def _refuse_other(folder: Path, there: dict[str, Any], config: RunConfig) -> None:
+    """Refuse another configuration than the folder's, but for one that trains longer."""
+    differing = _differences(there, config.model_dump(mode="json"))
+    key = config.agent.length
+    if differing != [f"agent.{key}"]:
         raise UserError(
-            f"{folder}: holds a run of another configuration ({', '.join(differing)} differ); "
-            "name=... starts another"
+            f"holds a run of another configuration ({', '.join(differing)} differ); "
+            "name=... starts another",
+            source=folder,
         )
+    agent, wanted = there.get("agent"), getattr(config.agent, str(key))
+    before = agent.get(key) if isinstance(agent, dict) else None
+    if not isinstance(before, int) or wanted < before:
+        raise UserError(
+            f"{folder}: holds a run of {before}, and no run is made shorter; name=... starts "
+            "another",
+            f"agent.{key}",
+        )
+    if why := config.agent.why_not_longer:
+        raise UserError(f"{folder}: cannot be trained longer: {why}", f"agent.{key}")
 
 
 def _make_folder(config: RunConfig, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "config.yaml", write_yaml(config))
+        file, text = folder / "config.yaml", write_yaml(config)
+        if file.exists() and read_text(file) != text:
+            (folder / MODEL).unlink(missing_ok=True)  # of the shorter training
+        write_text(file, text)
     except OSError as error:
-        raise UserError(f"{folder}: {error.strerror or error}") from None
+        raise UserError(error.strerror or error, source=folder) from None
 
 
 def _never_began(folder: Path) -> bool:
@@ -303,10 +353,11 @@ def _clear_what_never_began(folder: Path) -> None:
 
 def is_finished(config: RunConfig, folder: Path) -> bool:
     """Whether the folder holds this very run, done, with the model that it has learned."""
+    config = settled_config(config)
     file = folder / "config.yaml"
     summary = read_summary(folder)
     if not summary and (folder / "summary.json").exists():
-        raise UserError(f"{folder / 'summary.json'}: damaged; delete it, and the run continues")
+        raise UserError("damaged; delete it, and the run continues", source=folder / "summary.json")
     if summary.get("status") != "done" or not file.exists():
         return False
     if read_text(file) != write_yaml(config):

@@ -10,6 +10,7 @@ from typing import Any
 
 from rl_serial.errors import RunError, UserError
 from rl_serial.importing import add_import, import_arguments
+from rl_serial.shipped import resolved
 from rl_serial.tables import markdown_table
 
 MOST_WORKERS, MOST_RETRIES, MOST_GPUS, MOST_DRAWN = 4096, 1000, 64, 1000
@@ -92,11 +93,13 @@ def add_parsers(commands: Any, require: Callable[[str], None]) -> None:
 
 def _check(option: str, value: float, least: int, most: int) -> None:
     if not least <= value <= most:  # NaN is neither
-        raise UserError(f"{option} {value}: must be at least {least} and at most {most}")
+        raise UserError(f"must be at least {least} and at most {most}", source=f"{option} {value}")
 
 
 def _add_study(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE", help="a YAML file, see configs/study")
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help="a YAML file, or a name that `configs` lists"
+    )
     parser.add_argument("--smoke", action="store_true", help="the small size that the file gives")
 
 
@@ -104,7 +107,7 @@ def _plan(options: argparse.Namespace) -> None:
     from rl_serial.study.design import load_study
     from rl_serial.study.runner import check_networks
 
-    study = load_study(options.file, options.smoke)
+    study = load_study(resolved(options.file, "study"), options.smoke)
     screening = study.screening
     if screening is not None:
         check_networks(screening, str(options.file))
@@ -141,13 +144,14 @@ def _run(options: argparse.Namespace) -> None:
     _check("--gpus", options.gpus, 0, MOST_GPUS)
     if options.engine != "ray" and (options.address or options.gpus):
         raise UserError(
-            "--address and --gpus are Ray's: --engine ray; locally --device cuda takes the GPU"
+            "goes with --engine ray alone; locally --device cuda takes the GPU",
+            "--address" if options.address else "--gpus",
         )
     if options.population is not None:
         _check("--population", options.population, 1, MOST_POPULATION)
         if options.engine != "population":
-            raise UserError("--population: only --engine population trains several runs as one")
-    study = load_study(options.file, options.smoke)
+            raise UserError("only --engine population trains several runs as one", "--population")
+    study = load_study(resolved(options.file, "study"), options.smoke)
     engine: Engine
     if options.engine == "ray":
         engine = RayEngine(options.workers, options.retries, options.address, options.gpus)

@@ -128,6 +128,15 @@ class Searcher(Agent, Protocol):
 
 
 @runtime_checkable
+class HasSpaces(Protocol):
+    """A subject that says what its agents see and do."""
+
+    @property
+    def spaces(self) -> tuple[Any, Any]:
+        """The spaces of observations and actions, as a single environment has them."""
+
+
+@runtime_checkable
 class SearchableSubject(Subject, Protocol):
     """A subject with rules that a search can run in."""
 

@@ -49,7 +49,7 @@ class Trunk(nn.Module):
     the head reads it, with the embedding, of the same size, so that streams do not grow).
 
     Raises ValueError for a depth, width or number of loops below 1, for another injection and for a
-    layout without tokens or globals.
+    layout without tokens or globals, where the trunk does not take vectors.
     """
 
     features_dim: int
@@ -72,8 +72,9 @@ class Trunk(nn.Module):
         super().__init__()
         for option, value in (("depth", depth), ("width", width), ("loops", loops)):
             require(isinstance(value, int) and value >= 1, option, value, "an integer of 1 or more")
+        parts = (layout.tokens, layout.features, layout.globals)
         require(
-            min(layout.tokens, layout.features, layout.globals) >= 1,
+            (layout.size if self.takes_vectors else min(parts)) >= 1,
             "layout",
             layout,
             "one with at least one token, one feature and one global number",
