@@ -87,10 +87,11 @@ class Task(Protocol[S]):
     def legal_actions(self, state: S) -> Array:
         """[B, num_actions] bool; an action that is not legal counts as action 0."""
 
-    def examined_actions(self, state: S) -> Array:
-        """[B, num_actions] bool: the legal actions of which an examination asks for the right one.
+    def examined(self, state: S) -> tuple[Array, Array]:
+        """Of which actions an examination asks for the right one, and what these are worth.
 
-        Where that is an answer that other actions lead to, those are none of them.
+        Those that are legal, by their exact values; where it is an answer that other actions lead
+        to, the answers alone. Both are [B, num_actions], bool and float32.
         """
 
     @property
@@ -249,9 +250,9 @@ class Bet(Generic[C]):
             actions.append(state.think_budget > 0)
         return xp.stack(actions, axis=1)
 
-    def examined_actions(self, state: BetState[C]) -> Array:
-        """All that are legal."""
-        return self.legal_actions(state)
+    def examined(self, state: BetState[C]) -> tuple[Array, Array]:
+        """All that are legal, by their exact values."""
+        return self.legal_actions(state), self.action_values(state)
 
     @property
     def deliberates(self) -> bool:
@@ -382,9 +383,9 @@ class Steer(Generic[C]):
         actions = xp.arange(len(self.action_names), device=device_of(self.remaining(state)))
         return (self._decisions_left(state) > 0)[:, None] | (actions == 0)
 
-    def examined_actions(self, state: C) -> Array:
-        """All that are legal."""
-        return self.legal_actions(state)
+    def examined(self, state: C) -> tuple[Array, Array]:
+        """All that are legal, by their exact values."""
+        return self.legal_actions(state), self.action_values(state)
 
     @property
     def deliberates(self) -> bool:

@@ -154,9 +154,14 @@ class Write(Generic[C]):
         may_write, may_answer = self._has_room(state), self._may_answer(state)
         return array_namespace(words).where(words, may_write[:, None], may_answer[:, None])
 
-    def examined_actions(self, state: WriteState[C]) -> Array:
-        """The answers, PASS and BET."""
-        return self._each_action(state) < FIRST_WORD
+    def examined(self, state: WriteState[C]) -> tuple[Array, Array]:
+        """The answers, PASS and BET, by what they pay once they are legal."""
+        actions = self._each_action(state)
+        xp = array_namespace(state.outcome)
+        pays = xp.where(
+            actions == BET, state.outcome[:, None], xp.zeros_like(state.outcome[:, None])
+        )
+        return actions < FIRST_WORD, pays
 
     @property
     def deliberates(self) -> bool:

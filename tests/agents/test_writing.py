@@ -128,6 +128,19 @@ def test_words_are_no_answers() -> None:
     np.testing.assert_array_equal(best.accuracy, np.ones(DEPTH))
 
 
+def test_an_answer_that_must_wait_is_examined_all_the_same() -> None:
+    """Before the words are there a BET pays nothing; what it pays then is what is asked for."""
+    task: Any = make_task(
+        "PermutationAutomaton", "Write", scratchpad=DEPTH, least_words=DEPTH, **OPTIONS
+    )
+    evaluator = Evaluator(task, 128, 64)
+    assert evaluator.counted.all()
+    found = evaluator(Scribe(task))
+    assert (found.serial_horizon, found.score) == (DEPTH, pytest.approx(1))
+    free: Any = make_task("PermutationAutomaton", "Write", scratchpad=DEPTH, **OPTIONS)
+    np.testing.assert_array_equal(evaluator.right, Evaluator(free, 128, 64).right)
+
+
 def test_the_floor_is_that_of_bet() -> None:
     """An empty scratchpad tells nothing: the same instances, the same rules, the same floor."""
     floors = [

@@ -245,8 +245,8 @@ class Evaluator:
         self.states = task.at_remaining(seeds, self.remaining)
         self.exact = task.action_values(self.states)
         self.legal = task.legal_actions(self.states)
-        self.examined = task.examined_actions(self.states)
-        self.right = right_actions(self.exact, self.examined)
+        self.examined, self.worth = task.examined(self.states)
+        self.right = right_actions(self.worth, self.examined)
         # Where every one of them is as good as any other there is nothing to decide.
         self.counted = (self.examined & ~self.right).any(axis=1)
         # [serial_depth]: states that count.
@@ -326,7 +326,7 @@ class Evaluator:
             observations = self.task.observe(self.states)
             states = np.arange(self.remaining.size)
             samples = [
-                Sample.of(observations[rows], self.exact[rows], self.examined[rows])
+                Sample.of(observations[rows], self.worth[rows], self.examined[rows])
                 for rows in np.split(states, self.task.chain.serial_depth)
             ]
             self.floors[key] = measure_floor(rules, samples, instances, seed, device)

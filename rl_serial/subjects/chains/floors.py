@@ -149,7 +149,8 @@ def _training_sample(task: Task[Any], remaining: int, count: int, seed: int, str
     index = np.arange(first, first + count, dtype=np.int64)
     seeds = fold_in(np.full_like(index, seed), index)
     state = task.at_remaining(seeds, np.full_like(index, remaining))
-    return Sample.of(task.observe(state), task.action_values(state), task.examined_actions(state))
+    actions, worth = task.examined(state)
+    return Sample.of(task.observe(state), worth, actions)
 
 
 def _seen(

@@ -255,12 +255,11 @@ def _undecided(env: str, remaining: int, seed: int, instances: int) -> str:
     first = (remaining - 1) * instances
     seeds = state_seeds(seed, instances, np, first=first)
     states = task.at_remaining(seeds, np.full(instances, remaining))
-    legal = task.examined_actions(states)
     try:
-        right = right_actions(task.action_values(states), legal)
+        legal, values = task.examined(states)
     except ValueError as error:  # too many decisions to enumerate
         return str(error)
-    if (legal & ~right).any():
+    if (legal & ~right_actions(values, legal)).any():
         return ""
     steps = "step" if remaining == 1 else "steps"
     return f"nothing is decided with {remaining} {steps} remaining"
