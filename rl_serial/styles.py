@@ -82,9 +82,10 @@ def draw_floor(
     (edge if index else region).set_label(label)
 
 
-def save_figure(figure: Figure, file: Path) -> None:
-    """Put the legend above the axes, where it hides nothing, and write the picture."""
-    figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)
+def save_figure(figure: Figure, file: Path, legend: bool = True) -> None:
+    """Write the picture, with a ``legend`` above the axes, where it hides nothing."""
+    if legend:
+        figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)
     try:
         figure.savefig(file, dpi=150)
     except (OSError, ValueError) as error:

@@ -95,6 +95,9 @@ def test_orders_are_what_they_are_called(puzzles: Puzzles) -> None:
     assert (random[0][blank[0]] != random[1][blank[1]]).any()
     spread = [int((solved(f"parallel_{n}", puzzles, predict).when[0] == 1).sum()) for n in STEPS]
     assert spread == [13, 7, 4, 2]  # 26 blanks over 2, 4, 8 and 16 passes, rounded up
+    few = make_puzzles(np.arange(4), 4, 5)
+    found = solved("parallel_8", few, knowing(few, 4), 4)
+    assert (found.passes == 5).all()  # no pass that commits to nothing
 
 
 def test_margin_and_probability_differ_where_the_second_is_near() -> None:
@@ -224,3 +227,25 @@ def test_as_an_agent_it_fills_the_cell_of_the_largest_margin() -> None:
     for row in range(8):
         cell = int((when[row] == 1).argmax())
         assert divmod(int(action[row]), 4) == (cell, int(grid[row, cell]) - 1)
+
+
+@pytest.mark.learning
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_commitments_decide_what_the_same_weights_solve(seed: int) -> None:
+    torch.manual_seed(seed)
+    trunk = build_trunk("transformer", cells_layout(4), depth=12, width=32)
+    network = build_network(trunk, cells_head(4))
+    settings = {"updates": 800, "batch_size": 64, "gaussian": 0.5, "learning_rate": 3e-3}
+    config = SolverAgentConfig(kind="solver", **settings)
+    trainer = SolverTrainer(Sudoku(size=4).puzzles, 4, config, network, seed, CPU)
+    trainer.train(lambda: None)
+    deep = Sudoku(size=4, serial_depth=3).puzzles(2**62 + np.arange(300))
+    right = {
+        way: float((trainer.agent.solve(deep, way)[0] == deep.solution).all(1).mean())
+        for way in ("one_shot", "parallel_2", "margin", "random", "gaussian_4", "gaussian_64")
+    }
+    assert right["one_shot"] < 0.2
+    assert right["one_shot"] < right["parallel_2"] < right["margin"]
+    assert right["margin"] > 0.95
+    assert right["random"] < 0.85
+    assert right["gaussian_4"] < right["gaussian_64"] < 0.8

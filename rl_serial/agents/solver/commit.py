@@ -88,9 +88,9 @@ def commit(
         else:
             if way.passes is None:
                 count = torch.ones_like(blanks)
-            else:  # so many that after pass k of n the share k / n of the blanks is filled
-                filled = (blanks - blank.sum(1)).long()
-                count = -(-blanks * number // way.passes) - filled
+            else:  # so many that after pass k of n the share k / n of the blanks is filled, and one
+                steps = blanks.clamp(min=1, max=way.passes)
+                count = -(-blanks * number // steps) - (blanks - blank.sum(1))
             assert way.order is not None
             fills = _first(_scores(way.order, chances, late, dice), blank, count)
         grid = torch.where(fills, chances.argmax(2) + 1, grid)

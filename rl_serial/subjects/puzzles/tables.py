@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -63,22 +64,36 @@ def _cell(share: float | None) -> str:
 
 
 def draw_solved(examined: list[ExaminedRun], file: Path) -> None:
-    """Draw puzzles solved by rounds: of one run a line for each way, of several one for each."""
-    lines: dict[str, dict[int, float]] = {}
-    for run in examined:
-        lines[run.config.name] = run.evaluation.solved_by
+    """Draw puzzles solved by rounds: of one run its ways in groups, of several a line for each."""
+    panels = {"": {run.config.name: run.evaluation.solved_by for run in examined}}
     if len(examined) == 1 and examined[0].evaluation.ways:
-        scores = examined[0].evaluation.ways.items()
-        lines = {WAYS[name].label: score.solved_by for name, score in scores}
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
-    for (name, shares), style in zip(lines.items(), line_styles(list(lines)), strict=True):
-        axes.plot(list(shares), list(shares.values()), label=name, **style)
+        panels = _groups(examined[0].evaluation.ways)
     floor = examined[0].evaluation.floor.solved_by
-    if floor:
-        draw_floor(axes, list(floor), list(floor.values()), "floor (one parallel look)", 0)
-    axes.axhline(RIGHT, **REFERENCE)
-    axes.set_xlabel("rounds of singles that a puzzle needs")
-    axes.set_ylabel("puzzles solved")
-    axes.set_ylim(-0.02, 1.02)
-    save_figure(figure, file)
+    figure = Figure(figsize=(max(7, 4.6 * len(panels)), 5), layout="constrained")
+    rows = figure.subplots(1, len(panels), sharey=True, squeeze=False)
+    for axes, (title, lines) in zip(rows[0], panels.items(), strict=True):
+        for (name, shares), style in zip(lines.items(), line_styles(list(lines)), strict=True):
+            axes.plot(list(shares), list(shares.values()), label=name, **style)
+        if floor:
+            draw_floor(axes, list(floor), list(floor.values()), "floor (one parallel look)", 0)
+            axes.set_xticks(list(floor))
+        axes.axhline(RIGHT, **REFERENCE)
+        axes.set_xlabel("rounds of singles that a puzzle needs")
+        axes.set_title(title)
+        axes.set_ylim(-0.02, 1.02)
+        if len(panels) > 1:
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False)
+    rows[0][0].set_ylabel("puzzles solved")
+    save_figure(figure, file, legend=len(panels) == 1)
+
+
+def _groups(scores: dict[str, Any]) -> dict[str, dict[str, dict[int, float]]]:
+    """Puzzles solved by rounds in each way, in groups of ways that are alike."""
+    found: dict[str, dict[str, dict[int, float]]] = {}
+    for name, score in scores.items():
+        way = WAYS[name]
+        group = "Gaussian denoising" if way.noised else "cell by cell, and by rounds"
+        if not way.noised and way.passes is not None:
+            group = "parallel steps"
+        found.setdefault(group, {})[way.label] = score.solved_by
+    return found
