@@ -88,7 +88,7 @@ study-chaos: setup
 	$(BIN)/pytest -m chaos
 
 # Against mctx under JAX and pytorch-mppi, and the examples of other libraries, each in an environment of
-# its own; a few minutes.
+# its own, and sudoku against another solver; twenty minutes.
 peers: $(PEERS) $(LIBRARIES)
 	.venv-peers/bin/python -m pytest -m peers tests/planning tests/envs
 
