@@ -15,7 +15,7 @@ DEMO := runs/study/demo
 # One thread a process: the tests and the small networks gain nothing from more.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: fuzz setup demo test check lowest learning study-chaos bench peers $(LIBRARIES) figures dist schema docs clean
+.PHONY: fuzz gpu setup demo test check lowest learning study-chaos bench peers $(LIBRARIES) figures dist schema docs clean
 
 setup: $(INSTALLED)
 
@@ -91,6 +91,20 @@ study-chaos: setup
 # its own; a few minutes.
 peers: $(PEERS) $(LIBRARIES)
 	.venv-peers/bin/python -m pytest -m peers tests/planning
+
+# What a GPU has to show: that updates on it are those of the CPU and never wait for it, what a population costs, and
+# the GPU presets of the studies of depth, of which each says in its head what it takes (hours; all are resumed by the
+# same command). The extra mujoco is for the last.
+GPU_STUDIES ?= depth_pays_gpu minimum_depth_gpu goal_reaching_gpu
+gpu: setup
+	@$(BIN)/python -c 'import sys, torch; sys.exit(None if torch.cuda.is_available() else "make gpu: torch sees no GPU")'
+	$(BIN)/pytest -rs tests/agents/test_updates.py tests/agents/test_population.py tests/subjects/test_floors.py \
+		tests/networks/test_accounting.py
+	$(BIN)/rl-serial bench population --device cuda --members 32
+	@for study in $(GPU_STUDIES); do sed -n '/^#/p;/^[^#]/q' configs/study/$$study.yaml; done
+	@for study in $(GPU_STUDIES); do \
+		$(BIN)/rl-serial study run configs/study/$$study.yaml --engine population --device cuda || exit; \
+	done
 
 # The example of one library: make torchrl, make tianshou, make rllib.
 $(LIBRARIES): %: .venv-%/installed

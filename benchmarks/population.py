@@ -6,7 +6,7 @@ many times more updates that makes, and what all N together cost beside one. Les
 evaluations not. Interleaved over rounds, one torch thread; the least of the rounds counts.
 
     rl-serial bench population [--members 8] [--updates 10] [--rounds 5] [--device cpu]
-        [--least-on-gpu ROWS]
+        [--least-on-gpu ROWS] [--plain]
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from rl_serial.agents import value
+from rl_serial.agents import fitted, updates
 from rl_serial.agents.population import Population
 from rl_serial.agents.value import ValueTrainer
 from rl_serial.loading import load_config
@@ -67,11 +67,19 @@ def main() -> None:
     parser.add_argument(
         "--least-on-gpu",
         type=int,
-        default=value.LEAST_ON_GPU,
+        default=fitted.LEAST_ON_GPU,
         help="instances of an update from which on the GPU plays the rules",
     )
+    parser.add_argument(
+        "--plain",
+        action="store_true",
+        help="each lesson made by itself, every kernel launched by Python: no graphs",
+    )
     options = parser.parse_args()
-    value.LEAST_ON_GPU = options.least_on_gpu
+    fitted.LEAST_ON_GPU = options.least_on_gpu
+    if options.plain:
+        fitted.AHEAD.clear()
+        updates.GRAPHS_ON = ()
     torch.set_num_threads(1)
     device = choose_device(options.device)
     rows = []
@@ -93,9 +101,10 @@ def main() -> None:
         figures = f"{one:.1f}", f"{each:.1f}", f"{one / each:.2f}x", f"{all_ / one:.2f}x"
         rows.append((f"`{name}`", shape, *figures))
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"{os.cpu_count()} cores"
+    how = "plain updates" if options.plain else "lessons ahead, graphs on a GPU"
     print(
-        f"{where}, one torch thread, populations of {options.members}; rules on the GPU from "
-        f"{options.least_on_gpu} instances on.\n"
+        f"{where}, one torch thread, populations of {options.members}, {how}; "
+        f"rules on the GPU from {options.least_on_gpu} instances on.\n"
     )
     header = ("configuration", "layers x width", "alone (ms)", "in a population (ms)")
     print(markdown_table((*header, "updates", "cost of all"), rows))

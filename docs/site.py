@@ -121,7 +121,8 @@ def _section(id_: str, family: Family, task: str) -> list[str]:
         f"**Observation**: Box({layout.size}) with the default options, float32",
         observation,
         "**Rewards** lie in [−1, 1] and come at the end; an episode ends by `terminated`. It "
-        "begins with `serial_depth` steps remaining, or with `start=uniform` with 1 to as many.",
+        "begins with `serial_depth` steps remaining, or with `start=uniform` with 1 to "
+        "`serial_depth`.",
         options,
     ]
 

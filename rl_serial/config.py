@@ -18,6 +18,7 @@ from pydantic import (
     SerializeAsAny,
     ValidationError,
     field_validator,
+    model_serializer,
     model_validator,
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticKnownError
@@ -133,6 +134,8 @@ class RunConfig(Settings):
     # Of the run's folder.
     name: Annotated[str, Field(pattern=r"^[\w.\-]+$"), AfterValidator(checked_name)]
     env: EnvConfig  # an id and its options
+    # What it is about; None: what the environment's id says.
+    subject: str | None = None
     network: NetworkConfig | None = None  # of values, or of everything that an agent learns
     policy_network: NetworkConfig | None = None  # None: the policy's trunk is set like the value's
     model_network: NetworkConfig | None = None  # of learned dynamics
@@ -148,6 +151,14 @@ class RunConfig(Settings):
         if isinstance(data, dict):
             refuse_truth_values(data, run.model_dump())
         return run
+
+    @model_serializer(mode="wrap")
+    def _without_a_subject_that_the_id_says(self, handler: Callable[[Any], Any]) -> Any:
+        """So that runs of before, which had no such key, are the same ones."""
+        data = handler(self)
+        if self.subject is None:
+            data.pop("subject", None)
+        return data
 
     @field_validator(*NETWORKS)
     @classmethod

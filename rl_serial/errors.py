@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 MOST_SHOWN = 80
 """Characters of a wrong value that a message repeats."""
@@ -42,12 +43,12 @@ class UserError(_ShortError):
 
     Args:
         message: what was wrong, and what would be right.
-        key: the key that it is about, dotted.
+        key: the key that it is about, dotted, or the option of a command.
         source: the file, folder or what else the key is in.
     """
 
-    def __init__(self, message: object = "", key: str = "", source: str = "") -> None:
-        self._tell((Fault(key, str(message)),), source, "")
+    def __init__(self, message: object = "", key: str = "", source: str | Path = "") -> None:
+        self._tell((Fault(key, str(message)),), str(source), "")
 
     def _tell(self, faults: tuple[Fault, ...], source: str, note: str) -> None:
         self.faults, self.source, self.note = faults, source, note
@@ -93,6 +94,13 @@ class UnknownOption(OptionError, TypeError):
     Libraries try keywords of their own and do without one after a TypeError that speaks of an
     "unexpected keyword argument", as Python's own does (TorchRL: ``frameskip``).
     """
+
+
+def wrong_in(parent: str, error: Exception) -> UserError:
+    """The error of a command for what ``parent`` describes: of the option, where it says which."""
+    if isinstance(error, OptionError) and error.message:
+        return UserError(error.message, f"{parent}.{error.option}")
+    return UserError(error, parent)
 
 
 class RunError(_ShortError):

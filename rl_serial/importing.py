@@ -58,18 +58,20 @@ def _load(name: str) -> str:
         return name
     file = Path(name).resolve()
     if not file.is_file():
-        raise UserError(f"--import {name}: no such file")
+        raise UserError("no such file", source=f"--import {name}")
     if not file.stem.isidentifier():
         raise UserError(
-            f"--import {name}: {file.stem} cannot be the name of a module; rename the file to "
-            "letters, digits and _"
+            f"{file.stem} cannot be the name of a module; rename the file to letters, digits and _",
+            source=f"--import {name}",
         )
     there = sys.modules.get(file.stem)
     if there is not None and _is_at(getattr(there, "__file__", None), file):
         return str(file)
     found = there or importlib.util.find_spec(file.stem)
     if found and not _is_at(getattr(found, "origin", None), file):
-        raise UserError(f"--import {name}: Python has another module {file.stem}; rename the file")
+        raise UserError(
+            f"Python has another module {file.stem}; rename the file", source=f"--import {name}"
+        )
     _guarded(name, lambda: _run(file))
     return str(file)
 
@@ -105,9 +107,10 @@ def _guarded(name: str, load: Callable[[], object]) -> None:
             file = f"{name.rpartition('.')[2]}.py"
             near = f"; {file} is a file here: --import {file}" if Path(file).is_file() else ""
             raise UserError(
-                f"--import {name}: no such module; it must be installed, or in PYTHONPATH{near}"
+                f"no such module; it must be installed, or in PYTHONPATH{near}",
+                source=f"--import {name}",
             ) from None
         last = traceback.extract_tb(error.__traceback__)[-1]
         place = f" ({last.filename}, line {last.lineno})"
         told = str(error) if isinstance(error, SyntaxError) else f"{error}{place}"
-        raise UserError(f"--import {name}: {type(error).__name__}: {told}") from error
+        raise UserError(f"{type(error).__name__}: {told}", source=f"--import {name}") from error

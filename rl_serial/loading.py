@@ -17,8 +17,8 @@ from rl_serial.config import (
 )
 from rl_serial.errors import OptionError, UserError, shown
 from rl_serial.networks.config import BudgetConfig, NetworkConfig
-from rl_serial.settings import faults_of, inside
-from rl_serial.subjects import row_of
+from rl_serial.settings import faults_of, inside, listed
+from rl_serial.subjects import row_of, settled, subjects_of
 from rl_serial.yaml_core import MOST_CHARACTERS, MOST_NESTING, YAMLError, load_yaml
 
 
@@ -58,6 +58,18 @@ def parse_config(
     return config
 
 
+def settled_config(config: RunConfig) -> RunConfig:
+    """The configuration with its subject where only the environment tells it, which is then made.
+
+    Raises:
+        UserError: an environment that cannot be made.
+    """
+    subject = settled(config)
+    if subject == config.subject:
+        return config
+    return _examined_by_its_subject(config.model_copy(update={"subject": subject}))
+
+
 def resolved_config(data: Mapping[str, Any]) -> RunConfig:
     """A configuration from the plain data of one that was checked before."""
     return _examined_by_its_subject(RunConfig.model_validate(data))
@@ -65,7 +77,7 @@ def resolved_config(data: Mapping[str, Any]) -> RunConfig:
 
 def _examined_by_its_subject(config: RunConfig) -> RunConfig:
     """The configuration with its evaluation as its subject has it."""
-    model = row_of(config.env.id, config.agent.kind).evaluation
+    model = row_of(config.env.id, config.agent.kind, config.subject).evaluation
     given = config.evaluation.model_dump(exclude_unset=True)
     try:
         evaluation = model.model_validate(given)
@@ -82,7 +94,12 @@ def check_config(config: RunConfig) -> None:
         UserError: parts that do not go together.
     """
     agent = AGENTS[config.agent.kind]
-    row = row_of(config.env.id, agent.kind)
+    row = row_of(config.env.id, agent.kind, config.subject)
+    if config.subject not in (None, *(there := subjects_of(config.env.id, agent.kind))):
+        raise UserError(
+            f"must be {listed(there)} with this environment and agent, not {shown(config.subject)}",
+            "subject",
+        )
     if row.name not in agent.subjects:
         raise UserError(
             f"{config.env.id} is {row.a_member}, where agent.kind {agent.kind} does not play; "
@@ -125,26 +142,29 @@ def read_yaml(file: Path) -> dict[str, Any]:
     """
     try:
         if file.exists() and not file.is_file():  # a pipe would be waited for
-            raise UserError(f"{file}: not a file")
+            raise UserError("not a file", source=file)
         with file.open("rb") as stream:
             data = load_yaml(stream.read(4 * MOST_CHARACTERS + 1).decode())
     except OSError as error:
-        raise UserError(f"{file}: {error.strerror or error}") from None
+        raise UserError(error.strerror or error, source=file) from None
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{file}, line {line}: not YAML: not UTF-8") from None
+        raise UserError("not YAML: not UTF-8", source=f"{file}, line {line}") from None
     except YAMLError as error:
-        comma = ": " if error.line is None else ", "
-        raise UserError(f"{file}{comma}{error}; a run is keys with values, see configs/") from None
+        place = file if error.line is None else f"{file}, line {error.line}"
+        told = f"{error.problem}; a run is keys with values, see configs/"
+        raise UserError(told, error.key, place) from None
     if not isinstance(data, dict):
-        raise UserError(f"{file}: holds no keys with values; see configs/ for examples")
+        raise UserError("holds no keys with values; see configs/ for examples", source=file)
     return data
 
 
 def _override(data: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals or not path:
-        raise UserError(f"{shown(override)}: an override is key.path=value, as in network.depth=8")
+        raise UserError(
+            "an override is key.path=value, as in network.depth=8", source=shown(override)
+        )
     try:
         value = load_yaml(text)
     except YAMLError as error:
@@ -188,5 +208,7 @@ def _keys_at(data: dict[str, Any], location: tuple[int | str, ...]) -> list[str]
     if name == "agent":
         models[name] = AGENTS[data["agent"]["kind"]].config
     if name == "evaluation":
-        models[name] = row_of(data["env"]["id"], data["agent"]["kind"]).evaluation
+        models[name] = row_of(
+            data["env"]["id"], data["agent"]["kind"], data.get("subject")
+        ).evaluation
     return list(models[name].model_fields) if name in models else []

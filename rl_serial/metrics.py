@@ -195,6 +195,7 @@ class Profile:
     """What every report of a subject draws over one index, and what it draws beside it.
 
     Args:
+        name: of the figure's file, without number and ending.
         title: of the figure.
         x_label: of the index.
         y_label: of the values.
@@ -202,11 +203,13 @@ class Profile:
         floors: the tags of the floor, by the index.
         reference: a value that is marked.
         meaning: of the reference, as the caption says it.
+        limits: of the values that the figure shows; None: of those that there are.
         beside: tags of another line, dashed, by the index; there are none where a run lacks them.
         beside_name: what the legend calls the other line.
         beside_words: what the caption says of it.
     """
 
+    name: str
     title: str
     x_label: str
     y_label: str
@@ -214,6 +217,7 @@ class Profile:
     floors: Mapping[int, str]
     reference: float
     meaning: str
+    limits: tuple[float, float] | None = None
     beside: Mapping[int, str] = field(default_factory=dict)
     beside_name: str = ""
     beside_words: str = ""

@@ -45,7 +45,7 @@ def folder() -> Path:
     for place in (package / "configs", package.parent / "configs"):
         if all((place / kind).is_dir() for kind in KINDS):
             return place
-    raise UserError(f"{package}: holds no configurations; install rl_serial again")
+    raise UserError("holds no configurations; install rl_serial again", source=package)
 
 
 def shipped(*kinds: str) -> list[Shipped]:
@@ -86,8 +86,9 @@ def named(name: str, *kinds: str) -> Shipped:
             command = {"train": "train", "study": "study run"}[others[name]]
             near = f"; it is a {others[name]} configuration: rl-serial {command} {name}"
         raise UserError(
-            f"{name}: neither a file nor a configuration of the package, which "
-            f"`rl-serial configs` lists{near}"
+            f"neither a file nor a configuration of the package, which "
+            f"`rl-serial configs` lists{near}",
+            source=name,
         )
     return there[name]
 

@@ -88,4 +88,4 @@ def save_figure(figure: Figure, file: Path) -> None:
     try:
         figure.savefig(file, dpi=150)
     except (OSError, ValueError) as error:
-        raise UserError(f"{file}: {error}") from None
+        raise UserError(error, source=file) from None

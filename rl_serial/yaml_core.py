@@ -40,9 +40,9 @@ class YAMLError(ValueError):
     """A document that is not read; says in which line and at which key."""
 
     def __init__(self, problem: str, line: int | None = None, path: tuple[str, ...] = ()) -> None:
-        self.line = line
+        self.problem, self.line, self.key = problem, line, ".".join(path)
         place = f"line {line}: " if line is not None else ""
-        super().__init__(f"{place}{'.'.join(path)}{': ' if path else ''}{problem}")
+        super().__init__(f"{place}{self.key}{': ' if path else ''}{problem}")
 
 
 def load_yaml(text: str) -> Any:

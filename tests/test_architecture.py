@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -142,3 +143,36 @@ def test_every_chain_family_has_its_page() -> None:
         module = family.chain.__module__.rpartition(".")[2]
         page = PACKAGE.parent / "docs/chains" / f"{module}.md"
         assert page.exists(), page
+
+
+def texts_that_begin_with_a_place(code: str) -> Iterator[int]:
+    """Lines of a UserError without key and source whose text begins with a place and a colon."""
+    for node in ast.walk(ast.parse(code)):
+        if not (isinstance(node, ast.Call) and ast.unparse(node.func) == "UserError"):
+            continue
+        if len(node.args) != 1 or node.keywords:  # with a key or a source, it has said where
+            continue
+        text = node.args[0]
+        first = text.left if isinstance(text, ast.BinOp) else text
+        parts = first.values if isinstance(first, ast.JoinedStr) else [first]
+        shape = "".join(
+            part.value if isinstance(part, ast.Constant) and isinstance(part.value, str) else "{}"
+            for part in parts
+        )
+        if re.match(r"(--[\w-]*)?\S*\{\}\S*(, line \{\})?: |--[\w-]+: ", shape):
+            yield node.lineno
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_errors_carry_key_and_file(module: str) -> None:
+    """They are arguments of a UserError: nothing that handles one could find them in its text."""
+    assert not list(texts_that_begin_with_a_place(MODULES[module].read_text()))
+
+
+def test_a_place_in_the_text_of_an_error_is_found() -> None:
+    wrong = ('f"{file}: damaged"', 'f"{a}: grid.{b}: x"', '"--model: x"', 'f"{f}, line {i}: x"',
+             'f"bench.{name}: x" + y', 'f"--{name}: x"')  # fmt: skip
+    for text in wrong:
+        assert list(texts_that_begin_with_a_place(f"raise UserError({text})")) == [1], text
+    for text in ('"damaged: x", source=file', 'f"{name} of {file} has: x"', 'error, "base"'):
+        assert not list(texts_that_begin_with_a_place(f"raise UserError({text})")), text

@@ -287,7 +287,7 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 def test_shipped_configuration_loads_and_meets_its_budget(file: Path) -> None:
     config = load_config(file)
     assert config.name == file.stem
-    subject = row_of(config.env.id, config.agent.kind).name
+    subject = row_of(config.env.id, config.agent.kind, None).name
     if subject == "gymnasium":
         pytest.importorskip("mujoco")
         pytest.importorskip("imageio")

@@ -199,11 +199,17 @@ def examine(seed: int, folder: Path) -> str:
             return checked(config)
     except UserError as error:
         check_words(str(error))
+        if study:
+            check_source(error, file)
         return "refused"
     except gymnasium.error.DependencyNotInstalled:
         return "missing"
     finally:
         file.unlink()
+
+
+def check_source(error: UserError, file: Path) -> None:
+    assert error.source.startswith(str(file)), error.source
 
 
 def check_words(message: str) -> None:

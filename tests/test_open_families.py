@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -33,6 +34,25 @@ def run(folder: Path, *command: str, code: int = 0, path: str = "") -> str:
 
 def serial(folder: Path, *arguments: str, code: int = 0, path: str = "") -> str:
     return run(folder, "-m", "rl_serial.cli", *arguments, code=code, path=path)
+
+
+DRIVER = """
+import contextlib, io, json, sys
+from rl_serial.cli import main
+told = []
+for command in json.loads(sys.argv[1]):
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(out):
+        code = main(command)
+    told.append([code, out.getvalue()])
+print(json.dumps(told))
+"""
+
+
+def one_by_one(folder: Path, *commands: tuple[str, ...]) -> list[tuple[int, str]]:
+    """Codes and outputs of commands in one process; what one has imported the next ones have."""
+    printed = run(folder, "-c", DRIVER, json.dumps(commands)).splitlines()
+    [told] = [line for line in printed if line.startswith("[[")]
+    return [(code, text) for code, text in json.loads(told)]
 
 
 def unpacked(folder: Path) -> Path:
@@ -84,29 +104,24 @@ def test_envs_lists_and_certifies_it(home: Path) -> None:
 
 
 def test_evaluate_search_and_watch_load_it_by_the_option_alone(home: Path) -> None:
-    with_import = ("--import", "power_map.py")
-    told = serial(home, "evaluate", "runs/power_map", *with_import, "--instances", "64")
-    assert re.search(r"\| power_map \| -?\d\.\d+ \(", told)
-    told = serial(
+    evaluate, with_import = ("evaluate", "runs/power_map"), ("--import", "power_map.py")
+    without, evaluated, searched, watched = one_by_one(
         home,
-        "evaluate",
-        "runs/power_map",
-        *with_import,
-        "--simulations",
-        "0,2",
-        "--instances",
-        "32",
+        evaluate,
+        (*evaluate, *with_import, "--instances", "64"),
+        (*evaluate, *with_import, "--simulations", "0,2", "--instances", "32"),
+        ("watch", "runs/power_map", *with_import),
     )
-    assert len(re.findall(r"\| power_map \| (?:0|2) ", told)) == 2
-    told = serial(home, "watch", "runs/power_map", *with_import)
-    assert "frames" in told
-    assert (home / "runs/power_map/episode_0.gif").exists()
-    told = serial(home, "evaluate", "runs/power_map", code=2)
+    assert [code for code, _ in (without, evaluated, searched, watched)] == [2, 0, 0, 0]
     assert re.search(
         r"config\.yaml: env\.id: rl_serial/PowerMapBet-v0: no such environment; there are .*; "
         "--import MODULE loads a family of your own",
-        told,
+        without[1],
     )
+    assert re.search(r"\| power_map \| -?\d\.\d+ \(", evaluated[1])
+    assert len(re.findall(r"\| power_map \| (?:0|2) ", searched[1])) == 2
+    assert "frames" in watched[1]
+    assert (home / "runs/power_map/episode_0.gif").exists()
 
 
 def test_an_agent_of_stable_baselines3_learns_to_steer_it(home: Path) -> None:
@@ -120,15 +135,16 @@ def test_an_agent_of_stable_baselines3_learns_to_steer_it(home: Path) -> None:
 
 def test_a_study_runs_in_its_workers_and_reports(home: Path) -> None:
     command = ("study", "run", "power_map_study.yaml", "--smoke", "--out", "out", "--quiet")
-    command = (*command, "--workers", "2")
-    told = serial(home, *command, code=2)
-    assert "rl_serial/PowerMapBet-v0: no such environment" in told
-    assert "--import MODULE loads a family of your own" in told
-    told = serial(home, *command, "--import", "power_map.py")
-    assert "2 runs: 2 done, 0 failed" in told
-    told = serial(home, "study", "report", "out", code=2)  # draws episodes
-    assert "--import MODULE loads a family of your own" in told
-    serial(home, "study", "report", "out", "--import", "power_map.py")
+    command, with_import = (*command, "--workers", "2"), ("--import", "power_map.py")
+    without, ran = one_by_one(home, command, (*command, *with_import))
+    assert (without[0], ran[0]) == (2, 0)
+    assert "rl_serial/PowerMapBet-v0: no such environment" in without[1]
+    assert "--import MODULE loads a family of your own" in without[1]
+    assert "2 runs: 2 done, 0 failed" in ran[1]
+    report = ("study", "report", "out")  # draws episodes
+    without, reported = one_by_one(home, report, (*report, *with_import))
+    assert (without[0], reported[0]) == (2, 0)
+    assert "--import MODULE loads a family of your own" in without[1]
     page = (home / "out/report.html").read_text()
     assert page.count("An episode of the run with power=") == 2
 
@@ -136,9 +152,10 @@ def test_a_study_runs_in_its_workers_and_reports(home: Path) -> None:
 def test_a_study_is_trained_as_a_population(home: Path) -> None:
     command = ("study", "run", "power_map_study.yaml", "--smoke", "--out", "population", "--quiet")
     command = (*command, "--engine", "population", "--workers", "1", "--import", "power_map.py")
-    assert "2 runs: 2 done, 0 failed" in serial(home, *command)
-    told = serial(home, "study", "status", "population", "--import", "power_map.py")
-    assert "2 runs: 2 done, 0 failed" in told
+    status = ("study", "status", "population", "--import", "power_map.py")
+    for code, told in one_by_one(home, command, status):
+        assert code == 0
+        assert "2 runs: 2 done, 0 failed" in told
 
 
 def test_a_study_is_planned_with_it(home: Path) -> None:
@@ -155,20 +172,26 @@ def test_ray_takes_it_too(home: Path) -> None:
 
 def test_no_folder_makes_anything_be_imported(home: Path, tmp_path: Path) -> None:
     """A run that names a module of its own in env.id, and a module that lies in its folder."""
-    copied = tmp_path / "runs" / "power_map"
-    shutil.copytree(home / "runs/power_map", copied)
-    config = copied / "config.yaml"
     trap = "import pathlib; pathlib.Path('sprung').touch()\n"
-    for folder in (copied, tmp_path):
-        (folder / "power_map.py").write_text(trap)
-    for id_, message in (
-        ("rl_serial/PowerMapBet-v0", "no such environment"),
-        ("power_map:rl_serial/PowerMapBet-v0", "imports the module power_map"),
-    ):
+    (tmp_path / "power_map.py").write_text(trap)
+    refused = {
+        "rl_serial/PowerMapBet-v0": "no such environment",
+        "power_map:rl_serial/PowerMapBet-v0": "imports the module power_map",
+    }
+    commands = []
+    for i, id_ in enumerate(refused):
+        copied = tmp_path / "runs" / f"power_map_{i}"
+        shutil.copytree(home / "runs/power_map", copied)
+        (copied / "power_map.py").write_text(trap)
+        config = copied / "config.yaml"
         config.write_text(
             re.sub(r"id: .*PowerMapBet-v0", f"id: {id_}", config.read_text(), count=1)
         )
-        assert message in serial(tmp_path, "evaluate", str(copied), code=2)
+        commands.append(("evaluate", str(copied)))
+    told = one_by_one(tmp_path, *commands)
+    for (code, text), message in zip(told, refused.values(), strict=True):
+        assert code == 2
+        assert message in text
     assert not list(tmp_path.rglob("sprung"))
 
 

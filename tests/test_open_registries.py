@@ -53,15 +53,26 @@ def serial(folder: Path, *commands: list[str]) -> list[tuple[int, str]]:
 
 
 @pytest.mark.parametrize(
-    ("data", "grid", "metric", "beside"),
+    ("data", "grid", "metric", "beside", "profile"),
     [
-        (CHAIN, {"network.power": [1, 2]}, "eval/serial_reach", "value/accuracy"),
-        (COINS, {"agent.side": [0, 1]}, "eval/luck", "eval/luck/side_0"),
+        (
+            CHAIN,
+            {"network.power": [1, 2]},
+            "eval/serial_reach",
+            "value/accuracy",
+            "accuracy_by_remaining",
+        ),
+        (COINS, {"agent.side": [0, 1]}, "eval/luck", "eval/luck/side_0", "luck_by_side"),
     ],
     ids=["trunk and agent", "subject"],
 )
 def test_what_is_registered_outside_goes_through_every_command(
-    data: dict[str, Any], grid: dict[str, Any], metric: str, beside: str, tmp_path: Path
+    data: dict[str, Any],
+    grid: dict[str, Any],
+    metric: str,
+    beside: str,
+    profile: str,
+    tmp_path: Path,
 ) -> None:
     toys = ["--import", str(TOYS)]
     (tmp_path / "toy.yaml").write_text(yaml.safe_dump(data))
@@ -94,6 +105,7 @@ def test_what_is_registered_outside_goes_through_every_command(
     assert (tmp_path / "toy.png").exists()
     assert "frames" in told[3][1]
     assert metric in told[5][1]
+    assert len(list((tmp_path / "runs/study/toys/figures").glob(f"*_{profile}.*"))) >= 1
     rows = list(csv.DictReader((tmp_path / "runs/study/toys/results.csv").read_text().splitlines()))
     assert [row["status"] for row in rows] == ["done"] * 4
     assert all(row[metric] for row in rows)

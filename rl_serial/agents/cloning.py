@@ -2,7 +2,7 @@
 
 Behaviour cloning (Pomerleau 1991, *Neural Computation* 3) of an expert that is exact: the states
 come from random play, and the actions that no other surpasses share the mass of the target. A
-policy without the confounds of control, as the ``value`` agent is for values.
+policy without the confounds of learning to act, as the ``value`` agent is for values.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from rl_serial.agents.protocols import Agent
 from rl_serial.agents.settings import AgentSettings, CloningAgentConfig, ValueAgentConfig
 from rl_serial.agents.targets import starts_of
+from rl_serial.agents.updates import AHEAD, LessonsAhead, ReplayedGradients
 from rl_serial.envs.chain import Array, array_namespace, is_numpy_only, select
 from rl_serial.envs.random import fold_in, random_words
 from rl_serial.envs.tasks import Task, num_actions
@@ -126,6 +128,8 @@ class FittedTrainer(Generic[C]):
         self.target: nn.Module | None = None  # what targets lean on, where they lean on something
         self.optimizer = make_optimizer(network.parameters(), config, device)
         self.schedule = make_schedule(self.optimizer, config)
+        self.lessons: LessonsAhead | None = None
+        self.gradients = ReplayedGradients(self._gradients, device)
 
     def lesson(self, state: Any, seeds: Array, values: Callable[[Array], Array]) -> Lesson:
         """What the states [B] of the instances ``seeds`` [B] teach; each row depends on its own.
@@ -201,22 +205,52 @@ class FittedTrainer(Generic[C]):
         """Load what a finished run kept."""
         self.network.load_state_dict(state)
 
-    def training_seeds(self, runs: Sequence[int]) -> Array:
-        """[len(runs) * batch_size] int64: of the next update's instances, where the rules run.
+    def make_lessons(
+        self, runs: Sequence[int], updates: int, values: Callable[[Array], Array]
+    ) -> list[Tensor]:
+        """The lessons of the next ``updates`` of runs that stand at the same update, as one batch.
+
+        Args:
+            runs: the seeds of this trainer or of several of the same task and configuration.
+            updates: how many.
+            values: as for :meth:`lesson`.
+
+        Returns:
+            Observations, known and wanted, [len(runs), updates * batch_size, …] each.
+        """
+        seeds = self.training_seeds(runs, updates)
+        lesson = self.lesson(visited_states(self.task, seeds), seeds, values)
+        return [part.view(len(runs), -1, *part.shape[1:]) for part in lesson.on(self.device)]
+
+    def updates_ahead(self, runs: int) -> int:
+        """Of how many updates of so many runs the lessons are best made at once."""
+        if self.target is not None:
+            return 1
+        numbers = runs * self.config.batch_size * self.task.layout.size
+        return max(AHEAD.get(self.device.type, 1) // numbers, 1)
+
+    def training_seeds(self, runs: Sequence[int], updates: int = 1) -> Array:
+        """[len(runs) * updates * batch_size] int64: of the next instances, where the rules run.
 
         Args:
             runs: the seeds of this trainer or of several that stand at the same update, whose
                 instances are played as one batch; those of a run come together.
+            updates: of how many updates; those of an update come together.
         """
-        count = self.config.batch_size
+        count = self.config.batch_size * updates
         small = count * len(runs) < LEAST_ON_GPU
         on_cpu = self.device.type == "cpu" or small or is_numpy_only(self.task.chain)
         xp: Any = np if on_cpu else torch
         device = "cpu" if on_cpu else self.device
-        first = self.step * count
+        first = self.step * self.config.batch_size
         index = xp.arange(first, first + count, dtype=xp.int64, device=device)
         of_runs = xp.asarray(np.repeat(np.array(runs, dtype=np.int64), count), device=device)
         return fold_in(of_runs, xp.tile(index, (len(runs),)))
+
+    @property
+    def variant(self) -> Hashable:
+        """What besides its lesson decides the operations of the next update."""
+        return None
 
     def renews_target(self) -> bool:
         """Whether the next update begins with a copy of the network as it is."""
@@ -248,14 +282,21 @@ class FittedTrainer(Generic[C]):
     def _update(self) -> None:
         if self.target is not None and self.renews_target():
             self.target.load_state_dict(self.network.state_dict())
-        seeds = self.training_seeds([self.seed])
-        lesson = self.lesson(visited_states(self.task, seeds), seeds, self._target_values)
-        loss = self.loss(self.network, *lesson.on(self.device))
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        if self.lessons is None:
+            make = partial(self.make_lessons, [self.seed], values=self._target_values)
+            self.lessons = LessonsAhead(make, self.updates_ahead(1))
+        lesson = [part[0] for part in self.lessons.at(self.step, self.total)]
+        loss = self.gradients(lesson, self.variant)
         self.optimizer.step()
         self.schedule.step()
-        self.updated(loss.detach())
+        self.updated(loss)
+
+    def _gradients(self, *lesson: Tensor) -> Tensor:
+        loss = self.loss(self.network, *lesson)
+        # A graph writes gradients to where they were when it was captured.
+        self.optimizer.zero_grad(set_to_none=not self.gradients.replays)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
 
     def _target_values(self, observations: Array) -> Array:
         assert self.target is not None

@@ -21,7 +21,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from rl_serial.agents.fitted import FittedTrainer, make_optimizer, make_schedule, visited_states
+from rl_serial.agents.fitted import FittedTrainer, make_optimizer, make_schedule
+from rl_serial.agents.updates import LessonsAhead, ReplayedGradients
 from rl_serial.envs.chain import Array
 from rl_serial.errors import RunError
 
@@ -48,22 +49,27 @@ class Population:
             _Class(trainers, self.network, *ends)
             for ends in _runs([(id(trainer.task), *_rates(trainer)) for trainer in trainers])
         ]
-        self.lessons = _runs([id(trainer.task) for trainer in trainers])
+        self.lessons = []
+        for first, last in _runs([id(trainer.task) for trainer in trainers]):
+            trainer, seeds = trainers[first], [one.seed for one in trainers[first:last]]
+            values = partial(self._target_values, first, last)
+            make = partial(trainer.make_lessons, seeds, values=values)
+            self.lessons.append(LessonsAhead(make, trainer.updates_ahead(len(seeds))))
+        self.gradients = ReplayedGradients(self._gradients, self.device)
 
     def update(self) -> dict[int, RunError]:
         """One update of every trainer; of those whose loss is not finite, by place, the error."""
         first = self.trainers[0]
         if self.target is not None and first.renews_target():
             self.target.copy(self.network)
-        losses = self.network.each(first.loss, *self._lesson())
-        self.network.clear_gradients()
-        losses.sum().backward()  # type: ignore[no-untyped-call]
+        parts = [lessons.at(first.step, first.total) for lessons in self.lessons]
+        losses = self.gradients([torch.cat(part) for part in zip(*parts, strict=True)])
         for members in self.classes:
             members.step()
         if first.logs_next:
             self.synchronise()
         errors = {}
-        for place, (trainer, loss) in enumerate(zip(self.trainers, losses.detach(), strict=True)):
+        for place, (trainer, loss) in enumerate(zip(self.trainers, losses, strict=True)):
             try:
                 trainer.updated(loss)
             except RunError as error:
@@ -75,18 +81,12 @@ class Population:
         for members in self.classes:
             members.synchronise()
 
-    def _lesson(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The lessons of all trainers, [P, B, ...] each; those of a task are made as one batch."""
-        parts = []
-        for first, last in self.lessons:
-            trainer, count = self.trainers[first], last - first
-            seeds = trainer.training_seeds([one.seed for one in self.trainers[first:last]])
-            state = visited_states(trainer.task, seeds)
-            values = partial(self._target_values, first, last)
-            lesson = trainer.lesson(state, seeds, values)
-            parts.append([part.view(count, -1, *part.shape[1:]) for part in lesson.on(self.device)])
-        observations, known, wanted = (torch.cat(part) for part in zip(*parts, strict=True))
-        return observations, known, wanted
+    def _gradients(self, *lesson: Tensor) -> Tensor:
+        """[P]: the loss of every network; their gradients are left in the stack."""
+        losses = self.network.each(self.trainers[0].loss, *lesson)
+        self.network.clear_gradients()
+        losses.sum().backward()  # type: ignore[no-untyped-call]
+        return losses.detach()
 
     def _target_values(self, first: int, last: int, observations: Array) -> Array:
         """What the targets of trainers ``first`` to ``last`` give for their rows [N, size]."""

@@ -1,8 +1,8 @@
 """The ``value`` agent: action values fitted by regression, of a fixed policy or of their own.
 
-Representation without the confounds of control: states come from random play, every action of
-every state is tried, and the targets are Monte-Carlo returns or TD(0) bootstraps of a policy that
-does not change. Sutton and Barto 2018, sections 5.1 and 6.1. With the policy ``greedy``, the
+Representation without the confounds of learning to act: states come from random play, every action
+of every state is tried, and the targets are Monte-Carlo returns or TD(0) bootstraps of a policy
+that does not change. Sutton and Barto 2018, sections 5.1 and 6.1. With the policy ``greedy``, the
 network's own, they are returns of acting on a copy of the network that is renewed from time to time
 (policy iteration, section 4.3), or Q-learning targets (section 6.5): what a THINK is worth then
 depends on what the network itself can read afterwards.
@@ -209,6 +209,11 @@ class ValueTrainer(FittedTrainer[ValueAgentConfig]):
     def renews_target(self) -> bool:
         """Whether the next update begins with a copy of the network as it is."""
         return self.target is not None and self.step % self.config.target_interval == 0
+
+    @property
+    def variant(self) -> int | None:
+        """How many loops the next update runs."""
+        return self.update_loops(self.step)
 
     def lesson(self, state: Any, seeds: Array, values: Callable[[Array], Array]) -> Lesson:
         """Returns or bootstraps of legal actions, or of all horizons that the states hold."""

@@ -159,7 +159,7 @@ class LoadedAgent:
         batch, single = self._batched(observation)
         judgement, _ = self._assessed(batch, mask)
         if judgement.values is None:
-            raise UserError(f"{self.folder}: the agent {self.config.agent.kind} has no values")
+            raise UserError(f"the agent {self.config.agent.kind} has no values", source=self.folder)
         found = on_host(judgement.values)
         return found[0] if single else found
 
@@ -173,8 +173,9 @@ class LoadedAgent:
         judgement, _ = self._assessed(batch, None)
         if self.agent.preference == Preference.PROBABILITY:
             raise UserError(
-                f"{self.folder}: the agent {self.config.agent.kind} has probabilities of actions "
-                "and no values of them"
+                f"the agent {self.config.agent.kind} has probabilities of actions "
+                "and no values of them",
+                source=self.folder,
             )
         found = on_host(judgement.preferences)
         return found[0] if single else found
@@ -198,7 +199,7 @@ class LoadedAgent:
                 "are known; predict takes observations"
             )
         if state is None:
-            raise UserError(f"{world!r}: reset it before an agent acts in it")
+            raise UserError("reset it before an agent acts in it", source=repr(world))
         legal = on_host(task.legal_actions(state)).astype(np.bool_)
         own = getattr(self.agent, "task", task)
         if _same_rules(task, own):
@@ -291,8 +292,8 @@ class LoadedAgent:
 
         if not isinstance(self.trainer, SB3Trainer):
             raise UserError(
-                f"{self.folder}: agent.kind {self.config.agent.kind} is no algorithm of "
-                "Stable-Baselines3"
+                f"agent.kind {self.config.agent.kind} is no algorithm of Stable-Baselines3",
+                source=self.folder,
             )
         return self.trainer.model
 

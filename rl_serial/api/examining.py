@@ -299,7 +299,7 @@ def _called(act: Any) -> Callable[[Any, Any], Any]:
 
         return predict
     if not callable(act):
-        raise UserError(f"{act!r}: an agent is a function of observations, or has predict")
+        raise UserError("an agent is a function of observations, or has predict", source=repr(act))
     try:
         parameters: Mapping[str, Any] = inspect.signature(act).parameters
     except (TypeError, ValueError):  # of what is not written in Python

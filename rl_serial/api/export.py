@@ -53,7 +53,7 @@ def export(
         if importlib.util.find_spec(module) is None:
             raise missing_extra(module, "to_onnx", "onnx")
     if not trainer.networks:
-        raise UserError(f"{run}: has no networks to export")
+        raise UserError("has no networks to export", source=run)
     folder.mkdir(parents=True, exist_ok=True)
     statistics = getattr(trainer, "env", None)
     if not getattr(statistics, "norm_obs", False):
@@ -63,7 +63,9 @@ def export(
         example = trainer.examples[name]
         inputs = tuple(example) if isinstance(example, tuple) else (example,)
         if any(not isinstance(part, Tensor) for part in inputs):
-            raise UserError(f"{run}: the network {name} takes a dictionary, which is not exported")
+            raise UserError(
+                f"the network {name} takes a dictionary, which is not exported", source=run
+            )
         whole = _Mean(network) if hasattr(network, "get_action_dist_params") else network
         whole = whole if statistics is None else Normalized(whole, statistics)
         files[name] = folder / f"{name}.onnx"

@@ -172,7 +172,7 @@ class Study:
             UserError: no such run, or one that is not done.
         """
         if id_ not in {run.id for run in self.runs}:
-            raise UserError(f"{id_}: no run of {self.folder}")
+            raise UserError(f"no run of {self.folder}", source=id_)
         return load(self._folder.run(id_), device=device)
 
 

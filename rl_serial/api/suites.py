@@ -172,8 +172,9 @@ class SuiteResult:
             suite_ = named_suite(data["suite"])
             if data["digest"] != suite_.digest:
                 raise UserError(
-                    f"{file}: of {suite_.name} with the digest {data['digest']}, which is "
-                    f"{suite_.digest} here: the settings are not the same"
+                    f"of {suite_.name} with the digest {data['digest']}, which is "
+                    f"{suite_.digest} here: the settings are not the same",
+                    source=file,
                 )
             found = {
                 name: ChainExamination(
@@ -189,7 +190,7 @@ class SuiteResult:
             }
             return cls(suite_, str(data["agent"]), found)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise UserError(f"{file}: holds no result of a suite: {error}") from None
+            raise UserError(f"holds no result of a suite: {error}", source=file) from None
 
     def draw(self, file: str | Path) -> None:
         """The profile of the agent: accuracy by remaining steps, a panel for each family."""
@@ -241,7 +242,7 @@ def suite(
         found[setting.name] = result
         told(result)
     if not found:
-        raise UserError(f"{name}: no setting of the suite has an agent")
+        raise UserError("no setting of the suite has an agent", source=name)
     called = agent or str(getattr(agents, "__name__", type(agents).__name__))
     return SuiteResult(chosen, called, found)
 

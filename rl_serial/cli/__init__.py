@@ -182,7 +182,7 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
 def _refuse_without_simulations(options: argparse.Namespace, names: Sequence[str]) -> None:
     for name in names:
         if getattr(options, name) is not None:
-            raise UserError(f"--{name}: goes with --simulations")
+            raise UserError("goes with --simulations", f"--{name}")
 
 
 def _add_trust(parser: argparse.ArgumentParser) -> None:
@@ -268,7 +268,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.simulations is not None:
         for name in ("model", "per_remaining"):
             if getattr(options, name) is not None:
-                raise UserError(f"--{name.replace('_', '-')}: does not go with --simulations")
+                raise UserError("does not go with --simulations", f"--{name.replace('_', '-')}")
         search_runs(
             options.runs,
             options.simulations,
@@ -319,12 +319,12 @@ def _watch(options: argparse.Namespace) -> None:
         print(moment.text(), end="\n\n")
     file = options.gif or options.run / f"episode_{options.instance}.gif"
     if file.is_dir():
-        raise UserError(f"--gif {file}: is a folder; it must name a file")
+        raise UserError("is a folder; it must name a file", source=f"--gif {file}")
     gif, _ = animated_gif(moments)
     try:
         write_atomically(file, lambda stream: stream.write(gif))
     except OSError as error:
-        raise UserError(f"{file}: {error.strerror or error}") from None
+        raise UserError(error.strerror or error, source=file) from None
     print(f"{file}: {len(moments)} frames")
 
 
@@ -335,8 +335,8 @@ def _bench(options: argparse.Namespace) -> None:
         there = sorted(path.stem for path in folder.glob("*.py"))
         listed = f"there are {', '.join(there)}{did_you_mean(options.name, there)}"
         raise UserError(
-            f"bench {options.name}: "
-            + (f"no such benchmark; {listed}" if there else "benchmarks need a checkout")
+            f"no such benchmark; {listed}" if there else "benchmarks need a checkout",
+            source=f"bench {options.name}",
         )
     sys.argv = [str(file), *options.rest]
     runpy.run_path(str(file), run_name="__main__")

@@ -63,12 +63,12 @@ def _copy(options: argparse.Namespace) -> None:
     first = next(iter(files))
     there = [file for file in files if file.suffix == ".yaml" and file.exists()]
     if there and not options.force:
-        raise UserError(f"{there[0]}: is there already; --force replaces it")
+        raise UserError("is there already; --force replaces it", source=there[0])
     for file, text in files.items():
         try:
             file.write_text(text, encoding="utf-8")
         except OSError as error:
-            raise UserError(f"{file}: {error.strerror or error}") from None
+            raise UserError(f"{error.strerror or error}", source=file) from None
     beside = ", ".join(file.name for file in files if file != first)
     print(f"{first}" + (f" (with {beside})" if beside else ""))
 

@@ -46,7 +46,7 @@ def _known(id_: str) -> tuple[str, str]:
     try:
         family, task = known_env(id_)
     except UnknownEnvironment as error:
-        raise UserError(error) from None
+        raise UserError(error, "--options") from None
     return family.name, task
 
 

@@ -75,7 +75,7 @@ def _suite(options: argparse.Namespace) -> None:
     if bool(options.agent) == bool(options.train):
         raise UserError("suite: give an AGENT or --train CONFIG, and one of them")
     if options.overrides and not options.train:
-        raise UserError("--set: goes with --train")
+        raise UserError("goes with --train", "--set")
     if all(word.endswith(".json") for word in options.agent) and options.agent:
         results = [SuiteResult.read(word) for word in options.agent]
     else:
@@ -107,7 +107,7 @@ def _suite(options: argparse.Namespace) -> None:
         print(f"{result.suite.name} ({result.suite.digest}), {result.agent}\n\n{result.table()}\n")
     if options.json is not None:
         if len(results) > 1:
-            raise UserError("--json: writes one result")
+            raise UserError("writes one result", "--json")
         results[0].to_json(options.json)
     if options.figure is not None:
         draw_profiles(results, options.figure)
@@ -121,7 +121,7 @@ def _pairs(overrides: list[str]) -> dict[str, Any]:
     for word in overrides:
         key, equals, value = word.partition("=")
         if not equals:
-            raise UserError(f"--set {word}: an override is key=value, as in network.depth=8")
+            raise UserError("an override is key=value, as in network.depth=8", f"--set {word}")
         pairs[key] = load_yaml(value)
     return pairs
 
@@ -129,7 +129,7 @@ def _pairs(overrides: list[str]) -> dict[str, Any]:
 def _function(words: list[str]) -> Any:
     """What ``module:function`` names; the folder that one stands in is searched too."""
     if len(words) > 1:
-        raise UserError(f"{words[1]}: one module:function is examined at a time")
+        raise UserError("one module:function is examined at a time", source=words[1])
     module, _, name = words[0].partition(":")
     sys.path.insert(0, str(Path.cwd()))
     try:
@@ -138,10 +138,10 @@ def _function(words: list[str]) -> Any:
         if error.name and error.name != module.partition(".")[0] and error.name != module:
             raise
         raise UserError(
-            f"{words[0]}: no such module; it is looked for here and where Python looks"
+            "no such module; it is looked for here and where Python looks", source=words[0]
         ) from None
     finally:
         sys.path.pop(0)
     if not hasattr(found, name):
-        raise UserError(f"{words[0]}: {module} has no {name}")
+        raise UserError(f"{module} has no {name}", source=words[0])
     return getattr(found, name)

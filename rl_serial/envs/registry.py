@@ -325,7 +325,7 @@ def known_env(env: str) -> tuple[Family, str]:
 def register() -> None:
     """Register the goal environments and the continuous task, beside the families."""
     goals.register()
-    gymnasium.register(KICK_ID, entry_point="rl_serial.envs.kick:KickEnv")
+    gymnasium.register(KICK_ID, entry_point="rl_serial.envs.many_body_kick:KickEnv")
 
 
 register_family(

@@ -57,7 +57,7 @@ def rollout(
     model: Any,
     start: NDArray[np.float64],
     steps: int,
-    control: NDArray[np.float64] | None = None,
+    ctrl: NDArray[np.float64] | None = None,
     threads: int | None = None,
     warmstart: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
@@ -67,18 +67,19 @@ def rollout(
         model: a compiled ``mujoco.MjModel``.
         start: MuJoCo's full physics states: time, positions, velocities.
         steps: of the model's time step.
-        control: [B, nu], held for all steps, or [B, steps, nu]; without one all are zero.
+        ctrl: of the actuators (MuJoCo's name): [B, nu], held for all steps, or [B, steps, nu];
+            without one all are zero.
         threads: in place of :func:`use_threads`'s.
         warmstart: [B, nv] accelerations from which the constraint solver starts; else from zero.
     """
     threads = min(_threads if threads is None else threads, start.shape[0] // _ROWS_A_THREAD)
     threads = 0 if threads < 2 else threads
-    if control is not None and control.ndim == 2:
-        control = control[:, None]
+    if ctrl is not None and ctrl.ndim == 2:
+        ctrl = ctrl[:, None]
     with _simulating:
         pool, data = _pool(os.getpid(), threads), _data(model, max(1, threads))
         states: NDArray[np.float64] = pool.rollout(
-            model, data, start, control, nstep=steps, initial_warmstart=warmstart
+            model, data, start, ctrl, nstep=steps, initial_warmstart=warmstart
         )[0]
     return states
 

@@ -1,4 +1,4 @@
-"""How an agent acts on a chain: :class:`Bet` (optimal stopping) and :class:`Steer` (control).
+"""How an agent acts on a chain: :class:`Bet` (optimal stopping) and :class:`Steer` (kicks).
 
 A task is a set of pure, batched rules over any chain. Gymnasium environments, planner, evaluation
 and tests all use these; no rule is written twice.
@@ -281,7 +281,7 @@ class Bet(Generic[C]):
 
 @dataclass(frozen=True)
 class Steer(Generic[C]):
-    """Control: at each of the first ``decisions`` steps the agent may kick the chain.
+    """Kicks on the way: at each of the first ``decisions`` steps the agent may kick the chain.
 
     Action 0 kicks nothing, action a gives kick a - 1; then the chain advances. Later any action
     counts as 0. The chain's payoff is paid at its end.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -29,30 +30,47 @@ def solved_trunk(
     Raises:
         UserError: a depth that the trunk cannot have, or a budget that no width meets.
     """
-    settings: dict[str, Any] = {
+    try:
+        return _settings(network, layout) | {"width": _width(network, layout, outputs)}
+    except ValueError as error:
+        raise UserError(error, key) from None
+
+
+def _settings(network: NetworkConfig, layout: TokenLayout) -> dict[str, Any]:
+    """All of them but the width."""
+    return {
         "kind": network.kind,
         "layout": layout,
         "depth": network.depth,
         "loops": network.loops,
         **network.options,
     }
-    try:
-        if network.budget is None:
-            settings["width"] = network.width
-        else:
-            budget = network.budget.model_dump(exclude_none=True)
-            settings["width"] = solve_width(num_outputs=outputs, **settings, **budget)
-        with torch.device("meta"):
-            built = build_network(build_trunk(**settings), outputs)
-        size = sum(parameter.numel() for parameter in built.parameters())
-        if size > MOST["parameters"]:
-            raise ValueError(
-                f"depth {network.depth} and width {settings['width']} make {size} parameters; "
-                f"{MOST['parameters']} are the most"
-            )
-    except ValueError as error:
-        raise UserError(error, key) from None
-    return settings
+
+
+@lru_cache(maxsize=1024)  # the cells of a study ask for few networks, each of them often
+def _width(network: NetworkConfig, layout: TokenLayout, outputs: int | HorizonHead) -> int:
+    """Given or solved.
+
+    Raises:
+        ValueError: a depth that the trunk cannot have, too many parameters, or a budget that no
+            width meets.
+    """
+    settings = _settings(network, layout)
+    if network.budget is None:
+        assert network.width is not None
+        width = network.width
+    else:
+        budget = network.budget.model_dump(exclude_none=True)
+        width = solve_width(num_outputs=outputs, **settings, **budget)
+    with torch.device("meta"):
+        built = build_network(build_trunk(**settings, width=width), outputs)
+    size = sum(parameter.numel() for parameter in built.parameters())
+    if size > MOST["parameters"]:
+        raise ValueError(
+            f"depth {network.depth} and width {width} make {size} parameters; "
+            f"{MOST['parameters']} are the most"
+        )
+    return width
 
 
 def vector_layout(size: int) -> TokenLayout:

@@ -26,5 +26,5 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: torch sees no GPU here; use cpu or auto")
+        raise UserError("torch sees no GPU here; use cpu or auto", source="--device cuda")
     return torch.device(name)

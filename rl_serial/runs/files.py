@@ -60,14 +60,14 @@ def read_text(file: Path) -> str:
     """
     try:
         if file.exists() and not file.is_file():
-            raise UserError(f"{file}: is no regular file")
+            raise UserError("is no regular file", source=file)
         if (size := file.stat().st_size) > MOST_TEXT:
-            raise UserError(f"{file}: has {size} bytes; at most {MOST_TEXT} are read")
+            raise UserError(f"has {size} bytes; at most {MOST_TEXT} are read", source=file)
         return file.read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise UserError(f"{file}: damaged: holds no UTF-8 text") from None
+        raise UserError("damaged: holds no UTF-8 text", source=file) from None
     except OSError as error:
-        raise UserError(f"{file}: {error.strerror or error}") from None
+        raise UserError(error.strerror or error, source=file) from None
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
@@ -125,17 +125,17 @@ def locked(file: Path, where: str, who: str = "process") -> Iterator[None]:
         file.parent.mkdir(parents=True, exist_ok=True)
         stream = file.open("a+")
     except OSError as error:
-        raise UserError(f"{where}: {error.strerror or error}") from None
+        raise UserError(error.strerror or error, source=where) from None
     with stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             stream.seek(0)
             raise UserError(
-                f"{where}: another {who} is at work here (process {stream.read(20) or '?'})"
+                f"another {who} is at work here (process {stream.read(20) or '?'})", source=where
             ) from None
         except OSError as error:
-            raise UserError(f"{where}: cannot be locked: {error.strerror or error}") from None
+            raise UserError(f"cannot be locked: {error.strerror or error}", source=where) from None
         stream.truncate(0)
         stream.write(str(os.getpid()))
         stream.flush()
@@ -173,27 +173,28 @@ def load_tensors(file: Path) -> dict[str, Any]:
     import torch
 
     if file.exists() and not file.is_file():
-        raise UserError(f"{file}: is no regular file")
+        raise UserError("is no regular file", source=file)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # on pickles that are refused right after
             data = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise UserError(f"{file}: no such file") from None
+        raise UserError("no such file", source=file) from None
     except pickle.UnpicklingError:
         raise UserError(
-            f"{file}: holds more than tensors and plain values, so rl_serial did not write it"
+            "holds more than tensors and plain values, so rl_serial did not write it", source=file
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile):
         raise UserError(
-            f"{file}: damaged; delete it, and rl-serial train --resume continues from the last "
-            "checkpoint that is whole"
+            "damaged; delete it, and rl-serial train --resume continues from the last "
+            "checkpoint that is whole",
+            source=file,
         ) from None
     if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise UserError(f"{file}: not a file of this version ({FORMAT!r}) of rl_serial")
+        raise UserError(f"not a file of this version ({FORMAT!r}) of rl_serial", source=file)
     state = data.get("state")
     if not isinstance(state, dict):
-        raise UserError(f"{file}: damaged: holds no state")
+        raise UserError("damaged: holds no state", source=file)
     return state
 
 

@@ -68,8 +68,9 @@ def searchable_subject(config: RunConfig, folder: Path) -> SearchableSubject:
     subject = subject_of(config)
     if not isinstance(subject, SearchableSubject):
         raise UserError(
-            f"{folder}: searches are for chains, whose rules are known; this run's "
-            f"environment is {config.env.id}"
+            "searches are for chains, whose rules are known; this run's "
+            f"environment is {config.env.id}",
+            source=folder,
         )
     return subject
 
@@ -87,8 +88,9 @@ def load_trained(
     config, trainer = load_trainer(folder, device, trust)
     if not (folder / MODEL).exists():
         raise UserError(
-            f"{folder}: has no {MODEL}: not finished, or deleted; "
-            "rl-serial train FILE --resume continues, and makes it again"
+            f"has no {MODEL}: not finished, or deleted; "
+            "rl-serial train FILE --resume continues, and makes it again",
+            source=folder,
         )
     _load_model(trainer, folder / MODEL)
     return config, trainer
@@ -103,10 +105,12 @@ def load_with_zip(
         UserError: not trusted, not such a zip, or a run of another kind of agent.
     """
     if not trust:
-        raise UserError(f"{file}: a Stable-Baselines3 zip runs code when loaded; --trust allows it")
+        raise UserError(
+            "a Stable-Baselines3 zip runs code when loaded; --trust allows it", source=file
+        )
     config, trainer = load_trainer(folder, device, trust)
     if not isinstance(trainer, LoadsZips):
-        raise UserError(f"{folder}: --model needs a run of a Stable-Baselines3 agent")
+        raise UserError("--model needs a run of a Stable-Baselines3 agent", source=folder)
     trainer.load_zip(file)
     return config, trainer
 
@@ -127,7 +131,7 @@ def load_trainer(
     """
     file = folder / "config.yaml"
     if not file.exists():
-        raise UserError(f"{folder}: no run here (config.yaml is missing)")
+        raise UserError("no run here (config.yaml is missing)", source=folder)
     data = read_yaml(file)
     env = data.get("env")
     id_ = str(env.get("id", "")) if isinstance(env, dict) else ""
@@ -146,4 +150,6 @@ def _load_model(trainer: Trainer, file: Path) -> None:
     try:
         trainer.load_model_state(load_tensors(file)["model"])
     except (RuntimeError, KeyError, AttributeError, TypeError, ValueError):
-        raise UserError(f"{file}: does not fit the network that config.yaml describes") from None
+        raise UserError(
+            "does not fit the network that config.yaml describes", source=file
+        ) from None

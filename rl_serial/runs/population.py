@@ -13,7 +13,7 @@ from rl_serial.subjects import row_of
 
 def population_key(config: RunConfig) -> str | None:
     """Runs with the same key can be trained as one batch; None: this one is carried out alone."""
-    together = row_of(config.env.id, config.agent.kind).together
+    together = row_of(config.env.id, config.agent.kind, config.subject).together
     return None if together is None else together(config)
 
 

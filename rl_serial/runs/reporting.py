@@ -41,7 +41,7 @@ def evaluate_runs(
             without trust.
     """
     if model is not None and len(folders) != 1:
-        raise UserError("--model: replaces the weights of one RUN")
+        raise UserError("replaces the weights of one RUN", "--model")
     asked = {"instances": instances, "per_remaining": per_remaining, "seed": seed}
     changes = {name: value for name, value in asked.items() if value is not None}
     runs: list[tuple[RunConfig, Trainer]] = []
@@ -53,15 +53,15 @@ def evaluate_runs(
         for name in changes:
             if name not in type(config.evaluation).model_fields:
                 raise UserError(
-                    f"--{name.replace('_', '-')}: the examination of {folder} has none; there is "
-                    "--instances"
+                    f"the examination of {folder} has none; there is --instances",
+                    f"--{name.replace('_', '-')}",
                 )
         settings = config.evaluation.model_copy(update=changes)
         runs.append((config.model_copy(update={"evaluation": settings}), trained))
-    subjects = {row_of(config.env.id, config.agent.kind).name for config, _ in runs}
+    subjects = {row_of(config.env.id, config.agent.kind, config.subject).name for config, _ in runs}
     if len(subjects) > 1:
         places = " and ".join(sorted(SUBJECTS[name].place for name in subjects))
-        raise UserError(f"evaluate: runs {places} have no table in common")
+        raise UserError(f"runs {places} have no table in common", source="evaluate")
     examined = [ExaminedRun(config, examine_finished(config, trainer)) for config, trainer in runs]
     subject = subject_of(examined[0].config)
     print(*subject.tables(examined), sep="\n\n")

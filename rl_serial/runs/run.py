@@ -21,7 +21,7 @@ import torch
 
 from rl_serial.config import RunConfig, write_yaml
 from rl_serial.errors import RunError, UserError
-from rl_serial.loading import read_yaml
+from rl_serial.loading import read_yaml, settled_config
 from rl_serial.metrics import tagged
 from rl_serial.networks import account
 from rl_serial.runs.devices import choose_device
@@ -109,6 +109,7 @@ def opened(
 ) -> Iterator[TrainingRun]:
     """A run whose folder is made and kept from others; arguments and errors as of :func:`train`."""
     chosen_device = choose_device(device)
+    config = settled_config(config)
     _check_folder(config, folder, resume)
     with ExitStack() as stack:
         lock = locked(folder / LOCK, str(folder))
@@ -160,8 +161,9 @@ class TrainingRun:
                 self.spent = state["spent"]
             except (KeyError, RuntimeError, ValueError, TypeError, AttributeError):
                 raise UserError(
-                    f"{saved[-1]}: not a checkpoint of the run that config.yaml describes; "
-                    "delete it to continue from the one before it"
+                    "not a checkpoint of the run that config.yaml describes; "
+                    "delete it to continue from the one before it",
+                    source=saved[-1],
                 ) from None
         self.every = config.evaluation.every or max(1, self.trainer.total // EVALUATIONS)
         self.last_checked = self.trainer.step if saved else -1
@@ -180,7 +182,7 @@ class TrainingRun:
     def __enter__(self) -> TrainingRun:
         """Begin, or go on: what is written is open until the run is left."""
         resumed_at = self.trainer.step if self.last_checked >= 0 else None
-        row = row_of(self.config.env.id, self.config.agent.kind)
+        row = row_of(self.config.env.id, self.config.agent.kind, self.config.subject)
         late = [place.tag for place in row.places(self.config) if place.metric.late]
         self.monitor = Monitor(self.folder, self.subject.charts, resumed_at, late)
         self.monitor.text("config", write_yaml(self.config), self.trainer.step, "yaml")
@@ -280,18 +282,18 @@ def _check_folder(config: RunConfig, folder: Path, resume: bool) -> None:
             not is_partial(path) and path.name != LOCK for path in folder.iterdir()
         )
     except OSError as error:
-        raise UserError(f"{folder}: {error.strerror or error}") from None
+        raise UserError(error.strerror or error, source=folder) from None
     if not holds_something or _never_began(folder):
         return
     if not resume:
         raise UserError(
-            f"{folder}: this folder exists; --resume continues the run in it, "
-            "name=... starts another"
+            "this folder exists; --resume continues the run in it, name=... starts another",
+            source=folder,
         )
     file = folder / "config.yaml"
     if not file.exists():
         raise UserError(
-            f"{folder}: holds no run (config.yaml is missing); name=... starts one elsewhere"
+            "holds no run (config.yaml is missing); name=... starts one elsewhere", source=folder
         )
     if read_text(file) != write_yaml(config):
         _refuse_other(folder, read_yaml(file), config)
@@ -303,8 +305,9 @@ def _refuse_other(folder: Path, there: dict[str, Any], config: RunConfig) -> Non
     key = config.agent.length
     if differing != [f"agent.{key}"]:
         raise UserError(
-            f"{folder}: holds a run of another configuration ({', '.join(differing)} differ); "
-            "name=... starts another"
+            f"holds a run of another configuration ({', '.join(differing)} differ); "
+            "name=... starts another",
+            source=folder,
         )
     agent, wanted = there.get("agent"), getattr(config.agent, str(key))
     before = agent.get(key) if isinstance(agent, dict) else None
@@ -326,7 +329,7 @@ def _make_folder(config: RunConfig, folder: Path) -> None:
             (folder / MODEL).unlink(missing_ok=True)  # of the shorter training
         write_text(file, text)
     except OSError as error:
-        raise UserError(f"{folder}: {error.strerror or error}") from None
+        raise UserError(error.strerror or error, source=folder) from None
 
 
 def _never_began(folder: Path) -> bool:
@@ -350,10 +353,11 @@ def _clear_what_never_began(folder: Path) -> None:
 
 def is_finished(config: RunConfig, folder: Path) -> bool:
     """Whether the folder holds this very run, done, with the model that it has learned."""
+    config = settled_config(config)
     file = folder / "config.yaml"
     summary = read_summary(folder)
     if not summary and (folder / "summary.json").exists():
-        raise UserError(f"{folder / 'summary.json'}: damaged; delete it, and the run continues")
+        raise UserError("damaged; delete it, and the run continues", source=folder / "summary.json")
     if summary.get("status") != "done" or not file.exists():
         return False
     if read_text(file) != write_yaml(config):

@@ -88,7 +88,7 @@ def _write_scores(rows: list[tuple[Any, ...]], file: Path) -> None:
     try:
         write_text(file, stream.getvalue())
     except OSError as error:
-        raise UserError(f"{file}: {error.strerror or error}") from None
+        raise UserError(error.strerror or error, source=file) from None
 
 
 def draw_search(scores: dict[str, list[SearchScore]], file: Path) -> None:

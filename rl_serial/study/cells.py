@@ -100,7 +100,10 @@ def tuned_rows(
 
 
 def smaller_is_better(study: Study, metric: str) -> bool:
-    """Whether smaller values of a study's metric are the better ones."""
+    """Whether smaller values of a study's metric are the better ones.
+
+    Where neither are (steps of an episode), a study that would choose by it is refused.
+    """
     return metric_of(study, metric).metric.better == "lower"
 
 

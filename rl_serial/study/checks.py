@@ -8,37 +8,33 @@ from functools import lru_cache
 
 from rl_serial.errors import UserError
 from rl_serial.loading import resolved_config
-from rl_serial.study.measures import check_levels, check_metric, metric_of
+from rl_serial.study.measures import check_levels, check_metric, metric_of, refuse_unable_to_choose
 from rl_serial.study.schema import SEED, PlannedRun, Scalar, Study, canonical, describe
 from rl_serial.subjects import row_of
 
 
-def check_metrics(study: Study, source: str) -> None:
+def check_metrics(study: Study) -> None:
     """Every run reports each metric, and the first one can choose tuned columns.
 
     Raises:
-        UserError: there is no metric, a run does not report one, or the first gives a run
-            several numbers while columns are tuned.
+        UserError: there is no metric, a run does not report one, or columns are tuned and the
+            first cannot choose.
     """
     if not study.config.metric:
-        raise UserError("empty", "metric", source)
+        raise UserError("empty", "metric")
     for metric in study.config.metric:
-        where = f"{source}: metric"
         found = {
-            run.id: check_metric(metric, run, where, describe(run.columns)) for run in study.runs
+            run.id: check_metric(metric, run, "metric", describe(run.columns)) for run in study.runs
         }
-        check_levels(metric, found, study, where)
+        check_levels(metric, found, study, "metric")
     first = study.config.metric[0]
-    if study.config.tuned and (over := metric_of(study, first).over):
-        raise UserError(
-            f"{first!r} comes first, by which columns are tuned; that takes one number per run, "
-            f"and this one goes over {', '.join(over)}",
-            "metric",
-            source,
+    if study.config.tuned:
+        refuse_unable_to_choose(
+            metric_of(study, first), "metric", "comes first, by which columns are tuned"
         )
 
 
-def check_columns(study: Study, source: str, smoke: bool) -> None:
+def check_columns(study: Study, smoke: bool) -> None:
     """Hypotheses, figures and tuned columns name what the grid has."""
     columns = study.columns
     levels: dict[str, list[Scalar]] = {c: study.levels(c) for c in (*columns, SEED)}
@@ -51,36 +47,33 @@ def check_columns(study: Study, source: str, smoke: bool) -> None:
                     f"{name!r} goes over {column}, which the grid has as a column; give the "
                     "column another name",
                     "metric",
-                    source,
                 )
         over |= {column: list(measure.levels(column)) for column in measure.over}
     columns, levels = (*columns, *over), levels | over
 
     def check(column: str, path: str) -> None:
         if column not in levels:
-            raise UserError(
-                f"{source}: {path}: no column of the grid; there are {', '.join(columns)}"
-            )
+            raise UserError(f"no column of the grid; there are {', '.join(columns)}", path)
 
     def check_level(column: str, level: Scalar, path: str) -> None:
         check(column, path)
         if level not in levels[column] and not smoke:
             there = ", ".join(str(value) for value in levels[column])
-            raise UserError(f"{source}: {path}: {column} is never {level!r}; it is {there}")
+            raise UserError(f"{column} is never {level!r}; it is {there}", path)
 
     def check_number(column: str, scale: str, path: str) -> None:
         check(column, path)
         numbers = [v for v in levels[column] if isinstance(v, int | float)]
         if len(numbers) < len(levels[column]):
-            raise UserError(f"{source}: {path}: {column} holds no numbers")
+            raise UserError(f"{column} holds no numbers", path)
         if scale == "log2" and min(numbers) <= 0 and column not in over:
-            raise UserError(f"{source}: {path}: {column} holds {min(numbers)}, which has no log2")
+            raise UserError(f"{column} holds {min(numbers)}, which has no log2", path)
 
     def check_metric(metric: str | None, path: str) -> None:
         if metric is not None and metric not in study.config.metric:
             raise UserError(
-                f"{source}: {path}: {metric!r} is none of the study's; there are "
-                f"{', '.join(study.config.metric)}"
+                f"{metric!r} is none of the study's; there are {', '.join(study.config.metric)}",
+                path,
             )
 
     def check_over(metric: str | None, named: Sequence[str | None], path: str) -> None:
@@ -90,7 +83,6 @@ def check_columns(study: Study, source: str, smoke: bool) -> None:
                 raise UserError(
                     f"{measure.name!r} has a value for each {name}: name the column {name}",
                     path,
-                    source,
                 )
         for column in filter(None, named):
             if column in over and column not in measure.over:
@@ -98,7 +90,6 @@ def check_columns(study: Study, source: str, smoke: bool) -> None:
                 raise UserError(
                     f"the column {column} goes with {', '.join(going)}, not with {measure.name!r}",
                     path,
-                    source,
                 )
 
     for i, column in enumerate(study.config.tuned):
@@ -122,7 +113,6 @@ def check_columns(study: Study, source: str, smoke: bool) -> None:
             raise UserError(
                 f"{metric!r} does not count serial steps, which a plane needs",
                 f"{path}.metric",
-                source,
             )
         check_number(plane.x, plane.scale, f"{path}.x")
         check_number(plane.y, plane.scale, f"{path}.y")
@@ -130,13 +120,13 @@ def check_columns(study: Study, source: str, smoke: bool) -> None:
             check(column, f"{path}.panels")
         places = [plane.x, plane.y, *plane.panels]
         if len(set(places)) < len(places):
-            raise UserError(f"{source}: {path}: the same column twice in {', '.join(places)}")
+            raise UserError(f"the same column twice in {', '.join(places)}", path)
         if inside := [column for column in places if column in over]:
-            raise UserError(f"{inside[0]} is no column of a plane", path, source)
+            raise UserError(f"{inside[0]} is no column of a plane", path)
     known: set[str] = set()
     for i, hypothesis in enumerate(study.config.hypotheses):
         if hypothesis.id in known:
-            raise UserError(f"{source}: hypotheses.{i}.id: {hypothesis.id} is there twice")
+            raise UserError(f"{hypothesis.id} is there twice", f"hypotheses.{i}.id")
         known.add(hypothesis.id)
         test, path = hypothesis.test, f"hypotheses.{i}.test"
         if test is None:
@@ -169,5 +159,5 @@ def most_steps(run: PlannedRun) -> int:
 @lru_cache(maxsize=64)
 def _most_steps(config: str) -> int:
     run = resolved_config(json.loads(config))
-    steps = row_of(run.env.id, run.agent.kind).most_steps
+    steps = row_of(run.env.id, run.agent.kind, run.subject).most_steps
     return 0 if steps is None else steps(run)

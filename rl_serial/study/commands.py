@@ -93,7 +93,7 @@ def add_parsers(commands: Any, require: Callable[[str], None]) -> None:
 
 def _check(option: str, value: float, least: int, most: int) -> None:
     if not least <= value <= most:  # NaN is neither
-        raise UserError(f"{option} {value}: must be at least {least} and at most {most}")
+        raise UserError(f"must be at least {least} and at most {most}", source=f"{option} {value}")
 
 
 def _add_study(parser: argparse.ArgumentParser) -> None:
@@ -144,12 +144,13 @@ def _run(options: argparse.Namespace) -> None:
     _check("--gpus", options.gpus, 0, MOST_GPUS)
     if options.engine != "ray" and (options.address or options.gpus):
         raise UserError(
-            "--address and --gpus are Ray's: --engine ray; locally --device cuda takes the GPU"
+            "goes with --engine ray alone; locally --device cuda takes the GPU",
+            "--address" if options.address else "--gpus",
         )
     if options.population is not None:
         _check("--population", options.population, 1, MOST_POPULATION)
         if options.engine != "population":
-            raise UserError("--population: only --engine population trains several runs as one")
+            raise UserError("only --engine population trains several runs as one", "--population")
     study = load_study(resolved(options.file, "study"), options.smoke)
     engine: Engine
     if options.engine == "ray":

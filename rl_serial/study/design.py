@@ -21,7 +21,7 @@ from pydantic import (
 
 from rl_serial.config import RunConfig, checked_name
 from rl_serial.errors import Fault, UserError, shown
-from rl_serial.loading import parse_config, read_yaml, set_key
+from rl_serial.loading import parse_config, read_yaml, set_key, settled_config
 from rl_serial.settings import faults_of
 from rl_serial.study.checks import check_columns, check_metrics
 from rl_serial.study.grid import (
@@ -33,7 +33,7 @@ from rl_serial.study.grid import (
     shown_cell,
     touches,
 )
-from rl_serial.study.measures import check_metric
+from rl_serial.study.measures import check_metric, refuse_unable_to_choose
 from rl_serial.study.schema import (
     AT_END,
     MOST_RUNS,
@@ -77,35 +77,51 @@ def load_study(file: Path, smoke: bool = False) -> Study:
         try:
             data["base"] = read_yaml(path)
         except UserError as error:
-            raise UserError(f"{file}: base: {error}") from None
+            raise UserError(error, "base", file) from None
     try:
         name = checked_name(file.stem)
     except ValueError as error:
-        raise UserError(
-            f"{file}: the name of the file, which names the study's folder: {error}"
-        ) from None
+        told = f"the name of the file, which names the study's folder: {error}"
+        raise UserError(told, source=file) from None
     return plan(data, str(file), name, smoke=smoke)
 
 
 def plan(data: Mapping[str, Any], source: str, name: str, *, smoke: bool = False) -> Study:
-    """The study that plain data describes; ``source`` is what errors call it."""
+    """The study that plain data describes.
+
+    Args:
+        data: the keys of the study.
+        source: what errors call it.
+        name: of its folder.
+        smoke: plan the small size.
+
+    Raises:
+        UserError: a key that is wrong, found in ``source``.
+    """
     try:
         config = StudyConfig.model_validate(dict(data))
     except ValidationError as error:
         raise UserError.of(faults_of(error, _keys_at), source) from None
+    try:
+        return _plan(config, name, smoke)
+    except UserError as error:
+        raise error.at(source) from None
+
+
+def _plan(config: StudyConfig, name: str, smoke: bool) -> Study:
     if smoke:
-        config = _smoke_size(config, source)
-    axes = axes_of(config.grid, source)
-    check_clashes(axes, source)
+        config = _smoke_size(config)
+    axes = axes_of(config.grid)
+    check_clashes(axes)
     screening, stand_in = None, None
     if (screen := config.screen) is not None:
-        config, screening = _screening(config, screen, axes, source, name)
+        config, screening = _screening(config, screen, axes, name)
         stand_in = Choice(screen.levels[0], at_end=True)
-    runs = tuple(_planned(config, axes, source, lambda _: stand_in))
+    runs = tuple(_planned(config, axes, lambda _: stand_in))
     study = Study(name, config, runs, screening)
-    _check_distinct(runs, source)
-    check_metrics(study, source)
-    check_columns(study, source, smoke)
+    _check_distinct(runs)
+    check_metrics(study)
+    check_columns(study, smoke)
     return study
 
 
@@ -119,8 +135,10 @@ def with_choices(study: Study, choices: Mapping[Cell, Choice], source: str = "st
         choices: of each :meth:`ScreenConfig.cell`; one without a choice has no rows.
         source: what errors call the study.
     """
-    axes = axes_of(study.config.grid, source)
-    runs = tuple(_planned(study.config, axes, source, choices.get))
+    try:
+        runs = tuple(_planned(study.config, axes_of(study.config.grid), choices.get))
+    except UserError as error:
+        raise error.at(source) from None
     return Study(study.name, study.config, runs)
 
 
@@ -138,21 +156,20 @@ def write_study(config: StudyConfig) -> str:
     return dump_yaml(config.model_dump(mode="json", exclude_none=True))
 
 
-def _smoke_size(config: StudyConfig, source: str) -> StudyConfig:
+def _smoke_size(config: StudyConfig) -> StudyConfig:
     if config.smoke is None:
-        raise UserError(f"{source}: smoke: missing; it gives the size that --smoke runs")
+        raise UserError("missing; it gives the size that --smoke runs", "smoke")
     for axis in config.smoke.grid:
         if axis not in config.grid:
             raise UserError(
-                f"{source}: smoke.grid.{axis}: no axis of the grid; there are "
-                f"{', '.join(config.grid)}"
+                f"no axis of the grid; there are {', '.join(config.grid)}", f"smoke.grid.{axis}"
             )
     base = copy.deepcopy(config.base)
     for key, value in config.smoke.base.items():
         try:
             set_key(base, key, copy.deepcopy(value))
         except UserError as error:
-            raise error.under("smoke.base").at(source) from None
+            raise error.under("smoke.base") from None
     changes = {
         "base": base,
         "grid": config.grid | config.smoke.grid,
@@ -175,15 +192,15 @@ def _smoke_screen(screen: ScreenConfig, smoke: SmokeConfig) -> ScreenConfig:
 
 
 def _screening(
-    config: StudyConfig, screen: ScreenConfig, axes: Sequence[Axis], source: str, name: str
+    config: StudyConfig, screen: ScreenConfig, axes: Sequence[Axis], name: str
 ) -> tuple[StudyConfig, Study]:
     """The study that chooses: every cell at each level and each of the screening's seeds.
 
     With it comes the study's configuration, its screening's metric filled in.
     """
-    _check_screen(config, screen, axes, source)
+    _check_screen(config, screen, axes)
     if screen.metric is None and not config.metric:
-        raise UserError(f"{source}: metric: empty")
+        raise UserError("empty", "metric")
     metric = screen.metric or config.metric[0]
     levels = [
         Level({screen.key: level}, screen.base | {screen.key: level}) for level in screen.levels
@@ -196,63 +213,55 @@ def _screening(
         seeds=screen.seeds,
         metric=[metric],
     )
-    runs = tuple(_planned(derived, kept, source))
-    _check_distinct(runs, source)
+    runs = tuple(_planned(derived, kept))
+    _check_distinct(runs)
     for run in runs:
-        where = f"{source}: screen.metric"
-        if over := check_metric(metric, run, where, describe(run.columns)).over:
-            raise UserError(
-                f"{where}: {metric!r} chooses a level; that takes one number per run, and this "
-                f"one goes over {', '.join(over)}"
-            )
+        measure = check_metric(metric, run, "screen.metric", describe(run.columns))
+        refuse_unable_to_choose(measure, "screen.metric", "chooses a level")
     told = config.model_copy(update={"screen": screen.model_copy(update={"metric": metric})})
     return told, Study(f"{name}_screening", derived, runs)
 
 
-def _check_screen(
-    config: StudyConfig, screen: ScreenConfig, axes: Sequence[Axis], source: str
-) -> None:
+def _check_screen(config: StudyConfig, screen: ScreenConfig, axes: Sequence[Axis]) -> None:
     """The screening has seeds and a key of its own, and the grid has the columns that it names."""
     if both := sorted({*screen.seeds} & {*config.seeds}):
         raise UserError(
-            f"{source}: screen.seeds: {', '.join(map(str, both[:5]))} "
-            f"{'is' if len(both) == 1 else 'are'} among the study's own seeds; a screening needs "
-            "others, as in [1000, 1001]"
+            f"{', '.join(map(str, both[:5]))} {'is' if len(both) == 1 else 'are'} among the "
+            "study's own seeds; a screening needs others, as in [1000, 1001]",
+            "screen.seeds",
         )
     places = {"screen.key": screen.key} | {f"screen.base.{key}": key for key in screen.base}
     for place, key in places.items():
         if key in (SEED, "name") or key.partition(".")[0] not in RunConfig.model_fields:
             raise UserError(
-                f"{source}: {place}: no key of a run; there are "
-                f"{', '.join(k for k in RunConfig.model_fields if k not in (SEED, 'name'))}"
+                "no key of a run; there are "
+                f"{', '.join(k for k in RunConfig.model_fields if k not in (SEED, 'name'))}",
+                place,
             )
     if sets_key(screen.base, screen.key):
-        raise UserError(f"{source}: screen.base: sets {screen.key}, which is screened")
+        raise UserError(f"sets {screen.key}, which is screened", "screen.base")
     columns = {column: axis.name for axis in axes for column in axis.columns}
     for i, column in enumerate(screen.share):
         if column not in columns:
             raise UserError(
-                f"{source}: screen.share.{i}: no column of the grid; there are {', '.join(columns)}"
+                f"no column of the grid; there are {', '.join(columns)}", f"screen.share.{i}"
             )
     for axis in axes:
         if axis.name == SCREEN:
-            raise UserError(f"{source}: grid.{SCREEN}: the name of the screening's own axis")
+            raise UserError("the name of the screening's own axis", f"grid.{SCREEN}")
         if any(sets_key(level.settings, screen.key) for level in axis.levels):
-            raise UserError(
-                f"{source}: screen.key: clashes with grid.{axis.name}, which sets {screen.key}"
-            )
+            raise UserError(f"clashes with grid.{axis.name}, which sets {screen.key}", "screen.key")
     for column in (screen.key, AT_END):
         if column in columns:
             raise UserError(
-                f"{source}: grid.{columns[column]}: has the column {column}, which the screening "
-                "adds to the tables"
+                f"has the column {column}, which the screening adds to the tables",
+                f"grid.{columns[column]}",
             )
 
 
 def _planned(
     config: StudyConfig,
     axes: Sequence[Axis],
-    source: str,
     choice_of: Callable[[Cell], Choice | None] = lambda _: None,
 ) -> Iterator[PlannedRun]:
     """The rows, the last axis changing fastest and the seeds before all.
@@ -260,16 +269,15 @@ def _planned(
     Args:
         config: with a ``screen``, a cell without a choice has no rows.
         axes: of its grid.
-        source: what errors call the study.
         choice_of: the choice of a cell, by :meth:`ScreenConfig.cell`.
     """
     seeds = config.seeds
     if len(set(seeds)) < len(seeds):
-        raise UserError(f"{source}: seeds: the same seed twice in {shown(seeds)}")
+        raise UserError(f"the same seed twice in {shown(seeds)}", "seeds")
     size = math.prod(len(axis.levels) for axis in axes) * len(seeds)
     if size > MOST_RUNS:
-        raise UserError(f"{source}: grid: plans {size} runs; {MOST_RUNS} are the most")
-    _check_by_seed(config, axes, source)
+        raise UserError(f"plans {size} runs; {MOST_RUNS} are the most", "grid")
+    _check_by_seed(config, axes)
     turns = math.lcm(*(len(levels) for levels in config.by_seed.values()))
     cells = []
     for levels in itertools.product(*(axis.levels for axis in axes)):
@@ -284,7 +292,7 @@ def _planned(
         variants = []
         for turn in range(min(turns, len(seeds))):
             own = {key: values[turn % len(values)] for key, values in config.by_seed.items()}
-            run = _resolved(config, (*levels, Level({}, own)), columns, source)
+            run = _resolved(config, (*levels, Level({}, own)), columns)
             shown_own = {key: shown_cell(value) for key, value in own.items()}
             variants.append((recorded | shown_own, *run))
         cells.append((columns, variants))
@@ -298,7 +306,7 @@ def _planned(
             )
 
 
-def _check_by_seed(config: StudyConfig, axes: Sequence[Axis], source: str) -> None:
+def _check_by_seed(config: StudyConfig, axes: Sequence[Axis]) -> None:
     """Each is a key of a run that nothing else sets."""
     others = {
         key: f"grid.{axis.name}" for axis in axes for lv in axis.levels for key in lv.settings
@@ -308,21 +316,19 @@ def _check_by_seed(config: StudyConfig, axes: Sequence[Axis], source: str) -> No
     for key in config.by_seed:
         if key in (SEED, "name") or key.partition(".")[0] not in RunConfig.model_fields:
             raise UserError(
-                f"{source}: by_seed.{key}: no key of a run that a seed can set; there are "
-                f"{', '.join(k for k in RunConfig.model_fields if k not in (SEED, 'name'))}"
+                "no key of a run that a seed can set; there are "
+                f"{', '.join(k for k in RunConfig.model_fields if k not in (SEED, 'name'))}",
+                f"by_seed.{key}",
             )
         for other, owner in others.items():
             if touches(key, other):
-                raise UserError(
-                    f"{source}: by_seed.{key}: clashes with {owner}, which sets {other}"
-                )
+                raise UserError(f"clashes with {owner}, which sets {other}", f"by_seed.{key}")
 
 
 def _resolved(
     config: StudyConfig,
     levels: Sequence[Level],
     columns: Mapping[str, Scalar],
-    source: str,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The run of a cell of the grid, checked: resolved, and what of it is not at its default."""
     data = {"name": "run", **copy.deepcopy(config.base)}
@@ -330,21 +336,19 @@ def _resolved(
         for level in levels:
             for key, value in level.settings.items():
                 set_key(data, key, copy.deepcopy(value))
-        run = parse_config(data, "")
+        run = settled_config(parse_config(data, ""))
     except UserError as error:
-        raise blamed(error, config, columns, source) from None
-    particular = run.model_dump(mode="json", exclude_defaults=True)
+        raise blamed(error, config, columns) from None
+    particular = run.model_dump(mode="json", exclude_defaults=True, exclude={"subject"})
     if not particular.get("evaluation", True):  # all at its default, in the subject's own model
         del particular["evaluation"]
     return run.model_dump(mode="json"), particular
 
 
-def blamed(
-    error: UserError, config: StudyConfig, columns: Mapping[str, Scalar], source: str
-) -> UserError:
+def blamed(error: UserError, config: StudyConfig, columns: Mapping[str, Scalar]) -> UserError:
     """An error of a run's key, told by the key of the study that set it."""
     faults = [_told_by_setter(fault, config) for fault in error.faults]
-    return UserError.of(faults, source, f"(in the run with {describe(columns)})")
+    return UserError.of(faults, note=f"(in the run with {describe(columns)})")
 
 
 def _told_by_setter(fault: Fault, config: StudyConfig) -> Fault:
@@ -363,14 +367,14 @@ def _told_by_setter(fault: Fault, config: StudyConfig) -> Fault:
     return fault.under("base")
 
 
-def _check_distinct(runs: Sequence[PlannedRun], source: str) -> None:
+def _check_distinct(runs: Sequence[PlannedRun]) -> None:
     first: dict[str, PlannedRun] = {}
     for run in runs:
         other = first.setdefault(run.id, run)
         if other is not run:
             raise UserError(
-                f"{source}: grid: two rows are the same run: {describe(other.columns)} and "
-                f"{describe(run.columns)}"
+                f"two rows are the same run: {describe(other.columns)} and {describe(run.columns)}",
+                "grid",
             )
 
 

@@ -251,7 +251,7 @@ class RayEngine:
             self.ray.init(include_dashboard=False, log_to_driver=False, **options)
         except (ConnectionError, RuntimeError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise UserError(f"--address {cluster or '(none)'}: Ray: {reason}") from None
+            raise UserError(f"Ray: {reason}", source=f"--address {cluster or '(none)'}") from None
 
 
 def carry_out_here(job: Job) -> Outcome:

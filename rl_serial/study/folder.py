@@ -41,6 +41,7 @@ from rl_serial.runs.files import (
     write_json,
     write_text,
 )
+from rl_serial.settings import faults_of
 from rl_serial.study.design import write_study
 from rl_serial.study.schema import AT_END, SEED, PlannedRun, Study, StudyConfig
 from rl_serial.study.table import Record, read_table, table_text
@@ -109,9 +110,11 @@ class StudyFolder:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise UserError(f"{self.path}: {error.strerror or error}") from None
+            raise UserError(error.strerror or error, source=self.path) from None
         if foreign:
-            raise UserError(f"{self.path}: is no study's folder and not empty; --out takes another")
+            raise UserError(
+                "is no study's folder and not empty; --out takes another", source=self.path
+            )
 
     def write_plan(self, study: Study, command: Sequence[str]) -> None:
         """Write what is planned; a plan that is there may only grow.
@@ -137,8 +140,9 @@ class StudyFolder:
         there = self.known_ids()
         if gone := there - {run.id for run in study.runs}:
             raise UserError(
-                f"{self.path}: holds another study: {len(gone)} of its {len(there)} rows are "
-                "not in this one, whose grid may only grow; --out takes another folder"
+                f"holds another study: {len(gone)} of its {len(there)} rows are "
+                "not in this one, whose grid may only grow; --out takes another folder",
+                source=self.path,
             )
 
     def write_design(self, study: Study, command: Sequence[str]) -> None:
@@ -157,20 +161,23 @@ class StudyFolder:
         """
         if self.is_choosing:
             raise UserError(
-                f"{self.path}: the screening is unfinished; the study's own runs are planned after "
-                "it, by the command that began it"
+                "the screening is unfinished; the study's own runs are planned after "
+                "it, by the command that began it",
+                source=self.path,
             )
         if not self.plan.exists():
-            raise UserError(f"{self.path}: no study here ({self.plan.name} is missing)")
+            raise UserError(f"no study here ({self.plan.name} is missing)", source=self.path)
         lines = read_text(self.plan).splitlines()
         if not lines:
-            raise UserError(f"{self.plan}: damaged: holds no rows")
+            raise UserError("damaged: holds no rows", source=self.plan)
         runs = [
             _planned_run(line, f"{self.plan}, line {i}") for i, line in enumerate(lines, start=1)
         ]
         for i, run in enumerate(runs, start=1):
             if run.columns.keys() != runs[0].columns.keys():
-                raise UserError(f"{self.plan}, line {i}: damaged: has other columns than line 1")
+                raise UserError(
+                    "damaged: has other columns than line 1", source=f"{self.plan}, line {i}"
+                )
         return runs
 
     def known_ids(self) -> set[str]:
@@ -191,25 +198,27 @@ class StudyFolder:
         lacking = [path.name for path in (*files, self.figures) if not path.exists()]
         if lacking:
             raise UserError(
-                f"{self.path}: has no {', '.join(lacking)} to publish; rl-serial study report "
-                "writes them once a run is done"
+                f"has no {', '.join(lacking)} to publish; rl-serial study report "
+                "writes them once a run is done",
+                source=self.path,
             )
         if destination.resolve() == self.path.resolve():
-            raise UserError(f"{destination}: is the study's own folder; publish to another")
+            raise UserError("is the study's own folder; publish to another", source=destination)
         published = destination / self.results.name
         strange = [p.name for p in (*files, self.figures) if (destination / p.name).exists()]
         if strange and not published.exists():
             raise UserError(
-                f"{destination}: holds {', '.join(strange)}, but no results of a study; publish to "
-                "another"
+                f"holds {', '.join(strange)}, but no results of a study; publish to another",
+                source=destination,
             )
         if published.exists():
             there = {record["id"] for record in read_table(published, texts=("id",))}
             others = there - {run.id for run in self.read_plan()}
             if others:
                 raise UserError(
-                    f"{destination}: holds results of another study: {len(others)} of its rows "
-                    "are not in this one"
+                    f"holds results of another study: {len(others)} of its rows "
+                    "are not in this one",
+                    source=destination,
                 )
         destination.mkdir(parents=True, exist_ok=True)
         for file in files:
@@ -231,7 +240,7 @@ class StudyFolder:
             {config.screen.key, AT_END} <= run.recorded.keys() for run in runs
         )
         if missing or unscreened or not config.metric:
-            raise UserError(f"{self.design}: damaged: not the study of {self.plan.name}")
+            raise UserError(f"damaged: not the study of {self.plan.name}", source=self.design)
         return Study(self.path.name, config, runs)
 
     def read_config(self) -> StudyConfig:
@@ -239,7 +248,7 @@ class StudyFolder:
         try:
             return StudyConfig.model_validate(read_yaml(self.design))
         except ValidationError:
-            raise UserError(f"{self.design}: damaged: not a study that was planned") from None
+            raise UserError("damaged: not a study that was planned", source=self.design) from None
 
     def row(self, run: PlannedRun) -> Row:
         """How a run stands, as its folder says."""
@@ -337,7 +346,8 @@ def _planned_run(line: str, where: str) -> PlannedRun:
 
     Raises:
         UserError: it is not what :meth:`StudyFolder.write_plan` writes; an id that is not 12
-            hexadecimal digits would name files elsewhere.
+            hexadecimal digits would name files elsewhere. Or its configuration is none of this
+            version, with the keys that are not.
     """
     try:
         data = json.loads(line)
@@ -351,11 +361,19 @@ def _planned_run(line: str, where: str) -> PlannedRun:
             and all(_is_cell(cell) for cell in (*run.columns.values(), *run.recorded.values()))
             and line.isascii()
         )
-        resolved_config(run.config)
+        if whole:
+            resolved_config(run.config)
+    except ValidationError as error:
+        faults = [fault.under("config") for fault in faults_of(error)]
+        note = (
+            "(planned by another version of rl_serial, or with an --import that is missing here, "
+            "or damaged; --out takes another folder)"
+        )
+        raise UserError.of(faults, where, note) from None
     except (ValueError, TypeError, RecursionError):
         whole = False
     if not whole:
-        raise UserError(f"{where}: damaged: not a run that was planned")
+        raise UserError("damaged: not a run that was planned", source=where)
     return run
 
 

@@ -40,73 +40,75 @@ def as_data(axis: Axis) -> list[Any]:
     return [{"label": level.columns, **level.settings} for level in axis.levels]
 
 
-def axes_of(grid: dict[str, Any], source: str) -> list[Axis]:
+def axes_of(grid: dict[str, Any]) -> list[Axis]:
     """The axes of the key ``grid`` of a study's file, in its order.
 
     Raises:
-        UserError: it is empty, or has a wrong axis; the message names ``source`` as the file.
+        UserError: it is empty, or has a wrong axis.
     """
     if not grid:
-        raise UserError(
-            f"{source}: grid: empty; a study needs an axis, as in network.depth: [2, 8]"
-        )
-    return [_axis(name, value, f"{source}: grid.{name}") for name, value in grid.items()]
+        raise UserError("empty; a study needs an axis, as in network.depth: [2, 8]", "grid")
+    return [_axis(name, value, f"grid.{name}") for name, value in grid.items()]
 
 
-def _axis(name: str, value: Any, where: str) -> Axis:
+def _axis(name: str, value: Any, key: str) -> Axis:
+    """The axis that ``key`` of a study gives."""
     if name in (SEED, "name") or name.startswith(f"{SEED}."):
         right = "the key seeds says how many" if name == SEED else "rows are named by their ids"
-        raise UserError(f"{where}: no axis of a grid; {right}")
+        raise UserError(f"no axis of a grid; {right}", key)
     try:
         values = range_levels(value) if isinstance(value, dict) else value
     except OptionError as error:
-        raise UserError(f"{where}.{error.option}: {error.message}") from None
+        raise UserError(error.message, f"{key}.{error.option}") from None
     except ValueError as error:
-        raise UserError(f"{where}: {error}") from None
+        raise UserError(error, key) from None
     if not isinstance(values, list):
         raise UserError(
-            f"{where}: must be a list or {{start, stop, step or factor}}, not {shown(value)}"
+            f"must be a list or {{start, stop, step or factor}}, not {shown(value)}", key
         )
     if not values:
-        raise UserError(f"{where}: empty")
+        raise UserError("empty", key)
     if name.partition(".")[0] in RunConfig.model_fields:
         levels = [Level({name: shown_cell(item)}, {name: item}) for item in values]
     else:
-        levels = [_paired(name, item, f"{where}.{i}") for i, item in enumerate(values)]
+        levels = [_paired(name, item, key, f"{key}.{i}") for i, item in enumerate(values)]
     axis = Axis(name, tuple(levels))
     for i, level in enumerate(axis.levels):
         if tuple(level.columns) != axis.columns:
             raise UserError(
-                f"{where}.{i}.label: has the columns {', '.join(level.columns)}, but the first "
-                f"level has {', '.join(axis.columns)}"
+                f"has the columns {', '.join(level.columns)}, but the first level has "
+                f"{', '.join(axis.columns)}",
+                f"{key}.{i}.label",
             )
         if level.columns in [other.columns for other in axis.levels[:i]]:
-            raise UserError(f"{where}.{i}: {describe(level.columns)} is there twice")
+            raise UserError(f"{describe(level.columns)} is there twice", f"{key}.{i}")
     return axis
 
 
-def _paired(name: str, item: Any, where: str) -> Level:
-    """A level that sets several keys: ``{label: …, key: value, …}``."""
+def _paired(name: str, item: Any, axis: str, place: str) -> Level:
+    """A level that sets several keys, ``{label: …, key: value, …}``, at a place of an axis."""
     if not isinstance(item, dict):
         raise UserError(
-            f"{where.rpartition('.')[0]}: no key of a run; there are "
-            f"{', '.join(RunConfig.model_fields)}; paired keys are {{label: …, key: value}}"
+            f"no key of a run; there are {', '.join(RunConfig.model_fields)}; paired keys are "
+            "{label: …, key: value}",
+            axis,
         )
     settings = dict(item)
     label = settings.pop("label", None)
     columns = label if isinstance(label, dict) else {name: label}
     if label is None or not columns:
-        raise UserError(f"{where}.label: missing; it names the level in tables and figures")
+        raise UserError("missing; it names the level in tables and figures", f"{place}.label")
     for column, cell in columns.items():
         if not isinstance(column, str) or not isinstance(cell, Scalar):
-            raise UserError(f"{where}.label: must be a text, a number or columns with them")
+            raise UserError("must be a text, a number or columns with them", f"{place}.label")
         if column == SEED:
-            raise UserError(f"{where}.label.{SEED}: the column of that name is the run's seed")
+            raise UserError("the column of that name is the run's seed", f"{place}.label.{SEED}")
     for key in settings:
         if key in (SEED, "name") or str(key).partition(".")[0] not in RunConfig.model_fields:
             raise UserError(
-                f"{where}.{key}: no key of a run that a level can set; there are "
-                f"{', '.join(k for k in RunConfig.model_fields if k not in (SEED, 'name'))}"
+                "no key of a run that a level can set; there are "
+                f"{', '.join(k for k in RunConfig.model_fields if k not in (SEED, 'name'))}",
+                f"{place}.{key}",
             )
     return Level(dict(columns), settings)
 
@@ -118,7 +120,7 @@ def shown_cell(value: Any) -> Scalar:
     return value if isinstance(value, Scalar) else str(value)
 
 
-def check_clashes(axes: Sequence[Axis], source: str) -> None:
+def check_clashes(axes: Sequence[Axis]) -> None:
     """No key is set twice, and a whole is set before its parts."""
     owner: dict[str, str] = {}
     columns: dict[str, str] = {}
@@ -126,17 +128,18 @@ def check_clashes(axes: Sequence[Axis], source: str) -> None:
         for column in axis.columns:
             if column in columns:
                 raise UserError(
-                    f"{source}: grid.{axis.name}: clashes with grid.{columns[column]}, which has "
-                    f"the column {column} too"
+                    f"clashes with grid.{columns[column]}, which has the column {column} too",
+                    f"grid.{axis.name}",
                 )
             columns[column] = axis.name
         keys = {key for level in axis.levels for key in level.settings}
         for key in sorted(keys):
             for earlier, other in owner.items():
                 if key == earlier or earlier.startswith(f"{key}."):
-                    path = axis.name if key == axis.name else f"{axis.name}: {key}"
+                    part = "" if key == axis.name else f"{key}: "
                     raise UserError(
-                        f"{source}: grid.{path}: clashes with grid.{other}, which sets {earlier}"
+                        f"{part}clashes with grid.{other}, which sets {earlier}",
+                        f"grid.{axis.name}",
                     )
         owner |= dict.fromkeys(keys, axis.name)
 

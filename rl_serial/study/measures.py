@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rl_serial.errors import UserError, did_you_mean
+from rl_serial.errors import Fault, UserError, did_you_mean
 from rl_serial.loading import check_config, resolved_config
 from rl_serial.metrics import Measure, Metric, Profile, measures
 from rl_serial.subjects import row_of
@@ -30,13 +30,14 @@ def measures_of(config: Mapping[str, Any]) -> dict[str, Measure]:
     """What a study may name of a run, by name."""
     # Networks and the numbers of an agent (rates, sizes) change nothing of what is measured.
     agent = {k: v for k, v in config["agent"].items() if isinstance(v, str | bool | None)}
-    key = json.dumps([config["env"], config["evaluation"], agent], sort_keys=True)
+    known = [config["env"], config.get("subject"), config["evaluation"], agent]
+    key = json.dumps(known, sort_keys=True)
     if key not in _FOUND:
         if len(_FOUND) == MOST_FOUND:
             _FOUND.clear()
         run = resolved_config(config)
         check_config(run)
-        _FOUND[key] = measures(row_of(run.env.id, run.agent.kind).places(run))
+        _FOUND[key] = measures(row_of(run.env.id, run.agent.kind, run.subject).places(run))
     return _FOUND[key]
 
 
@@ -58,42 +59,69 @@ def above_floor(study: Study) -> Metric | None:
     return metric
 
 
-def check_metric(name: str, run: PlannedRun, where: str, columns: str) -> Measure:
+def check_metric(name: str, run: PlannedRun, key: str, columns: str) -> Measure:
     """Refuse a metric that a run will not have logged when it is done.
 
     Args:
         name: as the study gives it.
         run: of the study.
-        where: the key of the study that gives it, and its file.
+        key: of the study that gives it.
         columns: the run's, in a line.
 
     Raises:
-        UserError: it starts with ``where``.
+        UserError: with ``key``.
     """
     there = measures_of(run.config)
+    place = f"(in the run with {columns})"
     if name not in there:
         row = _row(run.config)
         asked = {
-            f"base.{key} is {value}"
+            f"base.{asking} is {value}"
             for metric in row.metrics
             if metric.asked_by and name.startswith(metric.stem)
-            for key in metric.asked_by
-            if (value := _at(run.config, key)) is not None
+            for asking in metric.asked_by
+            if (value := _at(run.config, asking)) is not None
         }
         listed = [known for known, measure in there.items() if not measure.index]
         here = f" where {' and '.join(sorted(asked))}" if asked else ""
-        raise UserError(
-            f"{where}: {name!r} is never logged{here}; there are {', '.join(listed)}"
-            f"{did_you_mean(name, there)} (in the run with {columns})"
+        told = (
+            f"{name!r} is never logged{here}; there are {', '.join(listed)}"
+            f"{did_you_mean(name, there)}"
         )
+        raise UserError.of([Fault(key, told)], note=place)
     measure = there[name]
-    reasons = {at: why for at, place in measure.places.items() if (why := place.why_not())}
+    reasons = {at: why for at, p in measure.places.items() if (why := p.why_not())}
     if len(reasons) == len(measure.places):
         why = next(iter(reasons.values()))
-        raise UserError(f"{where}: {name!r} is never logged: {why} (in the run with {columns})")
+        raise UserError.of([Fault(key, f"{name!r} is never logged: {why}")], note=place)
     for at in reasons:  # one that goes over places is there at the others
         del measure.places[at]
     return measure
+
+
+def refuse_unable_to_choose(measure: Measure, key: str, chooses: str) -> None:
+    """Refuse a metric by which levels are chosen and that cannot choose.
+
+    Args:
+        measure: the metric.
+        key: of the study that gives it.
+        chooses: what it chooses, in words.
+
+    Raises:
+        UserError: it gives a run several numbers, or none of its values is better than another.
+    """
+    if over := measure.over:
+        raise UserError(
+            f"{measure.name!r} {chooses}; that takes one number per run, and this one goes over "
+            f"{', '.join(over)}",
+            key,
+        )
+    if measure.metric.better == "neither":
+        raise UserError(
+            f"{measure.name!r} {chooses}; that takes a metric with better and worse values, and "
+            "of this one neither high nor low ones are better",
+            key,
+        )
 
 
 def _at(config: Mapping[str, Any], key: str) -> Any:
@@ -102,27 +130,27 @@ def _at(config: Mapping[str, Any], key: str) -> Any:
 
 
 def _row(config: Mapping[str, Any]) -> Any:
-    return row_of(config["env"]["id"], config["agent"]["kind"])
+    return row_of(config["env"]["id"], config["agent"]["kind"], config.get("subject"))
 
 
-def check_levels(name: str, found: Mapping[str, Measure], study: Study, where: str) -> None:
+def check_levels(name: str, found: Mapping[str, Measure], study: Study, key: str) -> None:
     """Refuse a metric that goes over other levels in some runs than in others.
 
     Args:
         name: of the metric.
         found: what it is in each run, by the run's id.
         study: whose runs they are.
-        where: the key of the study that gives it, and its file.
+        key: of the study that gives it.
 
     Raises:
-        UserError: it starts with ``where``.
+        UserError: with ``key``.
     """
     if len({id(measure.metric) for measure in found.values()}) > 1:
-        raise UserError(f"{where}: {name!r} means different things in runs of several subjects")
+        raise UserError(f"{name!r} means different things in runs of several subjects", key)
     if len({tuple(measure.places) for measure in found.values()}) > 1:
         asked = next(iter(found.values())).metric.asked_by
-        keys = [key for key in asked if len({str(_at(run.config, key)) for run in study.runs}) > 1]
-        raise UserError(f"{where}: {name!r} needs the same {' and '.join(keys)} in every run")
+        differ = [k for k in asked if len({str(_at(run.config, k)) for run in study.runs}) > 1]
+        raise UserError(f"{name!r} needs the same {' and '.join(differ)} in every run", key)
 
 
 def final_metrics(study: Study) -> list[str]:

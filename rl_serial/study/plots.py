@@ -82,9 +82,9 @@ def draw(study: Study, records: Sequence[Record], curves: Sequence[Record]) -> l
     inside = within_run(study)
     own = [p for p in plans if not {p.x, p.series, *p.panels} & inside]
     first = own[0] if own else default_layout(study)
-    others = _profiles(study, chosen, first)
+    others = _profile_of_subject(study, chosen, first)
     others += _learning_curves(study, chosen, curves, first)
-    others += _profile(study, planned, first)
+    others += _performance_profile(study, planned, first)
     undone = missing_runs(lacking(records, study.columns, None))
     drawings += [replace(d, caption=d.caption + undone) for d in others]
     return [
@@ -235,7 +235,7 @@ def _line_with_seeds(
         )
 
 
-def _profiles(study: Study, records: Sequence[Record], layout: Layout) -> list[Drawing]:
+def _profile_of_subject(study: Study, records: Sequence[Record], layout: Layout) -> list[Drawing]:
     """What the subject draws in every report, over one index: a line a level of x."""
     profile = profile_of(study)
     there = records[0] if records else {}
@@ -271,7 +271,8 @@ def _profiles(study: Study, records: Sequence[Record], layout: Layout) -> list[D
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         else:
             axis.set_xticks([first], [f"{first:.0f}"])
-        axis.set_ylim(-0.02, 1.07)
+        if profile.limits is not None:
+            axis.set_ylim(*profile.limits)
         axis.set_title(title, fontsize=9)
     finish(figure, axes, profile.x_label, profile.y_label, names, layout.x)
     caption = (
@@ -283,7 +284,7 @@ def _profiles(study: Study, records: Sequence[Record], layout: Layout) -> list[D
         caption += f" Dashed: {profile.beside_words}."
     return [
         Drawing(
-            "accuracy_by_remaining",
+            profile.name,
             profile.title,
             caption + left_out_panels(panels, layout) + left_out,
             figure,
@@ -341,12 +342,14 @@ def _learning_curves(
     ]
 
 
-def _profile(study: Study, records: Sequence[Record], layout: Layout) -> list[Drawing]:
+def _performance_profile(study: Study, records: Sequence[Record], layout: Layout) -> list[Drawing]:
     """Performance profiles: the share of runs above each value of the first metric.
 
-    A planned run without a value counts as the worst.
+    A planned run without a value counts as the worst. A metric that has no worst has no profile.
     """
     metric = study.config.metric[0]
+    if metric_of(study, metric).metric.better == "neither":
+        return []
     columns = [c for c in study.columns if c not in study.config.tuned]
     done = cells(records, columns, metric)
     values = [score for seeds in done.values() for score in seeds.values()]

@@ -62,7 +62,7 @@ def write_report(folder: StudyFolder, episodes: int = 4) -> Any:
     rows = [folder.row(run) for run in study.runs]
     for path in (folder.figures, folder.episodes):
         if path.is_symlink():
-            raise UserError(f"{path}: is a link, through which nothing is written")
+            raise UserError("is a link, through which nothing is written", source=path)
     try:
         folder.write_tables(rows)
         folder.write_curves(rows)

@@ -68,7 +68,7 @@ def check_networks(study: Study, source: str, known: Collection[str] = ()) -> No
                     "must be 1 in a study, each run of which is one process", "agent.processes"
                 )
         except UserError as error:
-            raise blamed(error, study.config, run.columns, source) from None
+            raise blamed(error, study.config, run.columns).at(source) from None
 
 
 def run_study(

@@ -108,8 +108,9 @@ def read_choices(folder: StudyFolder, study: Study) -> dict[Cell, Choice]:
     changed = [key for key in type(screen).model_fields if before[key] != getattr(screen, key)]
     if changed:
         raise UserError(
-            f"{folder.choices}: was made with another {', '.join(f'screen.{k}' for k in changed)}; "
-            "--out takes another folder"
+            f"was made with another {', '.join(f'screen.{k}' for k in changed)}; "
+            "--out takes another folder",
+            source=folder.choices,
         )
     cells = {run.id: cell for cell, run in _first_runs(study).items()}
     levels = {str(level): level for level in screen.levels}
@@ -125,7 +126,7 @@ def read_choices(folder: StudyFolder, study: Study) -> dict[Cell, Choice]:
             )
             id_ = record["id"]
         except KeyError:
-            raise UserError(f"{folder.choices}: damaged: no table of choices") from None
+            raise UserError("damaged: no table of choices", source=folder.choices) from None
         if id_ in cells:  # else of a cell that the grid lost, which the plan's check tells
             choices[cells[id_]] = choice
     return choices

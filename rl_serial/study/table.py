@@ -46,15 +46,15 @@ def read_table(file: Path, texts: Sequence[str] = ()) -> list[Record]:
         UserError: there is no such file, or it is no table.
     """
     if file.exists() and not file.is_file():
-        raise UserError(f"{file}: is no regular file")
+        raise UserError("is no regular file", source=file)
     try:
         rows = list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8"))))
     except OSError as error:
-        raise UserError(f"{file}: {error.strerror or error}") from None
+        raise UserError(error.strerror or error, source=file) from None
     except (csv.Error, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: damaged: {error}") from None
+        raise UserError(f"damaged: {error}", source=file) from None
     if any(None in row for row in rows):
-        raise UserError(f"{file}: damaged: a row has more cells than the header")
+        raise UserError("damaged: a row has more cells than the header", source=file)
     return [
         {
             _unquoted(key): _unquoted(value or "") if key in texts else _value(value)

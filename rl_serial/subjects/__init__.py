@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from rl_serial.agents.registry import AGENTS, named
 from rl_serial.config import RunConfig
 from rl_serial.subjects.chains import CHAINS
@@ -23,41 +25,71 @@ def register_subject(row: SubjectRow) -> None:
         raise ValueError(f"{row.name!r}: another subject has this name; take another")
 
 
-def row_of(env_id: str, agent: str) -> SubjectRow:
+def row_of(env_id: str, agent: str, subject: str | None) -> SubjectRow:
     """The subject of runs in an environment.
 
     Args:
         env_id: as a configuration gives it; nothing is imported for it.
         agent: a kind of agent, which decides where an id tells nothing (``module:id``).
+        subject: as a configuration gives it; it decides where the agent plays several. Without it
+            the likeliest is given, and only :func:`settled` knows.
     """
-    return _rows_of(env_id, agent)[0]
+    return _rows_of(env_id, agent, subject)[0]
 
 
-def _rows_of(env_id: str, agent: str) -> list[SubjectRow]:
+def subjects_of(env_id: str, agent: str) -> list[str]:
+    """The subjects that runs in an environment may have, by name, the likeliest first."""
+    return [row.name for row in _rows_of(env_id, agent, None)]
+
+
+def _rows_of(env_id: str, agent: str, subject: str | None) -> list[SubjectRow]:
     """The subjects that runs in an environment may have, the likeliest first."""
     for row in SUBJECTS.values():
         if row.owns(env_id):
             return [row]
     plays = [SUBJECTS[name] for name in AGENTS[agent].subjects]
-    return [row for row in plays if row.may_own(env_id)] or plays[:1]
+    rows = [row for row in plays if row.may_own(env_id)] or plays[:1]
+    return [row for row in rows if row.name == subject] or rows
 
 
 def subject_of(config: RunConfig) -> Subject:
     """What a run is about.
 
-    Where an id does not tell (``module:id``) and the agent plays more than one subject, the
-    environment itself does, once it is made.
+    Where neither the id tells (``module:id``) nor the configuration, and the agent plays more than
+    one subject, the environment itself does, once it is made.
 
     Raises:
         UserError: an environment that cannot be made, an agent that there cannot be.
     """
-    *likely, last = _rows_of(config.env.id, config.agent.kind)
-    subject: Subject
+    return _found(config)[1]
+
+
+def settled(config: RunConfig) -> str | None:
+    """The ``subject`` that a configuration has to give; None where the id of its environment does.
+
+    Makes the environment where nothing else tells, which runs the code of its module: for
+    configurations of the user's own, not for those of a folder.
+
+    Raises:
+        UserError: an environment that cannot be made, an agent that there cannot be.
+    """
+    if len(subjects_of(config.env.id, config.agent.kind)) == 1:
+        return None
+    if config.subject is not None:
+        return config.subject
+    key = f"{config.agent.kind} {config.env.model_dump_json()}"
+    if key not in _TOLD:  # the cells of a study ask again and again
+        _TOLD[key] = _found(config)[0].name
+    return _TOLD[key]
+
+
+_TOLD: dict[str, str] = {}
+"""What environments said of themselves, by agent and environment."""
+
+
+def _found(config: RunConfig) -> tuple[SubjectRow, Subject]:
+    *likely, last = _rows_of(config.env.id, config.agent.kind, config.subject)
     for row in likely:
-        try:
-            subject = named(row.subject)(config)
-            return subject
-        except AnotherSubject:
-            continue
-    subject = named(last.subject)(config)
-    return subject
+        with suppress(AnotherSubject):
+            return row, named(row.subject)(config)
+    return last, named(last.subject)(config)

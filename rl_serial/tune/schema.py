@@ -91,7 +91,9 @@ def read_tune(file: Path) -> tuple[str, TuneConfig, dict[str, Any]]:
             faults_of(error, lambda _: list(TuneConfig.model_fields)), str(file)
         ) from None
     except ValueError as error:
-        raise UserError(f"{file}: the name of the file, which names the folder: {error}") from None
+        raise UserError(
+            f"the name of the file, which names the folder: {error}", source=file
+        ) from None
     if isinstance(config.base, str):
         path = file.parent / config.base
         base = read_yaml(path if path.is_file() else resolved(Path(config.base), "train"))

@@ -81,12 +81,12 @@ class Tuning:
                 there = read_yaml(file)
                 if {**there, "trials": 0} != {**told, "trials": 0}:
                     raise UserError(
-                        f"{self.folder}: holds another search (tune.yaml differs); --out takes "
-                        "another folder"
+                        "holds another search (tune.yaml differs); --out takes another folder",
+                        source=self.folder,
                     )
             write_text(file, text)
         except OSError as error:
-            raise UserError(f"{self.folder}: {error.strerror or error}") from None
+            raise UserError(f"{error.strerror or error}", source=self.folder) from None
 
     def _pruner(self) -> Any:
         pruners, startup = self.optuna.pruners, self.config.startup_trials

@@ -185,7 +185,7 @@ def test_population_on_a_gpu_is_its_trainers_on_the_cpu(
 ) -> None:
     alone, together = trainers(case), trainers(case)
     cuda = torch.device("cuda")
-    monkeypatch.setattr("rl_serial.agents.value.LEAST_ON_GPU", 0)
+    monkeypatch.setattr("rl_serial.agents.fitted.LEAST_ON_GPU", 0)
     moved = [
         type(one)(one.task, one.config, one.network.to(cuda), one.seed, cuda) for one in together
     ]

@@ -17,7 +17,7 @@ from rl_serial.agents.registry import NETWORK, AgentKind
 from rl_serial.agents.settings import AgentSettings
 from rl_serial.config import EvaluationConfig
 from rl_serial.envs.tasks import num_actions
-from rl_serial.metrics import Measurement, Metric, Place, measured
+from rl_serial.metrics import Measurement, Metric, Place, Profile, measured
 from rl_serial.networks import Trunk, build_network, build_trunk
 from rl_serial.subjects.protocol import ExaminedRun, SubjectRow
 
@@ -207,6 +207,19 @@ class CallerConfig(AgentSettings):
     side: Literal[0, 1] = 1
 
 
+def profile(config: Any) -> Profile:
+    return Profile(
+        name="luck_by_side",
+        title="Luck by side",
+        x_label="side",
+        y_label="luck",
+        tags={side: LUCK_OF.at(side=side) for side in (0, 1)},
+        floors={},
+        reference=0.5,
+        meaning="what chance has",
+    )
+
+
 def places(config: Any) -> list[Place]:
     return [Place(LUCK), *(Place(LUCK_OF, {"side": side}) for side in (0, 1))]
 
@@ -224,6 +237,7 @@ rl_serial.register_subject(
         subject=Coins,
         metrics=(LUCK, LUCK_OF),
         places=places,
+        profile=profile,
     )
 )
 assert NETWORK  # what agents with one network need

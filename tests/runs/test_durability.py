@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rl_serial.agents.registry import kinds_playing
+from rl_serial.cli import main
 from rl_serial.config import RunConfig
 from rl_serial.errors import RunError, UserError
 from rl_serial.loading import parse_config
@@ -130,15 +132,34 @@ def outcome(folder: Path) -> tuple[str, dict[str, object]]:
     return (folder / "metrics.csv").read_text(), summary["final"]
 
 
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of an agent's run that nothing disturbed; made once, and only read."""
+    root = tmp_path_factory.mktemp("unbroken")
+
+    def made(agent: str) -> Path:
+        if not (root / agent).exists():
+            train(agent, root / agent)
+        return root / agent
+
+    return made
+
+
 @pytest.mark.parametrize("agent", AGENTS)
-def test_same_seed_same_metrics_and_other_seed_others(agent: str, tmp_path: Path) -> None:
-    train(agent, tmp_path / "a")
-    train(agent, tmp_path / "b")
-    run.train(config(agent, seed=1), tmp_path / "c", device="cpu", progress=False)
-    first, second, other = (outcome(tmp_path / name)[0] for name in "abc")
-    assert first == second
-    assert first != other
+def test_same_seed_same_metrics_and_other_seed_others(
+    agent: str, unbroken: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = outcome(unbroken(agent))[0]
+    train(agent, tmp_path / "again")
+    assert outcome(tmp_path / "again")[0] == first
     assert len(first.splitlines()) >= 6  # a header and an evaluation every fifth
+    # Another seed goes another way from its first row on.
+    die_after(1, monkeypatch)
+    with pytest.raises(Killed):
+        run.train(config(agent, seed=1), tmp_path / "other", device="cpu", progress=False)
+    other = (tmp_path / "other/metrics.csv").read_text().splitlines()
+    assert len(other) >= 2
+    assert other[1:] != first.splitlines()[1 : len(other)]
 
 
 def events(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -155,36 +176,43 @@ class Killed(BaseException):
     """Ends a run as a kill does: nothing catches it."""
 
 
-@pytest.mark.parametrize("agent", AGENTS)
-@pytest.mark.parametrize("after", [1, 3])
-def test_interrupted_run_ends_like_an_unbroken_one(
-    agent: str, after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    train(agent, tmp_path / "unbroken")
+def die_after(checkpoints: int, patch: pytest.MonkeyPatch) -> None:
+    """A run dies between a row of ``metrics.csv`` and the next checkpoint, which belongs to it."""
     saved = 0
 
     def save_then_die(folder: Path, step: int, state: dict[str, object]) -> None:
         nonlocal saved
         saved += 1
-        if saved > after:
+        if saved > checkpoints:
             raise Killed
         files.save_checkpoint(folder, step, state)
 
+    patch.setattr(run, "save_checkpoint", save_then_die)
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("after", [1, 3])
+def test_interrupted_run_ends_like_an_unbroken_one(
+    agent: str,
+    after: int,
+    unbroken: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with monkeypatch.context() as patch:
-        # It dies between the row of metrics.csv and the checkpoint that belongs to it.
-        patch.setattr(run, "save_checkpoint", save_then_die)
+        die_after(after, patch)
         with pytest.raises(Killed):
             train(agent, tmp_path / "broken")
     rows_before = (tmp_path / "broken/metrics.csv").read_text()
     for file in (tmp_path / "broken").glob("events.*"):  # earlier than a file of the same second
         file.rename(file.with_name(file.name.replace("tfevents.", "tfevents.0")))
     train(agent, tmp_path / "broken", resume=True)
-    assert outcome(tmp_path / "broken") == outcome(tmp_path / "unbroken")
+    assert outcome(tmp_path / "broken") == outcome(unbroken(agent))
     rows = csv.DictReader(io.StringIO(outcome(tmp_path / "broken")[0]))
     for before, row in zip(csv.DictReader(io.StringIO(rows_before)), rows, strict=False):
         assert row | before == row  # nothing written was lost; the last row adds columns
     found = events(tmp_path / "broken")
-    assert found == events(tmp_path / "unbroken")
+    assert found == events(unbroken(agent))
     for points in found.values():  # none twice
         assert len({step for step, _ in points}) == len(points)
 
@@ -221,10 +249,11 @@ def command(*arguments: str) -> list[str]:
 
 
 @pytest.mark.parametrize("agent", ["value", "dqn"])
-def test_sigkill_in_training_and_in_a_checkpoint_write(agent: str, tmp_path: Path) -> None:
+def test_sigkill_in_training_and_in_a_checkpoint_write(
+    agent: str, unbroken: Callable[[str], Path], tmp_path: Path
+) -> None:
     file = tmp_path / f"{agent}.yaml"
     file.write_text(yaml.safe_dump(config(agent).model_dump(mode="json")))
-    train(agent, tmp_path / "unbroken")
     folder = tmp_path / "runs" / agent
     arguments = ["train", str(file), "--runs", str(tmp_path / "runs"), "--device", "cpu", "--quiet"]
     # Killed half-way through writing its third checkpoint.
@@ -238,11 +267,8 @@ def test_sigkill_in_training_and_in_a_checkpoint_write(agent: str, tmp_path: Pat
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    resumed = subprocess.run(
-        command("-m", "rl_serial.cli", *arguments, "--resume"), capture_output=True, text=True
-    )
-    assert resumed.returncode == 0, resumed.stderr
-    assert outcome(folder) == outcome(tmp_path / "unbroken")
+    assert main([*arguments, "--resume"]) == 0
+    assert outcome(folder) == outcome(unbroken(agent))
 
 
 def test_half_written_row_is_made_again(tmp_path: Path) -> None:
@@ -258,9 +284,8 @@ def test_half_written_row_is_made_again(tmp_path: Path) -> None:
 
 
 def test_full_disk_leaves_the_last_checkpoint_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    unbroken: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train("value", tmp_path / "unbroken")
     original, syncs = os.fsync, 0
 
     def fsync(descriptor: int) -> None:
@@ -276,7 +301,7 @@ def test_full_disk_leaves_the_last_checkpoint_whole(
             train("value", tmp_path / "run")
     assert not list((tmp_path / "run").rglob("*.partial"))
     train("value", tmp_path / "run", resume=True)
-    assert outcome(tmp_path / "run") == outcome(tmp_path / "unbroken")
+    assert outcome(tmp_path / "run") == outcome(unbroken("value"))
 
 
 def test_nan_in_the_loss_fails_the_run_and_keeps_what_was_written(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_every_metric_that_a_study_accepts_is_logged(kind: str, tmp_path: Path) 
 def test_metrics_of_a_subject_are_those_that_it_lists(kind: str) -> None:
     data = RUNS[kind] | {"agent": {"kind": kind} | RUNS[kind]["agent"]}
     config = parse_config({"name": kind} | data, "run")
-    row = row_of(config.env.id, kind)
+    row = row_of(config.env.id, kind, None)
     places = list(row.places(config))
     assert {place.metric for place in places} <= set(row.metrics)
     assert len({place.metric.at(place.index) for place in places}) == len(places)

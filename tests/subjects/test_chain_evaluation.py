@@ -127,8 +127,8 @@ def test_optimal_scores_one_and_random_zero(id_: str, options: dict[str, Any]) -
     if ENV_IDS[id_][0].extra and options:
         pytest.skip("one length is enough of what takes half a minute to simulate")
     task = task_of(id_, **options)
-    instances = 512 if ENV_IDS[id_][0].extra else 2048
-    evaluator = Evaluator(task, instances=instances, per_remaining=64)
+    instances, states = (128, 24) if ENV_IDS[id_][0].extra else (2048, 64)
+    evaluator = Evaluator(task, instances=instances, per_remaining=states)
     optimal = evaluator(OptimalAgent(task))
     assert optimal.score == 1.0
     assert optimal.score_interval == (1.0, 1.0)
@@ -141,8 +141,8 @@ def test_optimal_scores_one_and_random_zero(id_: str, options: dict[str, Any]) -
     # Some environments and two options: 95 % intervals would fail now and then, 99.9 % do not.
     margin = (3.3 / 1.96 - 1) * (high - low) / 2
     assert low - margin < 0 < high + margin
-    # Cohen's kappa of blind play has mean 0 and a standard error below 1.2 / sqrt(64) a step.
-    assert abs(random.serial_reach) < 5 * 1.2 * np.sqrt(task.chain.serial_depth / 64)
+    # Cohen's kappa of blind play has mean 0 and a standard error below 1.2 / sqrt(states) a step.
+    assert abs(random.serial_reach) < 5 * 1.2 * np.sqrt(task.chain.serial_depth / states)
 
 
 def test_the_random_baseline_is_exact() -> None:

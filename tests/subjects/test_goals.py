@@ -226,9 +226,12 @@ def test_configurations_that_do_not_go_together(changes: dict[str, Any], message
     ("env", "message"),
     [
         ({"id": "rl_serial/Reech-v0"}, r"^env: rl_serial/Reech-v0: no such environment"),
-        ({"id": "rl_serial/Reach-v0", "num_envs": 3}, r"env: num_envs: belongs to the agent"),
-        ({"id": "rl_serial/Reach-v0", "task": "Push"}, r"env: task: is Reach in"),
-        ({"id": "rl_serial/Reach-v0", "autoreset_mode": "Disabled"}, "autoreset_mode: is SAME"),
+        ({"id": "rl_serial/Reach-v0", "num_envs": 3}, r"^env\.num_envs: belongs to the agent"),
+        ({"id": "rl_serial/Reach-v0", "task": "Push"}, r"^env\.task: is Reach in"),
+        (
+            {"id": "rl_serial/Reach-v0", "autoreset_mode": "Disabled"},
+            r"^env\.autoreset_mode: is SAME",
+        ),
         ({"id": "rl_serial/GoalReacher-v0", "frame_skip": 0}, r"env: rl_serial/GoalReacher-v0: "),
     ],
 )

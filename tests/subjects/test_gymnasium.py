@@ -26,8 +26,12 @@ from rl_serial.loading import parse_config
 from rl_serial.metrics import tagged
 from rl_serial.runs import files, run
 from rl_serial.runs.load import load_run
+from rl_serial.study.design import plan
+from rl_serial.study.folder import StudyFolder
+from rl_serial.study.measures import measures_of, metric_of
+from rl_serial.study.runner import check_networks
 from rl_serial.subjects import row_of, subject_of
-from rl_serial.subjects.gymnasium.evaluation import control_seeds
+from rl_serial.subjects.gymnasium.evaluation import instance_seeds
 
 CPU = torch.device("cpu")
 CHOICES = 4
@@ -358,7 +362,7 @@ gym.register("still/Still-v0", Still, max_episode_steps=6)
             ("mine:Mine-v0", "ppo", "gymnasium"),
             ("mine:Mine-v0", "contrastive", "goals"),
         ]:
-            assert row_of(env, kind).name == subject, (env, kind)
+            assert row_of(env, kind, None).name == subject, (env, kind)
 
     @pytest.mark.parametrize("kind", ["sac", "ppo"])
     def test_module_of_an_id_is_imported_where_its_owner_runs_it(
@@ -382,6 +386,56 @@ gym.register("still/Still-v0", Still, max_episode_steps=6)
         assert isinstance(agent, ActingAgent)
         assert main(["evaluate", str(tmp_path / "run"), "--trust", "--device", "cpu"]) == 0
         assert f"{found.returns.mean():.4g}" in capsys.readouterr().out
+
+    def test_a_study_asks_the_environment_which_metrics_there_are(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """``sac`` plays goals too, so that neither id nor agent tells."""
+        (tmp_path / "still_study.py").write_text(self.MODULE.replace("still/", "still_study/"))
+        monkeypatch.syspath_prepend(tmp_path)
+        base = {
+            "env": {"id": "still_study:still_study/Still-v0"},
+            "network": {"width": 8},
+            "agent": {"kind": "sac", "timesteps": 64},
+        }
+        study = {"question": "?", "base": base, "grid": {"network.depth": [1, 2]}, "seeds": 1}
+        made = plan(study | {"metric": "eval/episode_steps"}, "file", "study")
+        for row in made.runs:
+            assert row.config["subject"] == "gymnasium"
+            assert row.config["evaluation"]["instances"] == 100  # this subject's default
+        with pytest.raises(UserError, match=r"metric: 'eval/success' is never logged; there are"):
+            plan(study | {"metric": "eval/success"}, "file", "study")
+        # To say it oneself is the same run, to say it wrongly an error.
+        said = plan(
+            study | {"base": base | {"subject": "gymnasium"}, "metric": "eval/return"}, "f", "s"
+        )
+        assert [row.id for row in said.runs] == [row.id for row in made.runs]
+        for subject, key in (("goals", "env"), ("chains", "subject")):
+            wrong = study | {"base": base | {"subject": subject}, "metric": "eval/return"}
+            with pytest.raises(UserError) as error:
+                check_networks(plan(wrong, "file", "study"), "file")
+            assert [fault.key for fault in error.value.faults] == [f"base.{key}"]
+
+    def test_a_plan_is_read_without_its_modules(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        base = {
+            "env": {"id": "nowhere_at_all:Still-v0"},
+            "subject": "gymnasium",
+            "network": {"width": 8},
+            "agent": {"kind": "sac", "timesteps": 64},
+        }
+        study = {"question": "?", "base": base, "grid": {"network.depth": [1]}, "seeds": 1}
+        folder = StudyFolder(tmp_path / "out")
+        folder.write_plan(plan(study | {"metric": "eval/return"}, "file", "study"), [])
+        again = folder.read_study()
+        assert metric_of(again, "eval/return").metric.better == "higher"
+        assert "eval/success" not in measures_of(again.runs[0].config)
+
+    def test_the_subject_of_an_id_that_tells_it_is_no_choice(self) -> None:
+        with pytest.raises(UserError, match=r"subject: must be 'gymnasium' with this env.*'goals'"):
+            config("sac", "Pendulum-v1", "subject=goals")
+        assert "subject" not in config("sac", "Pendulum-v1", "subject=null").model_dump()
 
 
 class TestLearning:
@@ -410,7 +464,9 @@ class TestLearning:
 
     def test_learning_nothing_earns_what_chance_does(self) -> None:
         """One right of four, in 320 steps; five standard deviations. And it stays what it was."""
-        made = config("ppo", "tests/Named-v0", "agent.arguments.learning_rate=0")
+        made = config(
+            "ppo", "tests/Named-v0", "agent.arguments.learning_rate=0", "agent.timesteps=1024"
+        )
         still = trainer(made)
         examine = subject_of(made).examiner()
         before = examine(still.agent)
@@ -434,7 +490,7 @@ class TestExamination:
         learner = trainer(made)
         found = subject_of(made).examiner()(learner.agent)
         env, returns, lengths = gym.make(id_), [], []
-        for seed in control_seeds(5, 3):
+        for seed in instance_seeds(5, 3):
             observation, _ = env.reset(seed=seed)
             total, steps, ended = 0.0, 0, False
             while not ended:
@@ -457,7 +513,7 @@ class TestExamination:
         learner.train(lambda: learner.state_dict() and None)  # new episodes after each rollout
         drawn = {seed for seed in Named.resets if seed is not None}
         assert len(drawn) == 16 * 4  # rollouts of four steps of four environments
-        assert max(drawn) < EVALUATION_SEEDS <= min(control_seeds(0, 100))
+        assert max(drawn) < EVALUATION_SEEDS <= min(instance_seeds(0, 100))
 
     def test_processes_change_nothing(self) -> None:
         found = []
@@ -506,7 +562,7 @@ class TestNormalisation:
         assert (statistics.count, float(learner.env.ret_rms.count)) == before[1:]
         # Raw returns: rewards here lie between -9 and 0, five of them in an episode.
         assert found.returns.min() >= -45
-        seeds = control_seeds(0, 1)
+        seeds = instance_seeds(0, 1)
         observation, _ = Vectors(gym.make("tests/Followed-v0")).reset(seed=seeds[0])
         by_hand = (observation - statistics.mean) / np.sqrt(statistics.var + 1e-8)
         within = np.clip(by_hand, -10, 10).astype(np.float32)[None]
@@ -542,10 +598,10 @@ class TestNormalisation:
 
 RESUMED = [
     ("ppo", "CartPole-v1", ["agent.normalize_observations=true", "agent.normalize_rewards=true",
-                            "agent.timesteps=2048", "agent.arguments.gamma=0.9"]),
+                            "agent.timesteps=1024", "agent.arguments.gamma=0.9"]),
     ("dqn", "CartPole-v1", ["agent.timesteps=1200", "agent.arguments.gamma=0.9"]),
     ("qrdqn", "tests/Named-v0", ["agent.timesteps=1200", "agent.normalize_rewards=true"]),
-    ("sac", "Pendulum-v1", ["agent.timesteps=1200", "agent.normalize_observations=true",
+    ("sac", "Pendulum-v1", ["agent.timesteps=900", "agent.normalize_observations=true",
                             "agent.arguments.ent_coef=auto"]),
 ]  # fmt: skip
 

@@ -31,7 +31,7 @@ from rl_serial.study.engines import LocalEngine
 from rl_serial.study.folder import StudyFolder, result_of
 from rl_serial.study.runner import run_study
 from rl_serial.subjects import subject_of
-from rl_serial.subjects.gymnasium.evaluation import control_seeds
+from rl_serial.subjects.gymnasium.evaluation import instance_seeds
 from rl_serial.subjects.protocol import Subject
 
 pytest.importorskip("mujoco")
@@ -192,7 +192,7 @@ class TestExamination:
         model = SimulatorModel(envs[0].unwrapped.simulator(1))  # type: ignore[attr-defined]
         starts = [
             env.reset(seed=seed)[1]["distance"]
-            for env, seed in zip(envs, control_seeds(5, 3), strict=True)
+            for env, seed in zip(envs, instance_seeds(5, 3), strict=True)
         ]
         returns, plan, info = np.zeros(3), first_plan(3, 2, [-1, -1], [1, 1]), [{}] * 3
         for _ in range(4):
@@ -222,14 +222,14 @@ class TestExamination:
         }
 
     def test_instances_are_not_those_of_training(self) -> None:
-        seeds = control_seeds(7, 100)
+        seeds = instance_seeds(7, 100)
         # Distinct, also where 2**20 resets would have held the same one twice.
-        many = [number for seed in range(5) for number in control_seeds(seed, 2048)]
+        many = [number for seed in range(5) for number in instance_seeds(seed, 2048)]
         assert len(set(many)) == 5 * 2048
         assert all(2**62 <= seed < 2**63 for seed in seeds)  # training draws from below 2**31
         assert len(set(seeds)) == 100
-        assert control_seeds(7, 3, first=4) == seeds[4:7]
-        assert control_seeds(8, 100) != seeds
+        assert instance_seeds(7, 3, first=4) == seeds[4:7]
+        assert instance_seeds(8, 100) != seeds
 
     def test_seed_draws_the_noise_and_evaluation_seed_the_instances(self) -> None:
         returns = []
@@ -247,7 +247,7 @@ class TestExamination:
         monkeypatch.setattr("rl_serial.subjects.gymnasium.evaluation.MOST_AT_A_TIME", 2)
         subject = subject_of(parse())
         found: Any = subject.examiner()(agent_of(subject))
-        assert [episode.seed for episode in found.episodes] == control_seeds(5, 3)
+        assert [episode.seed for episode in found.episodes] == instance_seeds(5, 3)
 
 
 class TestTraining:

@@ -15,7 +15,7 @@ from rl_serial.agents.mpc.settings import read_settings
 from rl_serial.agents.protocols import ControlWorld, Log
 from rl_serial.agents.settings import MPCAgentConfig
 from rl_serial.envs.simulation import thread_count
-from rl_serial.errors import RunError, UserError
+from rl_serial.errors import RunError, wrong_in
 
 
 class MPCTrainer:
@@ -117,7 +117,7 @@ def make_agent(world: ControlWorld) -> MPCAgent:
     try:
         return MPCAgent(world.make, read_settings(config), world.seed, thread_count())
     except ValueError as error:  # of the simulator
-        raise UserError(error, "env") from None
+        raise wrong_in("env", error) from None
 
 
 def check_environment(world: ControlWorld) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.utils import LinearSchedule
 from torch.optim import Adam
 
 from rl_serial.agents.settings import SB3Settings
@@ -236,7 +237,6 @@ def constructor_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
 def _scheduled(value: Any) -> Any:
     start = linear_start(value)
     if start is not None:
-        # Training in whole episodes may go on beyond its last step, where less than 0 remains.
-        # LinearSchedule of Stable-Baselines3 rounds elsewhere: rates would differ in a last digit.
-        return lambda remaining: start * max(0.0, remaining)
+        # It stays at 0 beyond the last step, which training in whole episodes may pass.
+        return LinearSchedule(start, end=0.0, end_fraction=1.0)
     return tuple(value) if isinstance(value, list) else value  # YAML has no pairs

@@ -279,11 +279,14 @@ class SB3Trainer:
             self.model.policy = loaded.policy
             shapes = (loaded.observation_space.shape, loaded.action_space)
         except Exception as error:  # whatever a foreign pickle may raise
-            raise UserError(f"{file}: not a zip of {type(self.model).__name__}: {error}") from error
+            raise UserError(
+                f"not a zip of {type(self.model).__name__}: {error}", source=file
+            ) from error
         if shapes != (self.env.observation_space.shape, self.env.action_space):
             raise UserError(
-                f"{file}: made for observations {shapes[0]} and {shapes[1]}, but the run's "
-                f"environment has {self.env.observation_space.shape} and {self.env.action_space}"
+                f"made for observations {shapes[0]} and {shapes[1]}, but the run's "
+                f"environment has {self.env.observation_space.shape} and {self.env.action_space}",
+                source=file,
             )
 
 
@@ -291,8 +294,8 @@ def _view_of(env: Any) -> BatchedVecEnv:
     """A vector environment as Stable-Baselines3 sees it."""
     if isinstance(env, SerialVectorEnv):
         return SerialVecEnv(env)
-    goals = isinstance(env.single_observation_space, gymnasium.spaces.Dict)
-    return GoalVecEnv(env) if goals else BatchedVecEnv(env)
+    has_goals = isinstance(env.single_observation_space, gymnasium.spaces.Dict)
+    return GoalVecEnv(env) if has_goals else BatchedVecEnv(env)
 
 
 def _zeros(space: gymnasium.Space[Any], device: torch.device) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 
-from rl_serial.errors import UnknownOption, told_missing
+from rl_serial.errors import OptionError, UnknownOption, told_missing
 
 T = TypeVar("T")
 
@@ -117,7 +117,7 @@ def make_goal_vec(
     spec = _spec(env_id)
     fixed = {"autoreset_mode": "SAME_STEP"} | (spec.kwargs if spec.namespace == "rl_serial" else {})
     for name in options.keys() & (fixed.keys() - {"distance_threshold"}):
-        raise ValueError(f"{name}: is {fixed[name]} in {env_id}, and no option")
+        raise OptionError(name, f"is {fixed[name]} in {env_id}, and no option")
     if spec.name.startswith(MAZES):
         options = _MAZE_OPTIONS | options
     if spec.namespace == "rl_serial" and spec.vector_entry_point is not None:

@@ -13,7 +13,7 @@ from rl_serial.config import EvaluationConfig, RunConfig
 from rl_serial.envs.chain import MOST_NUMBERS
 from rl_serial.envs.registry import UnknownEnvironment
 from rl_serial.envs.tasks import Task
-from rl_serial.errors import OptionError, UserError
+from rl_serial.errors import UserError, wrong_in
 from rl_serial.networks.trunks import TRUNKS
 from rl_serial.settings import Loops
 
@@ -61,10 +61,8 @@ def check(config: RunConfig) -> None:
         task = config.env.task()
     except UnknownEnvironment as error:
         raise UserError(error, "env.id") from None
-    except OptionError as error:
-        raise UserError(error.message, f"env.{error.option}") from None
     except ValueError as error:
-        raise UserError(error, "env") from None
+        raise wrong_in("env", error) from None
     _check_memory(config, task)
     if evaluation.simulations and not agent.has_values:
         raise UserError(f"the agent {agent.kind} has no values", "evaluation.simulations")

@@ -267,6 +267,7 @@ def profile(config: RunConfig) -> Profile:
     steps, most = range(1, depth + 1), max(evaluation_of(config).simulations, default=0)
     beside: Index = {"dynamics": "true", "simulations": most}
     return Profile(
+        name="accuracy_by_remaining",
         title="Accuracy of decisions by remaining serial steps",
         x_label="remaining serial steps",
         y_label="accuracy of decisions",
@@ -274,6 +275,7 @@ def profile(config: RunConfig) -> Profile:
         floors={k: FLOOR_ACCURACY.at(remaining=k) for k in steps},
         reference=RIGHT,
         meaning="which the serial horizon asks for",
+        limits=(-0.02, 1.07),
         beside={k: SEARCH_RIGHT.at(beside, remaining=k) for k in steps} if most else {},
         beside_name=f"search of {most}",
         beside_words=f"the same weights with a search of {most} simulations on top, in episodes "

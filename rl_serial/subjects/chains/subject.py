@@ -19,7 +19,7 @@ from rl_serial.config import EnvConfig, RunConfig
 from rl_serial.envs.gym import SerialVectorEnv, action_space, observation_space
 from rl_serial.envs.registry import ENV_IDS, task_of
 from rl_serial.envs.tasks import Task, num_actions
-from rl_serial.errors import UserError
+from rl_serial.errors import UserError, wrong_in
 from rl_serial.metrics import Measurement, measured
 from rl_serial.networks.config import NetworkConfig
 from rl_serial.networks.configured import solved_trunk
@@ -124,7 +124,7 @@ class ChainSubject:
         try:
             return shared_evaluator(env, settings.instances, settings.per_remaining, settings.seed)
         except ValueError as error:
-            raise UserError(error, "env") from None
+            raise wrong_in("env", error) from None
 
     def last_examination(self, examine: Examine, trainer: Trainer) -> Evaluation:
         """What the agent does, beside what is done without serial computation: the floor."""
@@ -177,15 +177,18 @@ class ChainSubject:
         """A search on top of a trained agent; see the protocol."""
         if not self.row.has_values:
             raise UserError(
-                f"{self.config.name}: the agent {self.row.kind} has no values to search with"
+                f"the agent {self.row.kind} has no values to search with",
+                "agent.kind",
+                self.config.name,
             )
         models = searchable(trainer, self.task)
         own = self.agent if isinstance(self.agent, SearchAgentConfig) else SEARCH_DEFAULTS
         chosen = dynamics or own.dynamics
         if chosen not in models:
             raise UserError(
-                f"{self.config.name}: has no {chosen} dynamics; there are {', '.join(models)} "
-                "(agent.kind search with agent.dynamics learned trains its own)"
+                f"has no {chosen} dynamics; there are {', '.join(models)} "
+                "(agent.kind search with agent.dynamics learned trains its own)",
+                source=self.config.name,
             )
         return SearchAgent(
             self.task,

@@ -43,6 +43,15 @@ class GoalEvaluation:
         return np.array_split(np.argsort(self.distance, kind="stable"), DISTANCES)
 
     @property
+    def distances(self) -> dict[int, float]:
+        """The mean distance of each class, by its number; without those that have no episode."""
+        return {
+            k: float(self.distance[rows].mean())
+            for k, rows in enumerate(self.classes, start=1)
+            if rows.size
+        }
+
+    @property
     def interval(self) -> tuple[float, float]:
         """The 95 % interval of success over instances (Wilson 1927)."""
         return _wilson(int(self.success.sum()), self.success.size)
@@ -66,11 +75,7 @@ class GoalEvaluation:
             "eval/success_interval": list(self.interval),
             "eval/instances": int(self.success.size),
             "eval/episode_steps": float(self.length.mean()),
-        } | {
-            f"eval/distance_{k}": float(self.distance[rows].mean())
-            for k, rows in enumerate(self.classes, start=1)
-            if rows.size
-        }
+        } | {f"eval/distance_{k}": distance for k, distance in self.distances.items()}
 
     def headline(self) -> str:
         """Success, and time at the goal."""

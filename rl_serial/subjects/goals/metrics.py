@@ -20,7 +20,7 @@ def _time(index: Index) -> str:
 
 
 def _far(index: Index) -> str:
-    return f", goals of distance {index['distance']} of 4" if "distance" in index else ""
+    return f", distance class {index['distance']} of {DISTANCES}" if "distance" in index else ""
 
 
 SUCCESS = Metric("eval/success", "success (at the goal at the end)", progress="success")

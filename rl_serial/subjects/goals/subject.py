@@ -16,10 +16,11 @@ from rl_serial.config import RunConfig
 from rl_serial.envs.episodes import LONGEST_EPISODE
 from rl_serial.envs.goals.making import NoGoals, make_goal_vec
 from rl_serial.envs.random import episode_seeds
-from rl_serial.errors import UserError
+from rl_serial.errors import UserError, wrong_in
 from rl_serial.metrics import Measurement
 from rl_serial.networks.configured import solved_trunk, vector_layout
 from rl_serial.subjects.animation import shown_steps
+from rl_serial.subjects.goals import metrics as of
 from rl_serial.subjects.goals.evaluation import GoalEvaluator, success_at_end
 from rl_serial.subjects.goals.metrics import DISTANCES
 from rl_serial.subjects.goals.tables import draw_success, tables
@@ -36,10 +37,10 @@ class GoalSubject:
 
     charts: ClassVar[dict[str, Any]] = {
         "goals": {
-            "success": ["Multiline", ["eval/success", "eval/success_ever"]],
-            "time at goal": ["Multiline", ["eval/time_at_goal"]],
-            "success by distance": ["Multiline", ["eval/success/distance_.*"]],
-            "time at goal by distance": ["Multiline", ["eval/time_at_goal/distance_.*"]],
+            "success": ["Multiline", [of.SUCCESS.tag, of.SUCCESS_EVER.tag]],
+            "time at goal": ["Multiline", [of.TIME_AT_GOAL.tag]],
+            "success by distance": ["Multiline", [of.SUCCESS_BY_DISTANCE.pattern]],
+            "time at goal by distance": ["Multiline", [of.TIME_BY_DISTANCE.pattern]],
             "critic": ["Multiline", ["train/accuracy", "train/critic_loss"]],
         }
     }
@@ -130,12 +131,12 @@ class GoalSubject:
         try:
             for name in ("num_envs", "processes"):
                 if name in options:
-                    raise ValueError(f"{name}: belongs to the agent: agent.{name}")
+                    raise UserError(f"belongs to the agent: agent.{name}", f"env.{name}")
             return make_goal_vec(self.config.env.id, num_envs, processes=processes, **options)
         except NoGoals as error:
             raise AnotherSubject(error, "env") from None
         except ValueError as error:
-            raise UserError(error, "env") from None
+            raise wrong_in("env", error) from None
 
     def trunk(self, key: str) -> dict[str, Any]:
         """The settings of the critic's trunk (in contrastive RL of φ), or of the policy's.

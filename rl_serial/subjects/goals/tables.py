@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from rl_serial.metrics import tagged
 from rl_serial.styles import line_styles, save_figure
+from rl_serial.subjects.goals import metrics as of
 from rl_serial.subjects.goals.metrics import DISTANCES
 from rl_serial.subjects.protocol import ExaminedRun
 from rl_serial.tables import markdown_table
@@ -22,21 +23,22 @@ def goal_table(examined: list[ExaminedRun]) -> str:
     """Success and time at the goal of each run, and success by distance of the goal."""
     rows = []
     for run in examined:
-        found = tagged(run.evaluation.measurements()) | run.evaluation.final()
-        low, high = found["eval/success_interval"]
+        evaluation = run.evaluation
+        found, distances = tagged(evaluation.measurements()), evaluation.distances
+        low, high = evaluation.interval
         rows.append(
             (
                 run.config.name,
-                f"{found['eval/success']:.3f} ({low:.3f} to {high:.3f})",
-                f"{found['eval/success_ever']:.3f}",
-                f"{found['eval/time_at_goal']:.1f} of {found['eval/episode_steps']:.0f}",
+                f"{found[of.SUCCESS.tag]:.3f} ({low:.3f} to {high:.3f})",
+                f"{found[of.SUCCESS_EVER.tag]:.3f}",
+                f"{found[of.TIME_AT_GOAL.tag]:.1f} of {evaluation.length.mean():.0f}",
                 *(
-                    f"{found[f'eval/success/distance_{k}']:.2f} ({found[f'eval/distance_{k}']:.2f})"
-                    for k in range(1, DISTANCES + 1)
+                    f"{found[of.SUCCESS_BY_DISTANCE.at(distance=k)]:.2f} ({distance:.2f})"
+                    for k, distance in distances.items()
                 ),
             )
         )
-    far = [f"goals {k} of {DISTANCES} (distance)" for k in range(1, DISTANCES + 1)]
+    far = [f"distance class {k} of {DISTANCES} (mean)" for k in range(1, DISTANCES + 1)]
     header = ("run", "success (95 % over instances)", "ever", "steps at the goal", *far)
     return markdown_table(header, rows)
 
@@ -48,11 +50,11 @@ def draw_success(examined: list[ExaminedRun], file: Path) -> None:
     for run, style in zip(
         examined, line_styles([run.config.name for run in examined]), strict=True
     ):
-        found = tagged(run.evaluation.measurements()) | run.evaluation.final()
-        classes = range(1, DISTANCES + 1)
+        found = tagged(run.evaluation.measurements())
+        distances = run.evaluation.distances
         axes.plot(
-            [found[f"eval/distance_{k}"] for k in classes],
-            [found[f"eval/success/distance_{k}"] for k in classes],
+            list(distances.values()),
+            [found[of.SUCCESS_BY_DISTANCE.at(distance=k)] for k in distances],
             label=run.config.name,
             **style,
         )

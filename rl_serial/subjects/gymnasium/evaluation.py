@@ -28,7 +28,7 @@ MOST_AT_A_TIME = 64
 
 
 @dataclass(frozen=True)
-class ControlEvaluation:
+class GymnasiumEvaluation:
     """What an examination found, by episode."""
 
     episodes: tuple[PlayedEpisode, ...]
@@ -82,7 +82,7 @@ class ControlEvaluation:
         )
 
 
-class ControlEvaluator:
+class GymnasiumEvaluator:
     """Plays an agent's episodes on evaluation instances.
 
     Args:
@@ -95,11 +95,11 @@ class ControlEvaluator:
     def __init__(
         self, make: Callable[[], gym.Env[Any, Any]], instances: int, seed: int, run_seed: int
     ) -> None:
-        self.make, self.seeds = make, control_seeds(seed, instances)
+        self.make, self.seeds = make, instance_seeds(seed, instances)
         self.entropy = [run_seed, seed, 1]
         self.envs: list[gym.Env[Any, Any]] = []
 
-    def __call__(self, agent: Plays) -> ControlEvaluation:
+    def __call__(self, agent: Plays) -> GymnasiumEvaluation:
         """Examine an agent, always with the same noise.
 
         Raises:
@@ -114,9 +114,9 @@ class ControlEvaluator:
             with divergence_told():
                 episodes += agent.evaluate(seeds, generator, self.envs[: len(seeds)])
         serial = agent.accounts.critical_path if isinstance(agent, PlaysByPlanning) else None
-        return ControlEvaluation(tuple(episodes), serial)
+        return GymnasiumEvaluation(tuple(episodes), serial)
 
 
-def control_seeds(seed: int, count: int, first: int = 0) -> list[int]:
+def instance_seeds(seed: int, count: int, first: int = 0) -> list[int]:
     """Evaluation instances ``first``, … of ``seed``: resets above those that training draws."""
     return [int(number) for number in episode_seeds(seed, count, np, first=first)]

@@ -18,12 +18,13 @@ from rl_serial.agents.registry import AGENTS, kinds_playing
 from rl_serial.config import RunConfig
 from rl_serial.envs.control import CONTROL_TASKS, make_control
 from rl_serial.envs.vectors import Vectors, has_goals, why_no_vector
-from rl_serial.errors import UserError
+from rl_serial.errors import UserError, wrong_in
 from rl_serial.metrics import Measurement
 from rl_serial.networks.configured import solved_trunk, vector_layout
-from rl_serial.subjects.gymnasium.evaluation import ControlEvaluator, control_seeds
+from rl_serial.subjects.gymnasium import metrics as of
+from rl_serial.subjects.gymnasium.evaluation import GymnasiumEvaluator, instance_seeds
 from rl_serial.subjects.gymnasium.tables import draw_returns, tables
-from rl_serial.subjects.gymnasium.watching import ControlMoment, Recorder, shown_moments
+from rl_serial.subjects.gymnasium.watching import GymnasiumMoment, Recorder, shown_moments
 from rl_serial.subjects.protocol import Examination, Examine
 
 
@@ -37,10 +38,10 @@ class GymnasiumSubject:
 
     charts: ClassVar[dict[str, Any]] = {
         "Gymnasium environment": {
-            "return": ["Multiline", ["eval/return", "train/return", "rollout/ep_rew_mean"]],
+            "return": ["Multiline", [of.RETURN.tag, "train/return", "rollout/ep_rew_mean"]],
             "losses": ["Multiline", ["train/.*loss"]],
             "simulator steps of training": ["Multiline", ["train/simulator_steps"]],
-            "episode": ["Multiline", ["eval/episode_steps", "rollout/ep_len_mean"]],
+            "episode": ["Multiline", [of.EPISODE_STEPS.tag, "rollout/ep_len_mean"]],
         }
     }
 
@@ -59,9 +60,11 @@ class GymnasiumSubject:
     def _check_spaces(self) -> None:
         id_, kind = self.config.env.id, self.row.kind
         if has_goals(self.observations):
+            players = kinds_playing("goals")
+            if kind in players:
+                raise UserError(f"goals, as {id_} has them; or leave it out", "subject")
             raise UserError(
-                f"{id_} has goals, where agent.kind {kind} does not play; "
-                f"{', '.join(kinds_playing('goals'))} do",
+                f"{id_} has goals, where agent.kind {kind} does not play; {', '.join(players)} do",
                 "env.id",
             )
         if why := why_no_vector(self.observations):
@@ -97,10 +100,10 @@ class GymnasiumSubject:
         if "agent" in keys:
             self.row.check_environment(self)
 
-    def examiner(self) -> ControlEvaluator:
+    def examiner(self) -> GymnasiumEvaluator:
         """Draws the evaluation instances."""
         settings = self.config.evaluation
-        return ControlEvaluator(self.make, settings.instances, settings.seed, self.config.seed)
+        return GymnasiumEvaluator(self.make, settings.instances, settings.seed, self.config.seed)
 
     def trainer(self, device: torch.device, log: Log) -> Trainer:
         """The trainer that the configuration describes."""
@@ -117,7 +120,7 @@ class GymnasiumSubject:
         """Nothing."""
         return []
 
-    def watch(self, agent: Plays, instance: int = 0) -> list[ControlMoment]:
+    def watch(self, agent: Plays, instance: int = 0) -> list[GymnasiumMoment]:
         """An evaluation episode from its first state to its end.
 
         Its instance is the examination's; the noise of planning is not, as it plays alone.
@@ -126,7 +129,7 @@ class GymnasiumSubject:
         generator = np.random.default_rng([self.config.seed, seed, 2, instance])
         env = Recorder(self.make)
         with divergence_told():
-            agent.evaluate(control_seeds(seed, 1, first=instance), generator, [env])
+            agent.evaluate(instance_seeds(seed, 1, first=instance), generator, [env])
         env.close()
         return shown_moments(env)
 
@@ -148,7 +151,7 @@ class GymnasiumSubject:
                 f"{self.config.env.id}: no such environment: {error}", "env.id"
             ) from None
         except Exception as error:  # a wrong option may come to light anywhere in other code
-            raise UserError(error, "env") from None
+            raise wrong_in("env", error) from None
 
     def make_vec(self, num_envs: int, processes: int = 1) -> Any:
         """That many environments with vectors as observations, and SAME_STEP autoreset.

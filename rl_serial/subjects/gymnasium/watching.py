@@ -109,7 +109,7 @@ def _without_a_screen() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class ControlMoment:
+class GymnasiumMoment:
     """A moment of an episode: what was done last, what it was paid, and the return so far."""
 
     step: int
@@ -151,12 +151,12 @@ class ControlMoment:
         return np.asarray(image)
 
 
-def shown_moments(recorder: Recorder) -> list[ControlMoment]:
+def shown_moments(recorder: Recorder) -> list[GymnasiumMoment]:
     """The moments of a recorded episode that are shown."""
     rewards = np.array(recorder.rewards)
     steps = sorted(recorder.pictures) if recorder.drawn else list(range(rewards.size + 1))
     return [
-        ControlMoment(
+        GymnasiumMoment(
             step,
             recorder.actions[step - 1] if step else None,
             rewards,

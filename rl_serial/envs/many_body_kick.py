@@ -65,7 +65,7 @@ class ManyBodyKick:
         discs: 2 to 25.
         interval: seconds of a step, 0.01 to 10.
         decisions: steps that begin with a kick, 1 to ``serial_depth``; later actions do nothing.
-        kick: largest velocity that is added along each axis, m/s, above 0 and at most 1.
+        max_kick: largest velocity that is added along each axis, m/s, above 0 and at most 1.
         marked: ``other``: the marked disc is not the cue and must be hit; ``cue``: it is.
 
     Raises:
@@ -78,7 +78,7 @@ class ManyBodyKick:
     discs: int = 4
     interval: float = 0.15
     decisions: int = 4
-    kick: float = 1.0
+    max_kick: float = 1.0
     marked: str = "other"
     table: ManyBody = field(init=False, repr=False)
 
@@ -91,7 +91,7 @@ class ManyBodyKick:
         object.__setattr__(self, "table", table)
         most = self.serial_depth
         require(1 <= self.decisions <= most, "decisions", self.decisions, f"1 to {most}")
-        require(0 < self.kick <= 1, "kick", self.kick, "above 0 and at most 1 (m/s)")
+        require(0 < self.max_kick <= 1, "max_kick", self.max_kick, "above 0 and at most 1 (m/s)")
         require(self.marked in MARKED, "marked", self.marked, f"one of {', '.join(MARKED)}")
         possible = self.marked == "cue" or self.contacts == "elastic"
         require(possible, "marked", self.marked, "cue with contacts none: nothing else is moved")
@@ -108,7 +108,7 @@ class ManyBodyKick:
         The velocities of all discs are one vector, whose length contacts keep and a kick of length
         k raises by at most k.
         """
-        return SPEED * math.sqrt(self.discs) + self.decisions * self.kick * math.sqrt(2)
+        return SPEED * math.sqrt(self.discs) + self.decisions * self.max_kick * math.sqrt(2)
 
     @property
     def observation_size(self) -> int:
@@ -126,7 +126,7 @@ class ManyBodyKick:
 
         Args:
             state: of B tables.
-            action: [B, 2] m/s, within ±``kick``.
+            action: [B, 2] m/s, within ±``max_kick``.
             threads: that simulate; the result does not depend on them.
         """
         discs = state.discs
@@ -232,7 +232,9 @@ class KickSimulator:
         self.rules = KickRules(rules)
         self.num_positions = 2 * rules.discs + 3  # target and remaining steps among them
         self.num_joints = 4 * rules.discs + 3
-        self.low, self.high = (np.full(2, sign * float(np.float32(rules.kick))) for sign in (-1, 1))
+        self.low, self.high = (
+            np.full(2, sign * float(np.float32(rules.max_kick))) for sign in (-1, 1)
+        )
 
     def state(self, env: gymnasium.Env[Any, Any]) -> ControlState:
         """Where an environment of this task is now, B = 1."""
@@ -283,7 +285,7 @@ class KickEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
 
     Args:
         render_mode: None or rgb_array.
-        options: those of :class:`ManyBodyKick`.
+        options: those of :class:`ManyBodyKick`; ``max_kick`` may be called ``kick``, as it was.
 
     Raises:
         UnknownOption: an option that does not exist; it is a ValueError and a TypeError.
@@ -294,13 +296,15 @@ class KickEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
 
     def __init__(self, *, render_mode: str | None = None, **options: Any) -> None:
         require(render_mode in (None, "rgb_array"), "render_mode", render_mode, "rgb_array or None")
+        if "kick" in options and "max_kick" not in options:
+            options["max_kick"] = options.pop("kick")
         refuse_unknown(options, [f.name for f in fields(ManyBodyKick) if f.init], "ManyBodyKick")
         try:
             self.rules = ManyBodyKick(**options)
         except TypeError as error:
             raise ValueError(f"ManyBodyKick: {error}") from None
         self.observation_space = Box(0.0, 1.0, (self.rules.observation_size,), np.float32)
-        self.action_space = Box(-self.rules.kick, self.rules.kick, (2,), np.float32)
+        self.action_space = Box(-self.rules.max_kick, self.rules.max_kick, (2,), np.float32)
         self.render_mode = render_mode
         self.state: Any = None
         self._seed: int | None = None
@@ -346,7 +350,7 @@ class KickEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         if self.state is None:
             raise reset_needed("step")
         kick = np.asarray(action, dtype=np.float64)
-        if kick.shape != (2,) or not np.all(np.abs(kick) <= np.float32(self.rules.kick)):
+        if kick.shape != (2,) or not np.all(np.abs(kick) <= np.float32(self.rules.max_kick)):
             raise ValueError(f"action {action!r} is outside {self.action_space}")
         found = self.rules.step(self.state, kick[None])
         if found.failed[0]:

@@ -15,7 +15,7 @@ from rl_serial.agents.mpc import Learning, MPCAgent, MPCSettings
 from rl_serial.envs.chains.many_body import ManyBodyState
 from rl_serial.envs.chains.many_body_model import RADIUS
 from rl_serial.envs.control import ControlState, make_control, make_simulator
-from rl_serial.envs.kick import KickEnv, KickSimulator, KickState, ManyBodyKick
+from rl_serial.envs.many_body_kick import KickEnv, KickSimulator, KickState, ManyBodyKick
 from rl_serial.envs.registry import KICK_ID
 from rl_serial.planning import CEM, MPPI
 
@@ -152,7 +152,7 @@ def test_a_rollout_is_the_environment_to_the_bit(options: dict[str, Any]) -> Non
     task: Any = env.unwrapped
     simulator = make_simulator(env, threads=2)
     assert isinstance(simulator, KickSimulator)
-    num, kick, depth = 6, task.rules.kick, task.rules.serial_depth
+    num, kick, depth = 6, task.rules.max_kick, task.rules.serial_depth
     generator = np.random.default_rng(3)
     shape = (3, num, depth + 1, 2)
     actions = generator.uniform(-kick, kick, shape).astype(np.float32).astype(np.float64)
@@ -274,7 +274,7 @@ def test_the_picture_has_discs_ring_and_target() -> None:
         ({"contacts": "none"}, "marked='other': must be cue with contacts none"),
         ({"contacts": "soft"}, "contacts='soft': must be one of elastic, none"),
         ({"decisions": 9}, "decisions=9: must be 1 to 8"),
-        ({"kick": 1.5}, r"kick=1.5: must be above 0 and at most 1 \(m/s\)"),
+        ({"max_kick": 1.5}, r"max_kick=1.5: must be above 0 and at most 1 \(m/s\)"),
         ({"marked": "all"}, "marked='all': must be one of other, cue"),
         ({"discs": 1}, "discs=1: must be 2 to 25"),
         ({"wind": 1}, "unexpected keyword argument 'wind'"),
@@ -284,6 +284,14 @@ def test_the_picture_has_discs_ring_and_target() -> None:
 def test_wrong_options_are_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         gym.make(KICK_ID, **options)
+
+
+def test_the_old_name_of_the_largest_kick_is_taken() -> None:
+    old, new = (gym.make(KICK_ID, **{name: 0.25}) for name in ("kick", "max_kick"))
+    assert old.action_space == new.action_space
+    assert old.action_space.high.tolist() == [0.25, 0.25]  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match="unexpected keyword argument 'kick'"):
+        gym.make(KICK_ID, kick=0.25, max_kick=0.5)
 
 
 def test_wrong_actions_are_named() -> None:
