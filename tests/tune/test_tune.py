@@ -12,7 +12,7 @@ import yaml
 from rl_serial.cli import main
 from rl_serial.errors import UserError
 from rl_serial.loading import load_config
-from rl_serial.tune import read_tune
+from rl_serial.tune import Tuning, read_tune
 
 pytest.importorskip("optuna")
 
@@ -22,6 +22,7 @@ BASE: dict[str, Any] = {
     "agent": {"kind": "value", "updates": 80, "batch_size": 64},
     "evaluation": {"instances": 64, "per_remaining": 16, "every": 40},
 }
+SHORT = {"kind": "value", "updates": 2, "batch_size": 8}
 SEARCH: dict[str, Any] = {
     "base": BASE,
     "search": {"agent.learning_rate": [1e-2, 1e-9, 1e-8]},
@@ -92,6 +93,22 @@ def test_a_search_that_was_cut_off_is_the_search_it_would_have_been(
     assert trials(cut) == trials(whole)
     assert len(trials(cut)) == 3
     assert len({row["network.width"] for row in trials(cut)} - {"8", "16", "24", "32"}) == 0
+
+
+def test_a_cell_that_was_only_named_is_tried_too(tmp_path: Path) -> None:
+    """As after a kill between the two; and a trial whose levels were not drawn yet."""
+    name, config, base = read_tune(write(tmp_path, base=BASE | {"agent": SHORT}, pruner="none"))
+    tuning = Tuning(name, config, base, tmp_path / "out")
+    tuning.study.enqueue_trial(tuning._cell(0))
+    tuning.run()
+    rates = [row["agent.learning_rate"] for row in tuning.trials]
+    assert rates == SEARCH["search"]["agent.learning_rate"]
+    assert {row["state"] for row in tuning.trials} == {"done"}
+    drawn = config.model_copy(update={"sampler": "random", "trials": 2})
+    other = Tuning(name, drawn, base, tmp_path / "other")
+    other.study.ask()
+    other.run()
+    assert [row["state"] for row in other.trials] == ["done", "done"]
 
 
 @pytest.mark.parametrize(
