@@ -90,7 +90,7 @@ study-chaos: setup
 # Against mctx under JAX and pytorch-mppi, and the examples of other libraries, each in an environment of
 # its own; a few minutes.
 peers: $(PEERS) $(LIBRARIES)
-	.venv-peers/bin/python -m pytest -m peers tests/planning
+	.venv-peers/bin/python -m pytest -m peers tests/planning tests/envs
 
 # What a GPU has to show: that updates on it are those of the CPU and never wait for it, what a population costs, and
 # the GPU presets of the studies of depth, of which each says in its head what it takes (hours; all are resumed by the

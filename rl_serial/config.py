@@ -134,8 +134,6 @@ class RunConfig(Settings):
     # Of the run's folder.
     name: Annotated[str, Field(pattern=r"^[\w.\-]+$"), AfterValidator(checked_name)]
     env: EnvConfig  # an id and its options
-    # What it is about; None: what the environment's id says.
-    subject: str | None = None
     network: NetworkConfig | None = None  # of values, or of everything that an agent learns
     policy_network: NetworkConfig | None = None  # None: the policy's trunk is set like the value's
     model_network: NetworkConfig | None = None  # of learned dynamics
@@ -143,6 +141,8 @@ class RunConfig(Settings):
     seed: Seed = 0  # of networks, exploration and training instances
     # How the agent is examined, in training and at the end.
     evaluation: SerializeAsAny[EvaluationConfig] = EvaluationConfig()
+    # What it is about; None: what the environment's id says.
+    subject: str | None = None
 
     @model_validator(mode="wrap")
     @classmethod

@@ -251,7 +251,7 @@ BAD_REQUESTS = {
             "evaluation={}",
             "name=x",
         ],
-        "env: env_id: Reach has no such option",
+        "env.env_id: Reach has no such option",
     ),
     "option that is the task's name": (
         [

@@ -2,7 +2,9 @@
 
 Behaviour cloning (Pomerleau 1991, *Neural Computation* 3) of an expert that is exact: the states
 come from random play, and the actions that no other surpasses share the mass of the target. A
-policy without the confounds of learning to act, as the ``value`` agent is for values.
+policy without the confounds of learning to act, as the ``value`` agent is for values. In Write,
+where every word is as good as the answer, an expert that reasons shows in its own play what to
+write.
 """
 
 from __future__ import annotations
@@ -31,9 +33,10 @@ from rl_serial.agents.targets import (
     of_own_start,
     starts_of,
 )
-from rl_serial.envs.chain import Array, array_namespace
+from rl_serial.envs.chain import Array, array_namespace, one_hot
 from rl_serial.envs.shortcuts import right_actions
-from rl_serial.envs.tasks import Task
+from rl_serial.envs.tasks import Task, num_actions
+from rl_serial.envs.write import Write
 from rl_serial.networks import build_network, build_trunk
 
 
@@ -100,6 +103,15 @@ class CloningTrainer(FittedTrainer[CloningAgentConfig]):
     ) -> None:
         kind = StartsPolicyAgent if config.all_starts else PolicyNetworkAgent
         super().__init__(task, config, network, kind(task, network, device), seed, device)
+
+    def next_lesson(self, seeds: Array, values: Callable[[Array], Array]) -> Lesson:
+        """A state of the expert's own play, where it is one that writes, and what it does there."""
+        if self.config.expert == "optimal":
+            return super().next_lesson(seeds, values)
+        assert isinstance(self.task, Write)
+        state, action = self.task.demonstrated(seeds, self.config.expert)
+        shares = one_hot(action, num_actions(self.task), array_namespace(action))
+        return Lesson(self.task.observe(state), self.task.legal_actions(state), shares)
 
     def lesson(self, state: Any, seeds: Array, values: Callable[[Array], Array]) -> Lesson:
         """The optimal policy in the states, or for every start and horizon that they hold."""

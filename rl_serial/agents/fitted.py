@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +25,27 @@ from rl_serial.planning.qtransforms import softmax
 FittedConfig = ValueAgentConfig | CloningAgentConfig
 
 C = TypeVar("C", bound=FittedConfig)
+
+
+class Optimised(Protocol):
+    """What an optimiser asks of an agent's settings."""
+
+    @property
+    def learning_rate(self) -> float:
+        """The largest, where it changes."""
+
+    @property
+    def schedule(self) -> str:
+        """one_cycle or constant."""
+
+    @property
+    def weight_decay(self) -> float:
+        """Of AdamW."""
+
+    @property
+    def updates(self) -> int:
+        """Of a training."""
+
 
 EVALUATION_BATCH = 4096
 
@@ -131,6 +152,10 @@ class FittedTrainer(Generic[C]):
         self.lessons: LessonsAhead | None = None
         self.gradients = ReplayedGradients(self._gradients, device)
 
+    def next_lesson(self, seeds: Array, values: Callable[[Array], Array]) -> Lesson:
+        """What the instances ``seeds`` [B] teach; arguments as of :meth:`lesson`."""
+        return self.lesson(visited_states(self.task, seeds), seeds, values)
+
     def lesson(self, state: Any, seeds: Array, values: Callable[[Array], Array]) -> Lesson:
         """What the states [B] of the instances ``seeds`` [B] teach; each row depends on its own.
 
@@ -219,7 +244,7 @@ class FittedTrainer(Generic[C]):
             Observations, known and wanted, [len(runs), updates * batch_size, …] each.
         """
         seeds = self.training_seeds(runs, updates)
-        lesson = self.lesson(visited_states(self.task, seeds), seeds, values)
+        lesson = self.next_lesson(seeds, values)
         return [part.view(len(runs), -1, *part.shape[1:]) for part in lesson.on(self.device)]
 
     def updates_ahead(self, runs: int) -> int:
@@ -326,7 +351,7 @@ def mean_of_known(losses: Tensor, known: Tensor) -> Tensor:
 
 
 def make_optimizer(
-    parameters: Iterable[Tensor], config: FittedConfig, device: torch.device
+    parameters: Iterable[Tensor], config: Optimised, device: torch.device
 ) -> torch.optim.AdamW:
     """AdamW as configured."""
     return torch.optim.AdamW(
@@ -339,7 +364,7 @@ def make_optimizer(
 
 
 def make_schedule(
-    optimizer: torch.optim.Optimizer, config: FittedConfig
+    optimizer: torch.optim.Optimizer, config: Optimised
 ) -> torch.optim.lr_scheduler.LRScheduler:
     """The learning rate's course over the updates of a training."""
     if config.schedule == "one_cycle":

@@ -22,6 +22,7 @@ from rl_serial.agents.settings import (
     ValueAgentConfig,
 )
 from rl_serial.agents.settings_goals import ContrastiveAgentConfig, SACAgentConfig
+from rl_serial.agents.settings_solver import SolverAgentConfig
 
 
 @dataclass(frozen=True)
@@ -151,38 +152,45 @@ def _sb3(
     )
 
 
-_ANYWHERE = ("chains", "gymnasium")
+_ANYWHERE = ("chains", "gymnasium", "puzzles")
+_EXACT = ("chains", "puzzles")
 for _row in (
     AgentKind(
         "value",
         ValueAgentConfig,
-        ("chains",),
+        _EXACT,
         "rl_serial.agents.value:make_trainer",
         reads_loops=True,
     ),
     AgentKind(
         "cloning",
         CloningAgentConfig,
-        ("chains",),
+        _EXACT,
         "rl_serial.agents.cloning:make_trainer",
         has_values=False,
     ),
     _sb3("ppo", SB3AgentConfig, _ANYWHERE, ("Discrete", "Box"), WITH_POLICY),
     _sb3("dqn", SB3AgentConfig, _ANYWHERE, ("Discrete",)),
     _sb3("qrdqn", SB3AgentConfig, _ANYWHERE, ("Discrete",)),
-    _sb3("maskable_ppo", SB3AgentConfig, ("chains",), ("Discrete",), WITH_POLICY),
+    _sb3("maskable_ppo", SB3AgentConfig, _EXACT, ("Discrete",), WITH_POLICY),
     AgentKind(
         "search",
         SearchAgentConfig,
-        ("chains",),
+        _EXACT,
         "rl_serial.agents.search:make_trainer",
         {**WITH_POLICY, "model_network": Need(where=("dynamics", "learned"))},
     ),
     AgentKind(
-        "random", BaselineConfig, ("chains",), "rl_serial.agents.baselines:make_trainer", {}, False
+        "random", BaselineConfig, _EXACT, "rl_serial.agents.baselines:make_trainer", {}, False
     ),
+    AgentKind("optimal", BaselineConfig, _EXACT, "rl_serial.agents.baselines:make_trainer", {}),
     AgentKind(
-        "optimal", BaselineConfig, ("chains",), "rl_serial.agents.baselines:make_trainer", {}
+        "solver",
+        SolverAgentConfig,
+        ("puzzles",),
+        "rl_serial.agents.solver:make_trainer",
+        has_values=False,
+        reads_loops=True,
     ),
     AgentKind(
         "contrastive",

@@ -18,6 +18,7 @@ from pydantic import (
 from rl_serial.envs.chain import ChainWithStarts, has_binary_observations
 from rl_serial.envs.control import CONTROL_TASKS
 from rl_serial.envs.tasks import ENUMERATION_LIMIT, Bet, Steer, Task, num_actions
+from rl_serial.envs.write import WRITTEN, Write
 from rl_serial.errors import OptionError, UserError
 from rl_serial.networks.config import NetworkConfig
 from rl_serial.networks.trunks import TRUNKS
@@ -211,6 +212,8 @@ class CloningAgentConfig(AgentSettings):
     """A policy fitted to the optimal one (see :mod:`rl_serial.agents.cloning`)."""
 
     kind: Literal["cloning"]
+    # Whom it imitates; the last two are there in Write.
+    expert: Literal["optimal", "reasoning", "shuffled"] = "optimal"
     starts: Literal["own", "all"] = "own"  # the state's, or all that an instance holds
     head: Literal["pooled", "per_token"] = "pooled"  # of all starts: what an action is read from
     readout: Literal["last", "layerwise"] = "last"  # of all starts: from which layer
@@ -232,13 +235,21 @@ class CloningAgentConfig(AgentSettings):
 
     @model_validator(mode="after")
     def _options_of_all_starts(self) -> CloningAgentConfig:
+        if self.all_starts and self.expert != "optimal":
+            raise OptionError("expert", f"with starts all it is optimal, not {self.expert}")
         for key in ("head", "readout"):
             if not self.all_starts and getattr(self, key) != type(self).model_fields[key].default:
                 raise OptionError(key, f"only starts all has it, not {self.starts}")
         return self
 
     def check(self, run: Run, rules: Task[Any]) -> None:
-        """What the optimal actions ask of the task."""
+        """What the expert's actions ask of the task."""
+        if self.expert != "optimal" and not isinstance(rules, Write):
+            raise UserError(
+                f"{self.expert} needs a Write environment, where there are words; optimal goes "
+                "with all tasks",
+                "agent.expert",
+            )
         if not self.all_starts:
             _check_exact_values(rules)
             return
@@ -280,10 +291,13 @@ class SB3AgentConfig(SB3Settings):
 
     kind: Literal["ppo", "dqn", "qrdqn", "maskable_ppo"]
     exploring_starts: bool = False  # training begins episodes at every number of remaining steps
+    written_starts: bool = False  # of Write, also with any number of right words there
 
     @property
     def training_options(self) -> dict[str, Any]:
         """Other starts, where they are asked for."""
+        if self.written_starts:
+            return {"start": WRITTEN}
         return {"start": "uniform"} if self.exploring_starts else {}
 
     def network_sizes(self, key: str, observation: int, actions: int) -> tuple[int, int]:
@@ -295,13 +309,26 @@ class SB3AgentConfig(SB3Settings):
     def check(self, run: Run, rules: Any) -> None:
         """Exploring starts go with rules that have other ones, normalisation with the rest."""
         if rules is None:
-            if self.exploring_starts:
-                raise UserError(
-                    "only chains have states with fewer steps remaining to begin at; leave it out",
-                    "agent.exploring_starts",
-                )
+            for key in ("exploring_starts", "written_starts"):
+                if getattr(self, key):
+                    raise UserError(
+                        "only chains have states with fewer steps remaining to begin at; leave it "
+                        "out",
+                        f"agent.{key}",
+                    )
             check_processes(self.processes, self.num_envs)
             return
+        if self.written_starts and not isinstance(rules, Write):
+            raise UserError(
+                "only Write environments have words that can be there already; leave it out",
+                "agent.written_starts",
+            )
+        if self.written_starts and self.exploring_starts:
+            raise UserError(
+                "with agent.written_starts episodes begin at every number of remaining steps "
+                "already; leave one of them out",
+                "agent.exploring_starts",
+            )
         if self.exploring_starts and rules.start == "uniform":
             raise UserError(
                 "with env.start uniform episodes begin at every number of remaining steps already, "
@@ -340,7 +367,7 @@ class SearchAgentConfig(AgentSettings):
 
     def check(self, run: Run, rules: Task[Any]) -> None:
         """What learned dynamics and targets ask of the task."""
-        if self.dynamics == "learned" and isinstance(rules, Bet):
+        if self.dynamics == "learned" and not isinstance(rules, Steer):
             raise UserError(
                 "learned needs a Steer environment, where a step of play is a serial step; a BET "
                 "is many",

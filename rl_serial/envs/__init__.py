@@ -11,6 +11,7 @@ from rl_serial.envs.registry import (
     task_of,
 )
 from rl_serial.envs.tasks import Bet, Steer, Task, Transition
+from rl_serial.envs.write import Write
 
 __all__ = [
     "ENV_IDS",
@@ -23,6 +24,7 @@ __all__ = [
     "Task",
     "TokenLayout",
     "Transition",
+    "Write",
     "make_task",
     "register_family",
     "seeds_for",

@@ -2,22 +2,24 @@
 
 A chain is a set of pure, batched rules. It knows neither rewards of a task nor Gymnasium;
 :mod:`rl_serial.envs.tasks` puts a decision on top of it and :mod:`rl_serial.envs.gym` serves it.
-Arrays are NumPy or torch arrays; the rules give the same bits on both. A chain that is simulated by
-another library may say that it runs on NumPy arrays only (:func:`is_numpy_only`).
+Arrays are NumPy, torch or JAX arrays; the rules give the same bits on all of them, and where JAX
+traces them (:mod:`rl_serial.envs.jax_env`). A chain that is simulated by another library may say
+that it runs on NumPy arrays only (:func:`is_numpy_only`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from functools import lru_cache, wraps
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 import array_api_compat
 
-from rl_serial.pytrees import map_leaves
+from rl_serial.pytrees import leaves, map_leaves
 
 Array = Any
-"""A NumPy or torch array; shapes and dtypes are stated where it is used."""
+"""A NumPy, torch or JAX array; shapes and dtypes are stated where it is used."""
 
 MOST_SERIAL_DEPTH = 1024
 """Of a chain: what a run costs grows with its square."""
@@ -155,6 +157,46 @@ class ChainWithStarts(Chain[S], Protocol[S]):
         """
 
 
+@runtime_checkable
+class ChainWithWords(Chain[S], Protocol[S]):
+    """A chain whose working state is small enough to be written down: an optional power of a chain.
+
+    A word says a working state. In :class:`rl_serial.envs.write.Write` the agent writes words.
+    """
+
+    @property
+    def num_words(self) -> int:
+        """Different words, at least 2."""
+
+    @property
+    def word_size(self) -> int:
+        """W, the length of a word as it is shown."""
+
+    def word(self, state: S) -> Array:
+        """[B] int64 in [0, num_words): the word for the working state."""
+
+    def show_words(self, words: Array) -> Array:
+        """[B, N, word_size] float32 in [0, 1]: ``words`` [B, N] as a network reads them.
+
+        Each word differs from every other. All zero where there is none, which is -1.
+        """
+
+    def word_name(self, word: int) -> str:
+        """A word for people."""
+
+
+WORDS = ("num_words", "word_size", "word", "show_words", "word_name")
+"""What a chain with words has beside the contract."""
+
+
+@runtime_checkable
+class ChainWithText(Chain[S], Protocol[S]):
+    """A chain whose states can be read by people: an optional power of a chain."""
+
+    def text(self, state: S) -> list[str]:
+        """Each of B states in words, several lines."""
+
+
 def is_numpy_only(chain: Chain[Any]) -> bool:
     """Whether the rules run on NumPy arrays alone, as a chain's ``numpy_only = True`` says."""
     return bool(getattr(chain, "numpy_only", False))
@@ -179,19 +221,65 @@ def array_namespace(array: Array) -> Any:
     return _NAMESPACES[kind]
 
 
+def device_of(array: Array) -> Any:
+    """Where ``array`` is; None, wherever the program will run, while JAX traces one."""
+    return getattr(array, "device", None)
+
+
+def is_traced(array: Array) -> bool:
+    """Whether JAX traces ``array``, so that nothing can depend on its numbers but by ``where``."""
+    return device_of(array) is None
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def repeat(times: int, function: Callable[[Any, S], S], state: S) -> S:
+    """The state after ``function`` of (i, state) for i = 0, 1, … ``times`` - 1, one after another.
+
+    Where JAX traces it is one loop of the program: a compiler takes minutes over a chain written
+    out.
+    """
+    if is_traced(leaves(state)[0]):
+        from jax import lax
+
+        def step(carried: tuple[Any, S]) -> tuple[Any, S]:
+            return carried[0] + 1, function(*carried)
+
+        looped: S = lax.while_loop(lambda carried: carried[0] < times, step, (0, state))[1]
+        return looped
+    for i in range(times):
+        state = function(i, state)
+    return state
+
+
+def kept_table(function: F) -> F:
+    """Remember what a ``function`` of (…, xp, device) gives; nothing while JAX traces.
+
+    What is made within a trace belongs to it. Then the device is None (:func:`device_of`).
+    """
+    kept = lru_cache(maxsize=16)(function)
+
+    @wraps(function)
+    def table(*arguments: Any) -> Any:
+        return function(*arguments) if arguments[-1] is None else kept(*arguments)
+
+    return cast(F, table)
+
+
 def one_hot(index: Array, size: int, xp: Any, dtype: Any = None) -> Array:
     """[..., size]: 1 at ``index`` [...]; all zero where the index is outside [0, size).
 
     ``dtype`` is float32 unless given.
     """
-    places = xp.arange(size, dtype=index.dtype, device=index.device)
+    places = xp.arange(size, dtype=index.dtype, device=device_of(index))
     return xp.astype(index[..., None] == places, dtype or xp.float32)
 
 
 def each_place(batch: Array, places: int) -> Array:
     """[B, places] int64: 0, 1, … in each row, of the library and device of ``batch`` [B]."""
     xp = array_namespace(batch)
-    row = xp.arange(places, dtype=xp.int64, device=batch.device)
+    row = xp.arange(places, dtype=xp.int64, device=device_of(batch))
     return xp.tile(row[None], (batch.shape[0], 1))
 
 
@@ -220,3 +308,23 @@ def select(rows: Array, yes: S, no: S) -> S:
         return a if a is b else xp.where(rows[(..., *(None,) * (a.ndim - 1))], a, b)
 
     return map_state(pick, yes, no)
+
+
+def with_outcome(chain: Chain[S], seeds: Array, remaining: Array) -> tuple[S, Array]:
+    """The instances ``seeds`` [B], ``remaining`` [B] steps from their end, and what they will pay.
+
+    The payoffs are [B] float32.
+    """
+    xp = array_namespace(seeds)
+    everyone_fresh = not is_traced(seeds) and bool(xp.all(remaining == chain.serial_depth))
+
+    def further(i: Any, pair: tuple[S, S]) -> tuple[S, S]:
+        shown, state = pair
+        after = chain.advance(state)
+        if everyone_fresh:
+            return shown, after
+        return select(remaining < chain.serial_depth - i, after, shown), after
+
+    fresh = chain.initial(seeds)
+    shown, state = repeat(chain.serial_depth, further, (fresh, fresh))
+    return shown, chain.payoff(state)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -28,6 +28,8 @@ from rl_serial.envs.tasks import Task, num_actions
 
 Observation = NDArray[np.float32]
 RENDER_MODES = ("ansi", "rgb_array", "human")
+MOST_NAMED = 24
+"""Actions that an error lists."""
 
 
 def observation_space(task: Task[Any]) -> gymnasium.Space[Observation]:
@@ -56,7 +58,7 @@ class SerialEnv(gymnasium.Env[Observation, np.int64]):
 
     Args:
         family: a chain family of the registry.
-        task: Bet or Steer.
+        task: Bet, Steer or Write.
         render_mode: None, ansi, rgb_array or human.
         options: those of the chain and of the task (:func:`rl_serial.envs.registry.options_of`).
 
@@ -69,12 +71,17 @@ class SerialEnv(gymnasium.Env[Observation, np.int64]):
         "render_modes": list(RENDER_MODES),
         "render_fps": rendering.FRAMES_PER_SECOND,
     }
+    pictures: ClassVar[Any] = rendering  # draws scenes: ansi and rgb_array
 
     def __init__(
         self, *, family: str, task: str, render_mode: str | None = None, **options: Any
     ) -> None:
+        self._serve(make_task(family, task, **options), render_mode)
+
+    def _serve(self, task: Any, render_mode: str | None) -> None:
+        """Begin to play by the rules ``task``: what a chain's task and puzzles have in common."""
         _check_render_mode(render_mode, RENDER_MODES)
-        self.task = make_task(family, task, **options)
+        self.task = task
         self.observation_space = observation_space(self.task)
         self.action_space = action_space(self.task)
         self.render_mode = render_mode
@@ -166,8 +173,8 @@ class SerialEnv(gymnasium.Env[Observation, np.int64]):
             gymnasium.logger.warn("render() needs a render_mode: gym.make(id, render_mode=...)")
             return None
         if self.render_mode == "ansi":
-            return rendering.ansi(self.scene())
-        frame = rendering.rgb_array(self.scene())
+            return self.pictures.ansi(self.scene())
+        frame = self.pictures.rgb_array(self.scene())
         if self.render_mode == "rgb_array":
             return frame
         if self._window is None:
@@ -196,7 +203,7 @@ class SerialVectorEnv(VectorEnv[Observation, NDArray[np.int64], Any]):
     Args:
         num_envs: episodes side by side.
         family: a chain family of the registry.
-        task: Bet or Steer.
+        task: Bet, Steer or Write.
         autoreset_mode: SAME_STEP (``final_obs`` in the info), NEXT_STEP or DISABLED, as a member
             of Gymnasium's AutoresetMode, its name or its value.
         render_mode: None, ansi or rgb_array.
@@ -206,6 +213,8 @@ class SerialVectorEnv(VectorEnv[Observation, NDArray[np.int64], Any]):
         UnknownOption: an option that does not exist; it is a ValueError and a TypeError.
         ValueError: a mode that does not exist, an option out of range.
     """
+
+    pictures: ClassVar[Any] = rendering
 
     def __init__(
         self,
@@ -217,11 +226,21 @@ class SerialVectorEnv(VectorEnv[Observation, NDArray[np.int64], Any]):
         render_mode: str | None = None,
         **options: Any,
     ) -> None:
+        self._serve(num_envs, make_task(family, task, **options), autoreset_mode, render_mode)
+
+    def _serve(
+        self,
+        num_envs: int,
+        task: Any,
+        autoreset_mode: AutoresetMode | str,
+        render_mode: str | None,
+    ) -> None:
+        """Begin to play ``num_envs`` episodes by the rules ``task``."""
         if num_envs < 1:
             raise ValueError(f"num_envs={num_envs!r}: must be at least 1")
         _check_render_mode(render_mode, RENDER_MODES[:2])
         self.num_envs = num_envs
-        self.task = make_task(family, task, **options)
+        self.task = task
         self.single_observation_space = observation_space(self.task)
         self.single_action_space = action_space(self.task)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -331,7 +350,8 @@ class SerialVectorEnv(VectorEnv[Observation, NDArray[np.int64], Any]):
             return None
         if self.state is None:
             raise reset_needed("render")
-        draw = rendering.ansi if self.render_mode == "ansi" else rendering.rgb_array
+        text = self.render_mode == "ansi"
+        draw = self.pictures.ansi if text else self.pictures.rgb_array
         return tuple(draw(scene) for scene in self._scenes)
 
     def _start_episodes(self, rows: NDArray[np.int64]) -> None:
@@ -389,5 +409,6 @@ def _spread(some: NDArray[Any], rows: NDArray[np.int64], count: int) -> NDArray[
 
 
 def _named(task: Task[Any]) -> str:
-    names = ", ".join(f"{i} {name}" for i, name in enumerate(task.action_names))
-    return f"Discrete({num_actions(task)}): {names}"
+    names = [f"{i} {name}" for i, name in enumerate(task.action_names[:MOST_NAMED])]
+    more = ["…"] if num_actions(task) > MOST_NAMED else []
+    return f"Discrete({num_actions(task)}): {', '.join(names + more)}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rl_serial.envs.chain import Array, array_namespace
+from rl_serial.envs.chain import Array, array_namespace, device_of, is_traced
 
 _ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
 _PARITY = 0x1BD11BDA
@@ -24,6 +24,8 @@ def threefry(key: tuple[Array, Array], counter: tuple[Array, Array]) -> tuple[Ar
     All four arrays are int32, have at least one axis and broadcast with each other; their bits are
     read as unsigned words.
     """
+    if is_traced(counter[0]):
+        return _traced_threefry(key, counter)
     keys = (*key, key[0] ^ key[1] ^ _PARITY)
     left, right = counter[0] + keys[0], counter[1] + keys[1]
     for group in range(5):
@@ -35,6 +37,20 @@ def threefry(key: tuple[Array, Array], counter: tuple[Array, Array]) -> tuple[Ar
         left = left + keys[(group + 1) % 3]
         right = right + (keys[(group + 2) % 3] + (group + 1))
     return left, right
+
+
+def _traced_threefry(key: tuple[Array, Array], counter: tuple[Array, Array]) -> tuple[Array, Array]:
+    """JAX's own: the compiler takes minutes over twenty rounds that are written out."""
+    import jax
+    import jax.numpy as jnp
+    from jax.extend.random import threefry2x32_p
+
+    def bits(word: Array, kind: Any) -> Array:
+        return jax.lax.bitcast_convert_type(word, kind)
+
+    words = jnp.broadcast_arrays(*(bits(word, jnp.uint32) for word in (*key, *counter)))
+    left, right = threefry2x32_p.bind(*words)
+    return bits(left, jnp.int32), bits(right, jnp.int32)
 
 
 def _split(seeds: Array, xp: Any) -> tuple[Array, Array]:
@@ -50,7 +66,7 @@ def random_words(seeds: Array, count: int, stream: int = 0) -> Array:
     """
     xp = array_namespace(seeds)
     low, high = _split(seeds[:, None], xp)
-    blocks = xp.arange((count + 1) // 2, dtype=xp.int32, device=seeds.device)[None, :]
+    blocks = xp.arange((count + 1) // 2, dtype=xp.int32, device=device_of(seeds))[None, :]
     first, second = threefry((low, high), (blocks, xp.full_like(blocks, stream)))
     words = xp.reshape(xp.stack([first, second], axis=2), (seeds.shape[0], -1))[:, :count]
     return xp.astype(words, xp.int64) & 0xFFFFFFFF

@@ -15,22 +15,24 @@ from typing import Any, get_args, get_type_hints
 
 import gymnasium
 
-from rl_serial.envs import goals
-from rl_serial.envs.chain import MOST_OBSERVED, MOST_SERIAL_DEPTH, Chain
+from rl_serial.envs import goals, puzzles
+from rl_serial.envs.chain import MOST_OBSERVED, MOST_SERIAL_DEPTH, WORDS, Chain
 from rl_serial.envs.chains.cellular_automaton import CellularAutomaton
 from rl_serial.envs.chains.circuit import Circuit
 from rl_serial.envs.chains.many_body import ManyBody
 from rl_serial.envs.chains.permutation_automaton import PermutationAutomaton
 from rl_serial.envs.chains.pointer_chase import PointerChase
+from rl_serial.envs.chains.word_problem import WordProblem
 from rl_serial.envs.simulation import REQUIREMENT
 from rl_serial.envs.tasks import Bet, Steer, Task
+from rl_serial.envs.write import Write
 from rl_serial.errors import OptionError, did_you_mean, refuse_unknown, require, shown
 
 NAMESPACE = "rl_serial"
 VERSION = "v0"
-MOST = {"serial_depth": MOST_SERIAL_DEPTH, "think_budget": MOST_SERIAL_DEPTH}
+MOST = dict.fromkeys(("serial_depth", "think_budget", "scratchpad"), MOST_SERIAL_DEPTH)
 """The largest values of options; of the others it is what an observation holds."""
-TASKS: dict[str, type[Bet[Any]] | type[Steer[Any]]] = {"Bet": Bet, "Steer": Steer}
+TASKS: dict[str, type[Any]] = {"Bet": Bet, "Steer": Steer, "Write": Write}
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,12 @@ class Family:
     def settings(self) -> tuple[Any, ...]:
         """Every value of the option, serial ones first, twins last."""
         return (*self.serial, *self.between, *self.twins)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that its chains can be under: Write where they have words."""
+        words = all(hasattr(self.chain, part) for part in WORDS)
+        return tuple(task for task in TASKS if words or TASKS[task] is not Write)
 
     @property
     def is_own(self) -> bool:
@@ -105,10 +113,10 @@ def register_family(
 ) -> Family:
     """Make a chain family known: to Gymnasium, configurations, commands, studies, the planner.
 
-    The ids are ``rl_serial/<name of the class>Bet-v0`` and ``…Steer-v0``. The same family may be
-    registered again; so may a class that was made again by the same module (a reload, a cell of a
-    notebook), and takes the place of the former one. Whether the rules keep the contract is what
-    :func:`rl_serial.envs.testing.check_family` finds out.
+    The ids are ``rl_serial/<name of the class>Bet-v0``, ``…Steer-v0`` and, of a chain with words,
+    ``…Write-v0``. The same family may be registered again; so may a class that was made again by
+    the same module (a reload, a cell of a notebook), and takes the place of the former one. Whether
+    the rules keep the contract is what :func:`rl_serial.envs.testing.check_family` finds out.
 
     Args:
         chain: the class of the chain (:class:`rl_serial.envs.chain.Chain`): a frozen dataclass
@@ -150,10 +158,10 @@ def register_family(
             f".{there.chain.__qualname__}; give the class another name"
         )
     FAMILIES[row.name] = row
-    for task in TASKS:
+    for task in row.tasks:
         id_ = env_id(row.name, task)
         ENV_IDS[id_] = row, task
-        if there is None:
+        if id_ not in gymnasium.registry:
             gymnasium.register(
                 id_,
                 entry_point="rl_serial.envs.gym:SerialEnv",
@@ -243,7 +251,7 @@ def make_task(family: str, task: str, /, **options: Any) -> Task[Any]:
 
     Args:
         family: a name of ``FAMILIES``.
-        task: Bet or Steer.
+        task: Bet, Steer or, of a family with words, Write.
         options: fields of the chain or of the task, see :func:`options_of`.
 
     Raises:
@@ -252,6 +260,9 @@ def make_task(family: str, task: str, /, **options: Any) -> Task[Any]:
         gymnasium.error.DependencyNotInstalled: what the family's rules need is missing.
     """
     _check_installed(FAMILIES[family])
+    tasks = FAMILIES[family].tasks
+    if task not in tasks:
+        raise ValueError(f"{family} is under {', '.join(tasks)} alone, not {task}")
     known = options_of(family, task)
     refuse_unknown(options, known, f"{family}{task}")
     for name, value in options.items():
@@ -323,8 +334,9 @@ def known_env(env: str) -> tuple[Family, str]:
 
 
 def register() -> None:
-    """Register the goal environments and the continuous task, beside the families."""
+    """Register goal environments, puzzles and the continuous task, beside the families."""
     goals.register()
+    puzzles.register()
     gymnasium.register(KICK_ID, entry_point="rl_serial.envs.many_body_kick:KickEnv")
 
 
@@ -362,6 +374,15 @@ register_family(
     complexity="logspace-complete; twin is arithmetic",
     source="Cook and McKenzie 1987",
     sizes=lambda serial_depth: {"nodes": max(16, 2 * serial_depth)},
+)
+register_family(
+    WordProblem,
+    option="graph",
+    serial=("deep",),
+    twins=("shallow",),
+    complexity="logspace-complete path of sentences; twin has depth 1",
+    source="Cook and McKenzie 1987",
+    sizes=lambda serial_depth: {"facts": max(16, 2 * serial_depth)},
 )
 register_family(
     ManyBody,

@@ -1,7 +1,8 @@
 """Pictures of an episode: the space-time diagram of the chain, what is ahead, the decision.
 
-Drawn from the contract of a chain alone, so a new family needs no drawing of its own. One that has
-a method ``drawing(state, side)`` shows it in place of the tokens ahead.
+Drawn from the contract of a chain alone, so a new family needs no drawing of its own. A method
+``drawing(state, side)`` of the chain, or its text (:class:`rl_serial.envs.chain.ChainWithText`),
+stands in place of the tokens ahead.
 """
 
 from __future__ import annotations
@@ -16,11 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from rl_serial.envs.chain import ChainWithText
 from rl_serial.envs.tasks import Task
 from rl_serial.errors import told_missing
 
 TEXT_WIDTH = 100
+TEXT_LINE = 14
+"""Height of a line of a chain's text, in pixels."""
 FRAMES_PER_SECOND = 4
+MOST_ROWS = 24
+"""Of actions in a picture."""
 
 # Ink on paper; every step differs in lightness, so that a grey print reads the same.
 _PAPER, _EMPTY, _OFF, _ON = (255, 255, 255), (244, 244, 241), (222, 224, 222), (43, 65, 98)
@@ -53,9 +59,18 @@ def ansi(scene: Scene) -> str:
         else:
             cells = _shade(_fold(row[None], TEXT_WIDTH - 8)[0])
         lines.append(f"{step:>4} {'>' if _is_present(scene, step) else ' '} {cells}".rstrip())
-    lines += ["", "ahead (a row a token)"]
-    ahead = _fold(_ahead(scene), TEXT_WIDTH - 8)
-    lines += [f"{token:>4}   {_shade(row)}".rstrip() for token, row in enumerate(ahead)]
+    if text := _text_of(scene):
+        lines += [
+            "",
+            "the text",
+            *(part for line in text for part in textwrap.wrap(line, TEXT_WIDTH)),
+        ]
+    else:
+        lines += ["", "ahead (a row a token)"]
+        ahead = _fold(_ahead(scene), TEXT_WIDTH - 8)
+        lines += [f"{token:>4}   {_shade(row)}".rstrip() for token, row in enumerate(ahead)]
+    if notes := scene.task.notes(scene.states[-1]):
+        lines += ["", *notes]
     lines += ["", *_action_lines(scene)]
     return "\n".join(lines)
 
@@ -68,9 +83,12 @@ def rgb_array(scene: Scene) -> NDArray[np.uint8]:
     diagram_width = min(cells * side, 480)
     panel_width = 300
     has_drawing = hasattr(scene.task.chain, "drawing")
-    diagram_height = max((depth + 1) * side, panel_width if has_drawing else 140)
+    text_height = TEXT_LINE * (layout.tokens + 2) if _text_of(scene) else 140
+    diagram_height = max((depth + 1) * side, panel_width if has_drawing else text_height)
     width = 40 + diagram_width + 40 + panel_width + 20
-    height = 92 + diagram_height + 16 + 18 * (len(names) + 1) + 12
+    notes = scene.task.notes(scene.states[-1])
+    first_note = 92 + diagram_height + 16 + 18 * (min(len(names), MOST_ROWS) + 1) + 12
+    height = first_note + (18 * len(notes) + 12 if notes else 0)
     image = Image.new("RGB", (width, height), _PAPER)
     draw = ImageDraw.Draw(image)
     title, settings = _title(scene)
@@ -78,7 +96,7 @@ def rgb_array(scene: Scene) -> NDArray[np.uint8]:
     draw.text((20, 34), settings, _FAINT, _font(12))
     draw.text((20, 50), _status(scene), _TEXT, _font(12))
     draw.text((40, 72), "space and time", _FAINT, _font(11))
-    heading = "now" if has_drawing else f"ahead: {layout.tokens} tokens"
+    heading = "now" if has_drawing or _text_of(scene) else f"ahead: {layout.tokens} tokens"
     draw.text((80 + diagram_width, 72), heading, _FAINT, _font(11))
     top = 92
     row_height = diagram_height / (depth + 1)
@@ -93,7 +111,9 @@ def rgb_array(scene: Scene) -> NDArray[np.uint8]:
             middle = y + row_height / 2
             draw.polygon([(22, middle - 6), (22, middle + 6), (33, middle)], fill=_MARK)
     image.paste(_panel(scene, panel_width, diagram_height), (80 + diagram_width, top))
-    for line, (name, cells_of_action, legal) in enumerate(_action_table(scene)):
+    for line, note in enumerate(notes):
+        draw.text((20, first_note + 18 * line), note, _TEXT if line else _FAINT, _font(12))
+    for line, (name, cells_of_action, legal) in enumerate(_most_valued(_action_table(scene))):
         y = top + diagram_height + 16 + 18 * line
         ink = _TEXT if legal and line else _FAINT
         draw.text((20, y), name if legal else f"{name} (not legal)", ink, _font(12))
@@ -105,11 +125,16 @@ def rgb_array(scene: Scene) -> NDArray[np.uint8]:
 
 
 def _panel(scene: Scene, width: int, height: int) -> Image.Image:
-    """The chain's own drawing of its last state; without one the tokens ahead as a heat map."""
+    """The chain's own drawing or text of its last state; else the tokens ahead as a heat map."""
     chain = scene.task.chain
     if hasattr(chain, "drawing"):
         state = scene.task.chain_state(scene.states[-1])
         return Image.fromarray(chain.drawing(state, width))
+    if text := _text_of(scene):
+        page = Image.new("RGB", (width, height), _PAPER)
+        for line, sentence in enumerate(text):
+            ImageDraw.Draw(page).text((0, TEXT_LINE * line), sentence, _TEXT, _font(11))
+        return page
     heat = np.array([[_mix(float(v)) for v in row] for row in _ahead(scene)], dtype=np.uint8)
     return Image.fromarray(heat).resize((width, height), Image.Resampling.NEAREST)
 
@@ -190,6 +215,14 @@ def _ahead(scene: Scene) -> NDArray[np.float32]:
     return tokens.reshape(layout.tokens, layout.features)
 
 
+def _text_of(scene: Scene) -> list[str]:
+    """The lines that the chain makes of its last state; none of a chain that is not read."""
+    chain = scene.task.chain
+    if not isinstance(chain, ChainWithText):
+        return []
+    return chain.text(scene.task.chain_state(scene.states[-1]))[0].split("\n")
+
+
 def _action_table(scene: Scene) -> list[tuple[str, list[str], bool]]:
     """A header, then each action: name, values (the best starred), whether it is legal."""
     legal = scene.task.legal_actions(scene.states[-1])[0]
@@ -204,6 +237,20 @@ def _action_table(scene: Scene) -> list[tuple[str, list[str], bool]]:
             cells.append(f"{numbers[action]:+.3f}{'*' if best else ' '}")
         rows.append((name, cells, bool(legal[action])))
     return rows
+
+
+def _most_valued(table: list[tuple[str, list[str], bool]]) -> list[tuple[str, list[str], bool]]:
+    """The header and, of more than MOST_ROWS actions, those that the last numbers speak for."""
+    header, *rows = table
+    if len(rows) <= MOST_ROWS:
+        return table
+    if header[1]:
+        order = sorted(range(len(rows)), key=lambda i: -float(rows[i][1][-1].strip("* ")))
+    else:
+        order = list(range(len(rows)))
+    hidden = len(rows) - MOST_ROWS + 1
+    shown = [rows[i] for i in sorted(order[: MOST_ROWS - 1])]
+    return [header, *shown, (f"… {hidden} more", [""] * len(header[1]), True)]
 
 
 def _action_lines(scene: Scene) -> list[str]:

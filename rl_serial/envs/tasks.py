@@ -1,7 +1,8 @@
 """How an agent acts on a chain: :class:`Bet` (optimal stopping) and :class:`Steer` (kicks).
 
-A task is a set of pure, batched rules over any chain. Gymnasium environments, planner, evaluation
-and tests all use these; no rule is written twice.
+:class:`rl_serial.envs.write.Write` is the third. A task is a set of pure, batched rules over any
+chain. Gymnasium environments, planner, evaluation and tests all use these; no rule is written
+twice.
 """
 
 from __future__ import annotations
@@ -16,9 +17,13 @@ from rl_serial.envs.chain import (
     Chain,
     TokenLayout,
     array_namespace,
+    device_of,
+    is_traced,
     map_state,
     one_hot,
+    repeat,
     select,
+    with_outcome,
 )
 from rl_serial.envs.random import below, random_words
 from rl_serial.errors import require
@@ -81,6 +86,22 @@ class Task(Protocol[S]):
 
     def legal_actions(self, state: S) -> Array:
         """[B, num_actions] bool; an action that is not legal counts as action 0."""
+
+    def examined_actions(self, state: S) -> Array:
+        """[B, num_actions] bool: the legal actions of which an examination asks for the right one.
+
+        Where that is an answer that other actions lead to, those are none of them.
+        """
+
+    @property
+    def deliberates(self) -> bool:
+        """Whether other actions come before the one that an examination asks for."""
+
+    def notes(self, state: S) -> list[str]:
+        """Lines for people, of a state with B = 1: what the task has beside the chain.
+
+        As many all through an episode.
+        """
 
     def action_values(self, state: S) -> Array:
         """[B, num_actions] float32: the exact optimal action values Q*; zero after the end."""
@@ -178,19 +199,9 @@ class Bet(Generic[C]):
 
     def at_remaining(self, seeds: Array, remaining: Array) -> BetState[C]:
         """The instances, advanced until ``remaining`` steps are left, with a full budget."""
-        xp = array_namespace(seeds)
-        shown = chain = self.chain.initial(seeds)
-        everyone_fresh = bool(xp.all(remaining == self.chain.serial_depth))
-        for left in range(self.chain.serial_depth - 1, -1, -1):
-            chain = self.chain.advance(chain)
-            if not everyone_fresh:
-                shown = select(remaining <= left, chain, shown)
-        return BetState(
-            chain=shown,
-            think_budget=xp.full_like(seeds, self.think_budget),
-            outcome=self.chain.payoff(chain),
-            ended=seeds != seeds,
-        )
+        chain, outcome = with_outcome(self.chain, seeds, remaining)
+        budget = array_namespace(seeds).full_like(seeds, self.think_budget)
+        return BetState(chain, budget, outcome, ended=seeds != seeds)
 
     def step(self, state: BetState[C], action: Array) -> Transition[BetState[C]]:
         """PASS and BET end the episode; THINK advances the chain."""
@@ -237,6 +248,19 @@ class Bet(Generic[C]):
         if self.think_budget:
             actions.append(state.think_budget > 0)
         return xp.stack(actions, axis=1)
+
+    def examined_actions(self, state: BetState[C]) -> Array:
+        """All that are legal."""
+        return self.legal_actions(state)
+
+    @property
+    def deliberates(self) -> bool:
+        """A THINK is examined as any other action."""
+        return False
+
+    def notes(self, state: BetState[C]) -> list[str]:
+        """None."""
+        return []
 
     def action_values(self, state: BetState[C]) -> Array:
         """Q*(PASS) = 0, Q*(BET) = outcome, Q*(THINK) = max(0, outcome) - cost.
@@ -324,11 +348,14 @@ class Steer(Generic[C]):
 
     def at_remaining(self, seeds: Array, remaining: Array) -> C:
         """The instances, advanced without a kick until ``remaining`` steps are left."""
-        state = chain = self.chain.initial(seeds)
-        for left in range(self.chain.serial_depth - 1, 0, -1):
-            chain = self.chain.advance(chain)
-            state = select(remaining <= left, chain, state)
-        return state
+
+        def further(i: Any, pair: tuple[C, C]) -> tuple[C, C]:
+            shown, state = pair
+            after = self.chain.advance(state)
+            return select(remaining < self.chain.serial_depth - i, after, shown), after
+
+        fresh = self.chain.initial(seeds)
+        return repeat(self.chain.serial_depth - 1, further, (fresh, fresh))[0]
 
     def step(self, state: C, action: Array) -> Transition[C]:
         """Kick where that is asked for and allowed, then advance."""
@@ -352,8 +379,21 @@ class Steer(Generic[C]):
     def legal_actions(self, state: C) -> Array:
         """All actions while there are decisions left, then only action 0."""
         xp = array_namespace(self.remaining(state))
-        actions = xp.arange(len(self.action_names), device=self.remaining(state).device)
+        actions = xp.arange(len(self.action_names), device=device_of(self.remaining(state)))
         return (self._decisions_left(state) > 0)[:, None] | (actions == 0)
+
+    def examined_actions(self, state: C) -> Array:
+        """All that are legal."""
+        return self.legal_actions(state)
+
+    @property
+    def deliberates(self) -> bool:
+        """Every action is examined."""
+        return False
+
+    def notes(self, state: C) -> list[str]:
+        """None."""
+        return []
 
     def action_values(self, state: C) -> Array:
         """Q* by exact enumeration of the remaining decisions.
@@ -377,6 +417,8 @@ class Steer(Generic[C]):
         xp = array_namespace(self.remaining(state))
         actions = len(self.action_names)
         levels_ahead = xp.clip(self._decisions_left(state), 0, None)
+        if is_traced(levels_ahead):  # rows with fewer decisions left take those that nobody takes
+            return self._enumerate(state, self.decisions, over_actions)
         most = int(xp.max(levels_ahead))
         if actions**most > ENUMERATION_LIMIT:
             raise ValueError(
@@ -403,10 +445,11 @@ class Steer(Generic[C]):
         for _ in range(levels):
             batch = self.remaining(leaves).shape[0]
             leaves = map_state(lambda a: xp.repeat(a, actions, axis=0), leaves)
-            choice = xp.arange(actions, dtype=xp.int64, device=ended.device)
+            choice = xp.arange(actions, dtype=xp.int64, device=device_of(ended))
             leaves = self.step(leaves, xp.tile(choice, (batch,))).state
-        for _ in range(int(xp.max(self.remaining(leaves)))):
-            leaves = self.chain.advance(leaves)
+        left = self.remaining(leaves)
+        most = self.chain.serial_depth if is_traced(left) else int(xp.max(left))
+        leaves = repeat(most, lambda _, state: self.chain.advance(state), leaves)
         values = self.chain.payoff(leaves)
         if levels == 0:  # whatever is done counts as action 0
             values = xp.repeat(values, actions, axis=0)

@@ -10,8 +10,9 @@ from rl_serial.subjects.chains import CHAINS
 from rl_serial.subjects.goals import GOALS
 from rl_serial.subjects.gymnasium import GYMNASIUM
 from rl_serial.subjects.protocol import AnotherSubject, Subject, SubjectRow
+from rl_serial.subjects.puzzles import PUZZLES
 
-SUBJECTS: dict[str, SubjectRow] = {row.name: row for row in (CHAINS, GOALS, GYMNASIUM)}
+SUBJECTS: dict[str, SubjectRow] = {row.name: row for row in (CHAINS, GOALS, GYMNASIUM, PUZZLES)}
 """Every subject by its name."""
 
 

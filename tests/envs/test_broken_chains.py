@@ -277,6 +277,41 @@ class StartsThatLieOutside(Tape):
         return state
 
 
+class HalfOfWords(Tape):
+    num_words: ClassVar[int] = 5
+
+
+class Speaks(Tape):
+    """Whole: a word is x."""
+
+    num_words: ClassVar[int] = 5
+    word_size: ClassVar[int] = 5
+
+    def word(self, state: TapeState) -> Array:
+        return state.x
+
+    def show_words(self, words: Array) -> Array:
+        return one_hot(words, 5, array_namespace(words))
+
+    def word_name(self, word: int) -> str:
+        return f"x = {word}"
+
+
+class SaysTooLittle(Speaks):
+    def word(self, state: TapeState) -> Array:
+        return state.x % 2
+
+
+class LooksAlike(Speaks):
+    def show_words(self, words: Array) -> Array:
+        return one_hot(words % 5, 5, array_namespace(words))  # -1 is 4
+
+
+class HasNoNames(Speaks):
+    def word_name(self, word: int) -> str:
+        return "a word"
+
+
 BROKEN = {
     ChangesItsArgument: r"advance.*changes its argument in place: x at .*rules are pure",
     RemembersCalls: r"advance.*gives another result when it is called again: x at .*rules are pure",
@@ -306,6 +341,10 @@ BROKEN = {
     Fails: r"advance 4 steps from the end: raises IndexError: 'tape is over'",
     HalfOfStarts: r"the class: has num_starts and not starts_are_tokens, own_start, .*or none of",
     StartsThatLieOutside: r"start_successors.*leads elsewhere than advance",
+    HalfOfWords: r"the class: has num_words and not word_size, word, show_words, .*or none of",
+    SaysTooLittle: r"word 4 steps from the end: takes 2 values for 5 working states",
+    LooksAlike: r"show_words: shows two words alike",
+    HasNoNames: r"word_name: gives 1 names to 5 words",
 }
 
 
@@ -313,6 +352,7 @@ BROKEN = {
 def test_the_chain_that_is_broken_below_is_whole(power: int) -> None:
     for depth in (1, 4):
         check_chain(Tape, power=power, serial_depth=depth)
+    check_chain(Speaks, power=power)
 
 
 @pytest.mark.parametrize("chain", BROKEN, ids=lambda chain: chain.__name__)

@@ -25,6 +25,7 @@ PAGES = {
     "CellularAutomaton": "cellular_automaton",
     "Circuit": "circuit",
     "PointerChase": "pointer_chase",
+    "WordProblem": "word_problem",
     "ManyBody": "many_body",
 }
 
@@ -145,6 +146,23 @@ def pointer(seen: dict[str, Any], options: dict[str, Any]) -> float:
     return 1 if seen["pays"][node, 0] else -1
 
 
+def word_problem(seen: dict[str, Any], options: dict[str, Any]) -> float:
+    modulus = options["modulus"]
+    [at] = np.flatnonzero(seen["asked"][:, 0])
+    todo = []
+    while at != place(seen["known"]):  # from the question back to what is known
+        times, more = seen["times"][at], seen["more"][at]
+        todo.append((place(times) if times.any() else 1, place(more) if more.any() else 0))
+        at = place(seen["source"][at])
+    assert len(todo) == (place(seen["remaining"]) if options["graph"] == "deep" else 1) or (
+        place(seen["remaining"]) == 0
+    )
+    number = place(seen["number"])
+    for times, more in reversed(todo):
+        number = (times * number + more) % modulus
+    return 1 if seen["wins"][number] else -(modulus - 1) / (modulus + 1)
+
+
 def many_body(seen: dict[str, Any], options: dict[str, Any]) -> float:
     """Without contacts: x of the marked disc between two walls that drive it back as stated."""
     discs = options["discs"]
@@ -167,6 +185,7 @@ PLAYERS: dict[str, tuple[Callable[[dict[str, Any], dict[str, Any]], float], list
     "CellularAutomaton": (cellular, [110, 30, 54, 170, 90]),
     "Circuit": (circuit, ["layered", "flat"]),
     "PointerChase": (pointer, ["random", "shift"]),
+    "WordProblem": (word_problem, ["deep", "shallow"]),
     "ManyBody": (many_body, ["none"]),
 }
 CASES = [(family, setting) for family, (_, settings) in PLAYERS.items() for setting in settings]
@@ -236,6 +255,53 @@ def test_a_reader_of_the_pages_decodes_steer(name: str, setting: Any) -> None:
                 said = player(decode(observation, parts), options)
             assert ended == (step == 4)
         assert rewards == pytest.approx([0, 0, 0, 0, said])
+
+
+def word_of(name: str, seen: Any, options: dict[str, Any]) -> int | None:
+    """The word that the numbers of a place show, by the page of the tasks; None: there is none."""
+    if not seen.any():
+        return None
+    if name == "WordProblem":
+        quantity, number = place(seen[: options["facts"]]), place(seen[options["facts"] :])
+        return quantity * int(options["modulus"]) + number
+    return place(seen)
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [(n, s) for n, s in CASES if n in ("PermutationAutomaton", "PointerChase", "WordProblem")],
+)
+def test_a_reader_of_the_pages_plays_write(name: str, setting: Any) -> None:
+    """It writes what it likes, finds it in its sight, and bets by what it reads of the chain."""
+    player, _ = PLAYERS[name]
+    options = options_of_page(name, setting, serial_depth=4)
+    task = options_on(DOCS / "tasks.md", 2)
+    assert task == {"scratchpad": 8, "least_words": 0, "memory": "words", "start": "full"}
+    [row] = [r for r in table_with(DOCS / "tasks.md", "family") if r["family"] == name]
+    size = value(row["numbers of a word"].strip("`"), options)
+    parts = layout_on(DOCS / "chains" / f"{PAGES[name]}.md", options)
+    parts += [
+        ((task["scratchpad"],), [("word", size)]),
+        ((), [("written", task["scratchpad"] + 1)]),
+    ]
+    env = gym.make(f"rl_serial/{name}Write-v0", **(options | task))
+    choices = np.random.default_rng(0)
+    for seed in range(20):
+        observation, _ = env.reset(seed=seed)
+        said = player(decode(observation, parts), options)
+        written: list[int] = []
+        for _ in range(seed % 9):
+            word = int(choices.integers(int(env.action_space.n) - 2))  # type: ignore[attr-defined]
+            observation, reward, ended, _, _ = env.step(2 + word)
+            assert (reward, ended) == (0, False)
+            written.insert(0, word)
+            seen = decode(observation, parts)
+            assert place(seen["written"]) == len(written)
+            words = [word_of(name, numbers, options) for numbers in seen["word"]]
+            assert words == written + [None] * (task["scratchpad"] - len(written))
+            assert player(seen, options) == said
+        _, reward, ended, _, _ = env.step(1)
+        assert (reward, ended) == (pytest.approx(said), True)
 
 
 def test_a_think_beyond_the_budget_counts_as_pass() -> None:

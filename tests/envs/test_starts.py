@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "PointerChase": {"serial_depth": 5, "nodes": 8},
     "PermutationAutomaton": {"serial_depth": 5},
     "CellularAutomaton": {"serial_depth": 4, "rule": 110},
+    "WordProblem": {"serial_depth": 4, "facts": 7},
     "ManyBody": {"serial_depth": 3},
 }
 
@@ -104,6 +106,34 @@ def test_every_cell_of_a_ring() -> None:
             np.testing.assert_array_equal(
                 returns[row, :, k], [1 if cell == bit else -1 for cell in cells]
             )
+
+
+def test_every_number_of_a_problem() -> None:
+    """A start is the known number: the text with another one in its place says what it leads to."""
+    task, state = states("WordProblem")
+    returns = horizon_returns(task.chain, state.chain)
+    for row, text in enumerate(task.chain.text(state.chain)):
+        left = int(state.chain.remaining[row])
+        [sentence] = re.findall(r"^\w+ has \d+ \w+\.$", text, re.MULTILINE)
+        who, thing = sentence.split()[0], sentence.split()[3].rstrip(".")
+        for number in range(7):
+            value, at = number, (who, thing.rstrip("s"))
+            for k in range(left):
+                [(sign, many, next_at)] = derived_from(text, at)
+                value, at = (value + many if sign == "more" else value * many) % 7, next_at
+                wins = re.findall(r"\d", text.split("Bet:")[1])
+                assert returns[row, number, k] == (1 if str(value) in wins else -0.75)
+
+
+def derived_from(text: str, quantity: tuple[str, str]) -> list[tuple[str, int, tuple[str, str]]]:
+    """How which quantities derive from one; things without their plural s."""
+    found = []
+    pattern = r"(\w+) has (twice|\d+)(?: times)? (as many|more) (\w+) (?:as|than) (\w+) has (\w+)\."
+    for who, many, how, thing, other, others in re.findall(pattern, text):
+        if (other, others.rstrip("s")) == quantity:
+            number = 2 if many == "twice" else int(many)
+            found.append((how, number, (who, thing.rstrip("s"))))
+    return found
 
 
 def test_every_disc_of_a_table_without_contacts() -> None:

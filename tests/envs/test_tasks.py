@@ -13,6 +13,12 @@ from rl_serial.envs.random import evaluation_seeds
 SEEDS = evaluation_seeds(9, 64, np)
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "Bet": [{}, {"think_budget": 2, "start": "uniform"}],
+    "Write": [
+        {"scratchpad": 0},
+        {"scratchpad": 2, "start": "uniform"},
+        {"scratchpad": 3, "least_words": 2},
+        {"scratchpad": 3, "start": "written", "memory": "filler"},
+    ],
     "Steer": [{}, {"decisions": 0}, {"serial_depth": 3, "decisions": 3, "start": "uniform"}],
 }
 TASKS = [
@@ -116,7 +122,7 @@ def test_serial_steps_add_up_to_the_step(id_: str, options: dict[str, Any]) -> N
             committed &= goes_on
             state, steps = transition.state, steps + 1
         np.testing.assert_allclose(total, whole.reward)
-        is_bet = task.action_names[action] == "BET"
+        is_bet = task.action_names[action] == "BET" and task.legal_actions(start)[:, action].all()
         assert steps == (task.remaining(start).max() if is_bet else 1)
 
 

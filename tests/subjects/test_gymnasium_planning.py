@@ -143,7 +143,7 @@ class TestOptions:
             ("agent.reward=learned", r"agent\.reward: must be 'known' with the true model"),
             ("agent.learning={trace: 2}", r"agent\.learning\.trace: must be in \[0, 1\], not 2"),
             ("agent.learning={memory: 9, random_steps: 10}", None),
-            ("env.discs=1", r"env: .*discs"),
+            ("env.discs=1", r"env\.discs: must be 2 to 25, not 1"),
             ("env.balls=1", r"env: .*balls"),
             ("env.max_episode_steps=-1", r"env\.max_episode_steps: must be 1 or more"),
             ("env.render_mode=3", r"env: "),

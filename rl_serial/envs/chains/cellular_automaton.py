@@ -12,7 +12,6 @@ they end so.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 from rl_serial.envs.chain import (
@@ -20,7 +19,10 @@ from rl_serial.envs.chain import (
     TokenLayout,
     array_namespace,
     count_down,
+    device_of,
     each_place,
+    is_traced,
+    kept_table,
     one_hot,
 )
 from rl_serial.envs.random import below, random_words
@@ -33,7 +35,7 @@ _OUTCOME_STREAM, _RETRY_STREAM = 4096, 4097
 """Random streams of the outcome that is wanted, and of the first ring after the first attempt."""
 
 
-@lru_cache(maxsize=16)
+@kept_table
 def _marks(chain: CellularAutomaton, xp: Any, device: Any) -> Array:
     """[serial_depth + 1, cells, 1 + 5] int16: by remaining steps, the target and the sites."""
     remaining = xp.arange(chain.serial_depth + 1, dtype=xp.int64, device=device)
@@ -116,7 +118,7 @@ class CellularAutomaton:
         to ``remaining`` cells to its right. At the chain's end they are all the target.
         """
         xp = array_namespace(remaining)
-        spread = xp.arange(NUM_SITES, dtype=xp.int64, device=remaining.device)[None, :]
+        spread = xp.arange(NUM_SITES, dtype=xp.int64, device=device_of(remaining))[None, :]
         left = remaining[:, None]
         return self.target - left + (2 * left * spread) // (NUM_SITES - 1)
 
@@ -133,8 +135,10 @@ class CellularAutomaton:
 
     def _cells_with(self, outcome: Array, seeds: Array, first: Array) -> Array:
         """[B, cells] int16: of ``first`` [B, cells] and further draws those that end as wanted."""
+        if is_traced(seeds):
+            return self._traced_cells_with(outcome, seeds, first)
         xp = array_namespace(seeds)
-        pending = xp.arange(seeds.shape[0], dtype=xp.int64, device=seeds.device)
+        pending = xp.arange(seeds.shape[0], dtype=xp.int64, device=device_of(seeds))
         cells, rows, drawn = first, [], []
         for attempt in range(_ATTEMPTS):
             ends_so = self._outcome(cells) == outcome[pending]
@@ -148,6 +152,28 @@ class CellularAutomaton:
             words = random_words(seeds[pending], self.num_cells, stream=_RETRY_STREAM + attempt)
             cells = xp.astype(below(words, 2), xp.int16)
         return xp.concat(drawn, axis=0)[xp.argsort(xp.concat(rows, axis=0))]
+
+    def _traced_cells_with(self, outcome: Array, seeds: Array, first: Array) -> Array:
+        """The same where no row can be taken out of the batch."""
+        from jax import lax
+
+        xp = array_namespace(seeds)
+
+        def fits(cells: Array) -> Array:
+            return self._outcome(cells) == outcome
+
+        def searching(carried: tuple[Array, Array]) -> Array:
+            attempt, cells = carried
+            return (attempt < _ATTEMPTS - 1) & ~xp.all(fits(cells))
+
+        def next_attempt(carried: tuple[Array, Array]) -> tuple[Array, Array]:
+            attempt, cells = carried
+            words = random_words(seeds, self.num_cells, stream=_RETRY_STREAM + attempt)
+            drawn = xp.astype(below(words, 2), xp.int16)
+            return attempt + 1, xp.where(fits(cells)[:, None], cells, drawn)
+
+        cells: Array = lax.while_loop(searching, next_attempt, (0, first))[1]
+        return cells
 
     def _outcome(self, cells: Array) -> Array:
         """[B] int16: what the target is after all steps, from its light cone in ``cells``."""
@@ -163,9 +189,9 @@ class CellularAutomaton:
     def kick(self, state: CellularAutomatonState, action: Array) -> CellularAutomatonState:
         """Flip the cell at site ``action``."""
         xp = array_namespace(action)
-        rows = xp.arange(action.shape[0], dtype=xp.int64, device=action.device)
+        rows = xp.arange(action.shape[0], dtype=xp.int64, device=device_of(action))
         site = self.sites(state.remaining)[rows, action]
-        places = xp.arange(self.num_cells, dtype=xp.int64, device=action.device)
+        places = xp.arange(self.num_cells, dtype=xp.int64, device=device_of(action))
         flips = xp.astype(site[:, None] == places, xp.int16)
         return CellularAutomatonState(state.cells ^ flips, state.bit, state.remaining)
 
@@ -192,7 +218,7 @@ class CellularAutomaton:
         """Cells with marks for the target and the sites, then the bit and the remaining steps."""
         xp = array_namespace(state.cells)
         batch = state.cells.shape[0]
-        marks = _marks(self, xp, state.cells.device)[state.remaining]
+        marks = _marks(self, xp, device_of(state.cells))[state.remaining]
         tokens = xp.concat([state.cells[:, :, None], marks], axis=2)
         steps = one_hot(state.remaining, self.serial_depth + 1, xp, xp.int16)
         shown = [xp.reshape(tokens, (batch, -1)), state.bit[:, None], steps]
@@ -209,7 +235,7 @@ class CellularAutomaton:
         word = random_words(seeds, 1, stream=1)[:, 0]
         left = state.remaining
         site = self.target - left + ((word * (2 * left + 1)) >> 32)
-        places = xp.arange(self.num_cells, dtype=xp.int64, device=seeds.device)
+        places = xp.arange(self.num_cells, dtype=xp.int64, device=device_of(seeds))
         flips = xp.astype(site[:, None] == places, xp.int16)
         return CellularAutomatonState(state.cells ^ flips, state.bit, left)
 

@@ -11,13 +11,20 @@ of zeros stays zero, and zeros gain on ones with every layer.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rl_serial.envs.chain import Array, TokenLayout, array_namespace, count_down, one_hot
+from rl_serial.envs.chain import (
+    Array,
+    TokenLayout,
+    array_namespace,
+    count_down,
+    device_of,
+    kept_table,
+    one_hot,
+)
 from rl_serial.envs.random import below, random_words
 from rl_serial.errors import require
 
@@ -33,7 +40,7 @@ def _parts(wires: int) -> tuple[NDArray[np.int64], ...]:
     return np.unravel_index(np.arange(2 * wires**3), (2, *(wires,) * 3))
 
 
-@lru_cache(maxsize=16)
+@kept_table
 def _gates(wires: int, xp: Any, device: Any) -> Array:
     """[2 * wires * (wires - 1) * (wires - 2)] int32: the gates that read three different wires."""
     _, a, b, c = _parts(wires)
@@ -41,14 +48,14 @@ def _gates(wires: int, xp: Any, device: Any) -> Array:
     return xp.asarray(different.astype(np.int32), device=device)
 
 
-@lru_cache(maxsize=16)
+@kept_table
 def _gate_inputs(wires: int, xp: Any, device: Any) -> Array:
     """[2 * wires**3 + 1, 3] int64: the wires a, b, c of each gate."""
     inputs = np.stack(_parts(wires)[1:], axis=1)
     return xp.asarray(np.concatenate([inputs, [[0, 0, 0]]]), device=device)
 
 
-@lru_cache(maxsize=16)
+@kept_table
 def _gate_features(wires: int, xp: Any, device: Any) -> Array:
     """[2 * wires**3 + 1, 2 * wires + 1] int8: a as a one-hot, b and c as a two-hot, n."""
     n, a, b, c = _parts(wires)
@@ -121,7 +128,7 @@ class Circuit:
     def kick(self, state: CircuitState, action: Array) -> CircuitState:
         """Flip wire ``action`` of those that the next layer reads."""
         xp = array_namespace(action)
-        places = xp.arange(self.wires, dtype=action.dtype, device=action.device)
+        places = xp.arange(self.wires, dtype=action.dtype, device=device_of(action))
         flips = xp.astype(action[:, None] == places, xp.int8)
         return CircuitState(state.wires ^ flips, state.gates, state.bit, state.remaining)
 
@@ -132,7 +139,7 @@ class Circuit:
         need not be kept: the wires stay the inputs until the last layer reads them.
         """
         xp = array_namespace(state.wires)
-        device = state.wires.device
+        device = device_of(state.wires)
         rows = xp.arange(state.wires.shape[0], dtype=xp.int64, device=device)
         gates = state.gates[:, 0]
         inputs = _gate_inputs(self.wires, xp, device)[gates]
@@ -157,7 +164,7 @@ class Circuit:
         """Layers ahead as tokens, then wires, bit and remaining steps."""
         xp = array_namespace(state.wires)
         batch = state.wires.shape[0]
-        table = _gate_features(self.wires, xp, state.gates.device)
+        table = _gate_features(self.wires, xp, device_of(state.gates))
         layers = xp.take(table, xp.reshape(state.gates, (-1,)), axis=0)
         steps = one_hot(state.remaining, self.serial_depth + 1, xp, xp.int8)
         shown = [xp.reshape(layers, (batch, -1)), state.wires, state.bit[:, None], steps]
@@ -179,5 +186,5 @@ class Circuit:
 
     def _draw_gates(self, words: Array) -> Array:
         """[B, n] int32: the gates that ``words`` [B, n] choose."""
-        choices = _gates(self.wires, array_namespace(words), words.device)
+        choices = _gates(self.wires, array_namespace(words), device_of(words))
         return choices[below(words, choices.shape[0])]

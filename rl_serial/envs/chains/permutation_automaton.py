@@ -20,7 +20,9 @@ from rl_serial.envs.chain import (
     TokenLayout,
     array_namespace,
     count_down,
+    device_of,
     each_place,
+    kept_table,
     one_hot,
 )
 from rl_serial.envs.random import below, fold_in, random_words
@@ -83,7 +85,7 @@ def closure(letters: Iterable[Permutation]) -> set[Permutation]:
     return found
 
 
-@lru_cache
+@kept_table
 def _permutations(group: str, draw: int, xp: Any, device: Any) -> Array:
     """[5, 5] int64: the images under each letter; the last row, letter -1, moves nothing."""
     rows = [*letters_of(group, draw), tuple(range(NUM_POINTS))]
@@ -226,6 +228,28 @@ class PermutationAutomaton:
         """No further step: the letters that were read are gone."""
         return state
 
+    @property
+    def num_words(self) -> int:
+        """A word is a point."""
+        return NUM_POINTS
+
+    @property
+    def word_size(self) -> int:
+        """A one-hot of the point."""
+        return NUM_POINTS
+
+    def word(self, state: PermutationAutomatonState) -> Array:
+        """The point."""
+        return state.point
+
+    def show_words(self, words: Array) -> Array:
+        """Points as one-hots."""
+        return one_hot(words, NUM_POINTS, array_namespace(words))
+
+    def word_name(self, word: int) -> str:
+        """As in "point 3"."""
+        return f"point {word}"
+
     def _apply(self, letter: Array, point: Array) -> Array:
         xp = array_namespace(point)
-        return _permutations(self.group, self.draw, xp, point.device)[letter, point]
+        return _permutations(self.group, self.draw, xp, device_of(point))[letter, point]

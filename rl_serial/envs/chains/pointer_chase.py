@@ -14,6 +14,7 @@ from rl_serial.envs.chain import (
     TokenLayout,
     array_namespace,
     count_down,
+    device_of,
     each_place,
     one_hot,
 )
@@ -78,7 +79,7 @@ class PointerChase:
         """Pointer and bit uniform; the table a uniform single cycle or a uniform shift c >= 1."""
         xp = array_namespace(seeds)
         words = random_words(seeds, 2 + self.nodes)
-        places = xp.arange(self.nodes, dtype=xp.int64, device=seeds.device)
+        places = xp.arange(self.nodes, dtype=xp.int64, device=device_of(seeds))
         if self.table == "random":
             # The node's number in the low digits makes the keys different, so that every sorting
             # algorithm gives the same permutation.
@@ -105,7 +106,7 @@ class PointerChase:
     def advance(self, state: PointerChaseState) -> PointerChaseState:
         """Follow the table once."""
         xp = array_namespace(state.pointer)
-        rows = xp.arange(state.pointer.shape[0], dtype=xp.int64, device=state.pointer.device)
+        rows = xp.arange(state.pointer.shape[0], dtype=xp.int64, device=device_of(state.pointer))
         after = state.successor[rows, state.pointer]
         return PointerChaseState(
             pointer=xp.where(state.remaining > 0, after, state.pointer),
@@ -122,7 +123,7 @@ class PointerChase:
     def observe(self, state: PointerChaseState) -> Array:
         """Nodes with successor, pointer and whether they pay, then the remaining steps."""
         xp = array_namespace(state.pointer)
-        places = xp.arange(self.nodes, dtype=xp.int64, device=state.pointer.device)
+        places = xp.arange(self.nodes, dtype=xp.int64, device=device_of(state.pointer))
         here = one_hot(state.pointer, self.nodes, xp)[:, :, None]
         pays = xp.astype(self._pays(places, state.bit[:, None]), xp.float32)[:, :, None]
         tokens = xp.concat([one_hot(state.successor, self.nodes, xp), here, pays], axis=2)
@@ -141,11 +142,11 @@ class PointerChase:
     def redraw_step(self, state: PointerChaseState, seeds: Array) -> PointerChaseState:
         """The table entry under the pointer changed places with another one, drawn uniformly."""
         xp = array_namespace(seeds)
-        rows = xp.arange(seeds.shape[0], dtype=xp.int64, device=seeds.device)
+        rows = xp.arange(seeds.shape[0], dtype=xp.int64, device=device_of(seeds))
         offset = 1 + below(random_words(seeds, 1, stream=1)[:, 0], self.nodes - 1)
         other = (state.pointer + offset) % self.nodes
         here, there = state.successor[rows, state.pointer], state.successor[rows, other]
-        places = xp.arange(self.nodes, dtype=xp.int64, device=seeds.device)
+        places = xp.arange(self.nodes, dtype=xp.int64, device=device_of(seeds))
         successor = xp.where(places == state.pointer[:, None], there[:, None], state.successor)
         successor = xp.where(places == other[:, None], here[:, None], successor)
         return PointerChaseState(state.pointer, successor, state.bit, state.remaining)
@@ -178,6 +179,28 @@ class PointerChase:
         """All steps: following the table leaves it as it is."""
         xp = array_namespace(state.remaining)
         return replace(state, remaining=xp.full_like(state.remaining, self.serial_depth))
+
+    @property
+    def num_words(self) -> int:
+        """A word is a node."""
+        return self.nodes
+
+    @property
+    def word_size(self) -> int:
+        """A one-hot of the node."""
+        return self.nodes
+
+    def word(self, state: PointerChaseState) -> Array:
+        """The pointer's node."""
+        return state.pointer
+
+    def show_words(self, words: Array) -> Array:
+        """Nodes as one-hots."""
+        return one_hot(words, self.nodes, array_namespace(words))
+
+    def word_name(self, word: int) -> str:
+        """As in "node 3"."""
+        return f"node {word}"
 
     def _pays(self, node: Array, bit: Array) -> Array:
         """Whether ``node`` lies in the half of the nodes that ``bit`` names; they broadcast."""

@@ -10,27 +10,31 @@ from typing import Any
 import numpy as np
 
 from rl_serial.envs.chain import (
+    WORDS,
     ChainWithStarts,
+    ChainWithWords,
     TokenLayout,
     has_binary_observations,
     is_numpy_only,
     map_state,
 )
 from rl_serial.envs.random import evaluation_seeds
+from rl_serial.envs.testing.powers import STARTS, check_starts, check_words
 from rl_serial.envs.testing.rules import (
+    BATCH,
     ChainContractError,
     Rules,
     arrays_of,
+    check_numbers,
     difference,
     is_frozen,
     rows_of,
     rows_that_differ,
     steps_from,
+    values_of,
 )
 from rl_serial.errors import shown
 
-BATCH = 200
-"""Instances that are followed step by step."""
 INSTANCES, SIMULATED = 100_000, 4_000
 """Instances of the mean payoff; of a chain whose steps another library simulates."""
 CHUNK = 20_000
@@ -38,14 +42,6 @@ SIGMAS = 5
 """Standard errors that chance may account for."""
 
 RULES = ("initial", "kick", "advance", "payoff", "observe", "working", "redraw_step")
-STARTS = (
-    "num_starts",
-    "starts_are_tokens",
-    "own_start",
-    "start_payoffs",
-    "start_successors",
-    "rewind",
-)
 
 
 def check_chain(chain_class: type[Any], /, **options: Any) -> None:
@@ -75,7 +71,8 @@ def check_chain(chain_class: type[Any], /, **options: Any) -> None:
     _check_redraw(rules, states, seeds)
     _check_consumed(rules, seeds)
     _check_torch(rules, seeds, states)
-    _check_starts(rules, states)
+    check_starts(rules, states)
+    check_words(rules, states)
 
 
 def _made(chain_class: type[Any], options: dict[str, Any]) -> Any:
@@ -127,13 +124,14 @@ def _check_description(rules: Rules) -> None:
         f"has {layout.globals} globals",
         f"they end with the remaining steps as a one-hot of serial_depth + 1 = {least} numbers",
     )
-    present = [name for name in STARTS if hasattr(chain, name)]
-    rules.require(
-        not present or len(present) == len(STARTS),
-        "the class",
-        f"has {', '.join(present)} and not {', '.join(s for s in STARTS if s not in present)}",
-        "a chain has all that starts need (ChainWithStarts), or none of it",
-    )
+    for parts, what in ((STARTS, "starts"), (WORDS, "words")):
+        present = [name for name in parts if hasattr(chain, name)]
+        rules.require(
+            not present or len(present) == len(parts),
+            "the class",
+            f"has {', '.join(present)} and not {', '.join(s for s in parts if s not in present)}",
+            f"a chain has all that {what} need (ChainWith{what.capitalize()}), or none of it",
+        )
 
 
 def _check_state(rules: Rules, state: Any, remaining: int) -> None:
@@ -157,19 +155,19 @@ def _check_state(rules: Rules, state: Any, remaining: int) -> None:
     rules.require(
         left is not None and left.dtype == np.int64 and (left == remaining).all(),
         f"remaining of a state{at}",
-        f"is {'missing' if left is None else _values(left)}",
+        f"is {'missing' if left is None else values_of(left)}",
         f"it is {remaining} (int64): serial_depth at the start, one fewer with every advance, and "
         "a kick leaves it alone",
     )
     payoff = rules.call("payoff", state, where=at)
-    _check_numbers(rules, f"payoff{at}", payoff, (BATCH,), -1)
+    check_numbers(rules, f"payoff{at}", payoff, (BATCH,), -1)
     observation = rules.call("observe", state, where=at)
-    _check_numbers(rules, f"observe{at}", observation, (BATCH, chain.layout.size), 0)
+    check_numbers(rules, f"observe{at}", observation, (BATCH, chain.layout.size), 0)
     if has_binary_observations(chain):
         rules.require(
             ((observation == 0) | (observation == 1)).all(),
             f"observe{at}",
-            f"has numbers between 0 and 1, {_values(observation)}",
+            f"has numbers between 0 and 1, {values_of(observation)}",
             "a chain whose observations are not zeros and ones says binary_observations = False "
             "(a ClassVar)",
         )
@@ -182,30 +180,7 @@ def _check_state(rules: Rules, state: Any, remaining: int) -> None:
         f"the last {steps} numbers are the remaining steps, {remaining}, as a one-hot",
     )
     working = rules.call("working", state, where=at)
-    _check_numbers(rules, f"working{at}", working, (BATCH, chain.working_size), 0)
-
-
-def _check_numbers(
-    rules: Rules, where: str, array: Any, shape: tuple[int, ...], least: float
-) -> None:
-    """A float32 array of a shape, with numbers from ``least`` to 1."""
-    found = list(getattr(array, "shape", ()))
-    rules.require(
-        found == list(shape), where, f"has the shape {found}", f"the shape is {list(shape)}"
-    )
-    rules.require(array.dtype == np.float32, where, f"is {array.dtype}", "it is float32")
-    rules.require(
-        ((array >= least) & (array <= 1)).all(),  # NaN is neither
-        where,
-        f"has the values {_values(array)}",
-        f"they are from {least} to 1",
-    )
-
-
-def _values(array: Any) -> str:
-    """The range of an array's numbers and its type."""
-    low, high = array.min(), array.max()
-    return f"{low} ({array.dtype})" if low == high else f"{low} to {high} ({array.dtype})"
+    check_numbers(rules, f"working{at}", working, (BATCH, chain.working_size), 0)
 
 
 def _check_end(rules: Rules, end: Any) -> None:
@@ -281,7 +256,7 @@ def _check_redraw(rules: Rules, states: list[Any], seeds: Any) -> None:
         rules.require(
             shapes == found and (redrawn.remaining == remaining).all(),
             f"redraw_step{at}",
-            f"gives a state of the shapes {found} with {_values(redrawn.remaining)} remaining",
+            f"gives a state of the shapes {found} with {values_of(redrawn.remaining)} remaining",
             f"it gives states of the same shapes, {shapes}, with as many steps remaining",
         )
         rules.require(
@@ -379,6 +354,11 @@ def _check_torch(rules: Rules, seeds: Any, states: list[Any]) -> None:
         calls.append(("kick", (state, seeds % chain.num_kicks), at))
         if isinstance(chain, ChainWithStarts):
             calls += [(rule, (state,), at) for rule in ("own_start", "start_payoffs", "rewind")]
+        if isinstance(chain, ChainWithWords):
+            calls += [
+                ("word", (state,), at),
+                ("show_words", (seeds[:, None] % chain.num_words,), at),
+            ]
     for rule, arguments, at in calls:
         mine = rules.call(rule, *arguments, where=f" on NumPy arrays{at}")
         theirs = rules.call(rule, *map(tensors, arguments), where=f" on torch tensors{at}")
@@ -395,65 +375,6 @@ def _check_torch(rules: Rules, seeds: Any, states: list[Any]) -> None:
             f"{rule}{at}",
             f"NumPy and torch disagree: {unlike}",
             "rules give the same bits and types on both, or the chain says numpy_only = True",
-        )
-
-
-def _check_starts(rules: Rules, states: list[Any]) -> None:
-    """The starts that an instance holds, where the chain says that it does."""
-    chain = rules.chain
-    if not isinstance(chain, ChainWithStarts):
-        return
-    starts, rows = chain.num_starts, np.arange(BATCH)
-    rules.require(
-        not chain.starts_are_tokens or chain.layout.tokens == starts,
-        "starts_are_tokens",
-        f"there are {starts} starts and {chain.layout.tokens} tokens",
-        "start i is token i",
-    )
-    for step, state in enumerate(states):
-        remaining = chain.serial_depth - step
-        at = steps_from(remaining)
-        own = rules.call("own_start", state, where=at)
-        rules.require(
-            own.shape == (BATCH,) and own.dtype == np.int64 and set(own) <= set(range(starts)),
-            f"own_start{at}",
-            f"is {list(own.shape)}, {_values(own)}",
-            f"it is [{BATCH}] int64 in [0, {starts})",
-        )
-        payoffs = rules.call("start_payoffs", state, where=at)
-        _check_numbers(rules, f"start_payoffs{at}", payoffs, (BATCH, starts), -1)
-        unlike = difference(payoffs[rows, own], chain.payoff(state))
-        rules.require(
-            unlike is None,
-            f"start_payoffs{at}",
-            f"differs from payoff at the state's own start: {unlike}",
-            "the own start is the one that the state pays for",
-        )
-        rewound = rules.call("rewind", state, where=at).remaining
-        rules.require(
-            ((rewound >= remaining) & (rewound <= chain.serial_depth)).all(),
-            f"rewind{at}",
-            f"leaves {_values(rewound)} steps",
-            f"it leaves {remaining} to serial_depth = {chain.serial_depth}",
-        )
-        if remaining == 0:
-            continue
-        after = chain.advance(state)
-        successors = rules.call("start_successors", state, where=at)
-        rules.require(
-            successors.shape == (BATCH, starts)
-            and successors.dtype == np.int64
-            and ((successors >= 0) & (successors < starts)).all(),
-            f"start_successors{at}",
-            f"is {list(successors.shape)}, {_values(successors)}",
-            f"it is [{BATCH}, {starts}] int64 in [0, {starts})",
-        )
-        unlike = difference(successors[rows, own], chain.own_start(after))
-        rules.require(
-            unlike is None,
-            f"start_successors{at}",
-            f"leads elsewhere than advance: {unlike}",
-            "the own start leads to the own start of the state after advance",
         )
 
 

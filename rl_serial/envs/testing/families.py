@@ -18,7 +18,7 @@ from gymnasium.vector import AutoresetMode
 
 from rl_serial.envs.chain import is_numpy_only
 from rl_serial.envs.random import evaluation_seeds
-from rl_serial.envs.registry import FAMILIES, TASKS, Family, env_id, make_task
+from rl_serial.envs.registry import FAMILIES, Family, env_id, make_task
 from rl_serial.envs.testing.chains import SIGMAS, check_chain, payoffs_at_end
 from rl_serial.envs.testing.rules import ChainContractError, difference
 from rl_serial.errors import shown
@@ -61,7 +61,7 @@ def check_family(family: Family | str, others: Mapping[str, Any] | None = None) 
             check_chain(row.chain, **_options(row, value, depth))
     _check_twins(row)
     _check_options(row, others or {})
-    for task in TASKS:
+    for task in row.tasks:
         check_environment(env_id(name, task))
 
 
@@ -115,7 +115,7 @@ def _random_returns(row: Family, options: dict[str, Any], chain: Any) -> Iterato
     """By task, the exact value of random play in each of some instances."""
     instances = PLAYED_SIMULATED if is_numpy_only(chain) else PLAYED
     seeds = evaluation_seeds(4, instances, np)
-    for task in TASKS:
+    for task in row.tasks:
         rules = make_task(row.name, task, **options)
         yield task, rules.random_values(rules.initial(seeds)).astype(np.float64)
 

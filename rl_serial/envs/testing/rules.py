@@ -11,6 +11,9 @@ import numpy as np
 from rl_serial.envs.chain import Array, Chain, array_namespace, map_state
 from rl_serial.errors import shown
 
+BATCH = 200
+"""Instances that are followed step by step."""
+
 
 class ChainContractError(AssertionError):
     """A chain that does not keep the contract: what was found, where, and what is asked."""
@@ -155,3 +158,26 @@ def steps_from(remaining: int) -> str:
     if remaining == 0:
         return " at the end"
     return f" {remaining} step{'s' if remaining > 1 else ''} from the end"
+
+
+def check_numbers(
+    rules: Rules, where: str, array: Any, shape: tuple[int, ...], least: float
+) -> None:
+    """A float32 array of a shape, with numbers from ``least`` to 1."""
+    found = list(getattr(array, "shape", ()))
+    rules.require(
+        found == list(shape), where, f"has the shape {found}", f"the shape is {list(shape)}"
+    )
+    rules.require(array.dtype == np.float32, where, f"is {array.dtype}", "it is float32")
+    rules.require(
+        ((array >= least) & (array <= 1)).all(),  # NaN is neither
+        where,
+        f"has the values {values_of(array)}",
+        f"they are from {least} to 1",
+    )
+
+
+def values_of(array: Any) -> str:
+    """The range of an array's numbers and its type."""
+    low, high = array.min(), array.max()
+    return f"{low} ({array.dtype})" if low == high else f"{low} to {high} ({array.dtype})"

@@ -17,6 +17,7 @@ from rl_serial.agents.protocols import Agent, decide
 from rl_serial.envs.random import episode_seeds, state_seeds
 from rl_serial.envs.shortcuts import Sample, right_actions, serial_reach
 from rl_serial.envs.tasks import Task
+from rl_serial.envs.write import FIRST_WORD, Write
 from rl_serial.metrics import Measurement, measured
 from rl_serial.subjects.chains import metrics as of
 from rl_serial.subjects.chains.floors import CPU, Floor, measure_floor
@@ -52,6 +53,8 @@ class Evaluation:
     collision_horizon: (
         float  # largest c with RIGHT decisions at every count <= c, or -1; NaN without
     )
+    words: float = float("nan")  # written before the answer, in the mean; NaN where there are none
+    right_words: float = float("nan")  # share of them that are right
     floor: Floor | None = None  # measured once, at the end of a run
 
     def measurements(self) -> list[Measurement]:
@@ -66,6 +69,7 @@ class Evaluation:
         ]
         for remaining, accuracy in enumerate(self.accuracy.tolist(), start=1):
             found.append(measured(of.ACCURACY, accuracy, remaining=remaining))
+        found += [measured(of.WORDS, self.words), measured(of.RIGHT_WORDS, self.right_words)]
         found.append(measured(of.COLLISION_HORIZON, self.collision_horizon))
         for collisions, accuracy in enumerate(self.collision_accuracy.tolist()):
             found.append(measured(of.COLLISIONS, accuracy, collisions=collisions))
@@ -126,6 +130,32 @@ def play(agent: Agent, task: Task[Any], seeds: NDArray[np.int64]) -> NDArray[np.
         returns += transition.reward
         state, running = transition.state, ~transition.terminated
     return returns
+
+
+class Answers(NamedTuple):
+    """How the agent's episodes of Write ended, and what came before."""
+
+    action: NDArray[np.int64]  # [B]: PASS or BET
+    words: float  # mean number written
+    right_words: float  # share of them that right reasoning has in their place; NaN without any
+
+
+def answers(agent: Agent, task: Write[Any], state: Any) -> Answers:
+    """What the agent writes and answers in episodes from ``state`` on, B rows."""
+    right = task.right_words(state)
+    rows = np.arange(right.shape[0])
+    last = np.zeros(rows.size, dtype=np.int64)
+    running = np.ones(rows.size, dtype=np.bool_)
+    written = hits = 0
+    while running.any():
+        place = np.minimum(task.written(state), right.shape[1] - 1)
+        action = decide(agent.judge(state), task.legal_actions(state))
+        last = np.where(running, action, last)
+        transition = task.step(state, action)
+        state, running = transition.state, running & ~transition.terminated
+        written += int(running.sum())
+        hits += int((running & (action == right[rows, place] + FIRST_WORD)).sum())
+    return Answers(last, written / rows.size, hits / written if written else float("nan"))
 
 
 def score_with_interval(
@@ -215,9 +245,10 @@ class Evaluator:
         self.states = task.at_remaining(seeds, self.remaining)
         self.exact = task.action_values(self.states)
         self.legal = task.legal_actions(self.states)
-        self.right = right_actions(self.exact, self.legal)
-        # Where every legal action is as good as any other there is nothing to decide.
-        self.counted = (self.legal & ~self.right).any(axis=1)
+        self.examined = task.examined_actions(self.states)
+        self.right = right_actions(self.exact, self.examined)
+        # Where every one of them is as good as any other there is nothing to decide.
+        self.counted = (self.examined & ~self.right).any(axis=1)
         # [serial_depth]: states that count.
         self.states_counted = self.counted.reshape(depth, -1).sum(axis=1)
         # [serial_depth, num_actions]: how often each action would be right.
@@ -239,7 +270,11 @@ class Evaluator:
         """Examine an agent."""
         mean_return, score, interval, _ = self.score(agent)
         judgement = agent.judge(self.states)
-        choices = decide(judgement, self.legal)
+        words = right_words = float("nan")
+        if isinstance(self.task, Write) and self.task.deliberates:
+            choices, words, right_words = answers(agent, self.task, self.states)
+        else:
+            choices = decide(judgement, self.legal)
         chosen = choices[:, None] == np.arange(self.right.shape[1])
         hits = (self.right & chosen).any(axis=1)
         accuracy = self._by_remaining(hits[:, None])[:, 0]
@@ -270,6 +305,8 @@ class Evaluator:
             value_horizon=float(horizon),
             collision_accuracy=by_collisions,
             collision_horizon=collision_horizon(by_collisions),
+            words=words,
+            right_words=right_words,
         )
 
     def floor(
@@ -289,7 +326,7 @@ class Evaluator:
             observations = self.task.observe(self.states)
             states = np.arange(self.remaining.size)
             samples = [
-                Sample.of(observations[rows], self.exact[rows], self.legal[rows])
+                Sample.of(observations[rows], self.exact[rows], self.examined[rows])
                 for rows in np.split(states, self.task.chain.serial_depth)
             ]
             self.floors[key] = measure_floor(rules, samples, instances, seed, device)

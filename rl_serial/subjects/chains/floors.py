@@ -91,7 +91,8 @@ def measure_floor(
         instances: states that the run's training consumed; 0: there was none, so the memoriser
             only guesses and the others are fitted as after a long one.
         seed: the run's. The memoriser's states are those of its instances under random play, which
-            are a value agent's very own; other agents make theirs by their own play.
+            are a value agent's very own; other agents make theirs by their own play. Of a task that
+            deliberates they are the instances' first states.
         device: where those states are made; the rest is NumPy's.
     """
     depth = task.chain.serial_depth
@@ -148,7 +149,7 @@ def _training_sample(task: Task[Any], remaining: int, count: int, seed: int, str
     index = np.arange(first, first + count, dtype=np.int64)
     seeds = fold_in(np.full_like(index, seed), index)
     state = task.at_remaining(seeds, np.full_like(index, remaining))
-    return Sample.of(task.observe(state), task.action_values(state), task.legal_actions(state))
+    return Sample.of(task.observe(state), task.action_values(state), task.examined_actions(state))
 
 
 def _seen(
@@ -168,7 +169,9 @@ def _seen(
     for first in range(0, instances, chunk):
         last = min(first + chunk, instances)
         index = xp.arange(first, last, dtype=xp.int64, device="cpu" if on_cpu else device)
-        states = visited_states(task, fold_in(xp.full_like(index, seed), index))
+        seeds = fold_in(xp.full_like(index, seed), index)
+        # Where words come before the answer the question is asked with nothing written.
+        states = task.initial(seeds) if task.deliberates else visited_states(task, seeds)
         observations = task.observe(states)
         if not on_cpu:
             observations = (observations != 0).cpu().numpy()

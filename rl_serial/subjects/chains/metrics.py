@@ -74,6 +74,8 @@ FLOOR_ACCURACY = Metric(
 ACCURACY = Metric(
     "value/accuracy/remaining_{remaining}", _accuracy(), heat_map=True, floor=FLOOR_ACCURACY
 )
+WORDS = Metric("eval/words", "words written before the answer", better="neither")
+RIGHT_WORDS = Metric("eval/right_words", "share of right words among those written")
 COLLISION_HORIZON = Metric("value/collision_horizon", "collision horizon (collisions)")
 COLLISIONS = Metric(
     "value/accuracy/collisions_{collisions}",
@@ -179,26 +181,29 @@ MODEL_ERROR = Metric(
 )
 METRICS = (
     RETURN, SCORE, HORIZON, REACH, ABOVE_FLOOR, FLOOR_REACH, REACH_OF_KIND, RMSE, VALUE_HORIZON,
-    ACCURACY, FLOOR_ACCURACY, COLLISION_HORIZON, COLLISIONS, *LOOPS.values(), SEARCH_SCORE,
-    ONE_PLY_SCORE, SEARCH_RIGHT, SEARCH_STEPS, BASELINE_SCORE, BASELINE_RIGHT, BASELINE_STEPS,
-    COMPARED_SCORE, COMPARED_STEPS, MODEL_ERROR,
+    ACCURACY, FLOOR_ACCURACY, WORDS, RIGHT_WORDS, COLLISION_HORIZON, COLLISIONS, *LOOPS.values(),
+    SEARCH_SCORE, ONE_PLY_SCORE, SEARCH_RIGHT, SEARCH_STEPS, BASELINE_SCORE, BASELINE_RIGHT,
+    BASELINE_STEPS, COMPARED_SCORE, COMPARED_STEPS, MODEL_ERROR,
 )  # fmt: skip
 
 
 def places(config: RunConfig) -> Iterator[Place]:
     """What a run logs when it is done, but for what only its data can say.
 
-    Those are accuracies by collisions, and episodes played optimally by the steps remaining at
-    their start.
+    Those are accuracies by collisions, the share of right words (there may be none written), and
+    episodes played optimally by the steps remaining at their start.
     """
     evaluation, agent = evaluation_of(config), AGENTS[config.agent.kind]
-    chain = config.env.task().chain
+    task = config.env.task()
+    chain = task.chain
     for metric in (RETURN, SCORE, HORIZON, REACH):
         yield Place(metric)
     if agent.has_values:
         yield from (Place(RMSE), Place(VALUE_HORIZON))
     if hasattr(chain, "causal_collisions"):
         yield Place(COLLISION_HORIZON)
+    if task.deliberates:
+        yield Place(WORDS)
     yield from (Place(ABOVE_FLOOR), Place(FLOOR_REACH))
     yield from (Place(REACH_OF_KIND, {"kind": kind}) for kind in FLOOR_KINDS)
     env = config.env.model_dump_json()
@@ -250,7 +255,7 @@ def _undecided(env: str, remaining: int, seed: int, instances: int) -> str:
     first = (remaining - 1) * instances
     seeds = state_seeds(seed, instances, np, first=first)
     states = task.at_remaining(seeds, np.full(instances, remaining))
-    legal = task.legal_actions(states)
+    legal = task.examined_actions(states)
     try:
         right = right_actions(task.action_values(states), legal)
     except ValueError as error:  # too many decisions to enumerate

@@ -1,0 +1,80 @@
+"""What a configuration says of solvers of puzzles."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
+
+from rl_serial.agents.settings import AgentSettings, Run
+from rl_serial.agents.solver.ways import WAYS
+from rl_serial.errors import OptionError, UserError
+from rl_serial.networks.trunks import TRUNKS
+from rl_serial.settings import MOST_PATH, one_of
+
+WayName = Annotated[str, AfterValidator(lambda name: one_of(WAYS, name))]
+"""The name of a way to commit."""
+
+
+class SolverAgentConfig(AgentSettings):
+    """A network from masked or noised cells to digits (see :mod:`rl_serial.agents.solver`)."""
+
+    kind: Literal["solver"]
+    way: WayName = "margin"  # in which the puzzles of an examination are solved
+    updates: PositiveInt = 3000
+    batch_size: PositiveInt = 128
+    unrevealed: Annotated[float, Field(ge=0, le=1)] = 0.2  # share that shows the puzzle alone
+    gaussian: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of noised boards
+    losses: Literal["last_loop", "every_loop"] = "last_loop"
+    learning_rate: PositiveFloat = 2e-3
+    schedule: Literal["one_cycle", "constant"] = "one_cycle"
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+
+    @property
+    def ways(self) -> list[str]:
+        """Names of the ways that what it is trained for goes with."""
+        return [name for name, way in WAYS.items() if self.can(name)]
+
+    def can(self, name: str) -> bool:
+        """Whether its training has what a way shows the network."""
+        return self.gaussian > 0 if WAYS[name].noised else self.gaussian < 1
+
+    @model_validator(mode="after")
+    def _trained_for_its_way(self) -> SolverAgentConfig:
+        if not self.can(self.way):
+            raise OptionError("way", f"{self.way} {self._lacks(self.way)}")
+        return self
+
+    def _lacks(self, name: str) -> str:
+        if WAYS[name].noised:
+            return "shows noised boards, which agent.gaussian 0 never trains: more than 0"
+        return "shows blank cells, which agent.gaussian 1 never trains: less than 1"
+
+    def check(self, run: Run, rules: Any) -> None:
+        """What cells ask of the network, and ways of the training."""
+        network = run.network
+        assert network is not None
+        trunk = TRUNKS[network.kind]
+        if not trunk.reads_tokens:
+            kinds = [kind for kind, other in TRUNKS.items() if other.reads_tokens]
+            raise UserError(
+                f"{network.kind} has no tokens behind its layers, and each cell is one; "
+                f"{', '.join(kinds)} have",
+                "network.kind",
+            )
+        if self.losses == "every_loop" and not trunk.reads_layers:
+            raise UserError(
+                f"every_loop reads the stream after each loop, which {network.kind} does not show: "
+                "last_loop",
+                "agent.losses",
+            )
+        for loops in run.evaluation.loops:
+            if network.depth * loops > MOST_PATH:
+                raise UserError(
+                    f"{loops} loops of depth={network.depth}: {MOST_PATH} layers in sequence are "
+                    f"the most; loops can be {MOST_PATH // network.depth}",
+                    "evaluation.loops",
+                )
+        for name in run.evaluation.ways or ():
+            if not self.can(name):
+                raise UserError(f"{name} {self._lacks(name)}", "evaluation.ways")

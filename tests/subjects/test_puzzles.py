@@ -1,0 +1,172 @@
+"""Puzzles as a subject: examination, floor, ways, errors, and what the commands make of a run."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rl_serial.agents.baselines import OptimalAgent, RandomAgent
+from rl_serial.cli import main
+from rl_serial.envs.puzzles.generator import make_puzzles, rate_puzzles
+from rl_serial.envs.puzzles.sudoku import Sudoku
+from rl_serial.errors import UserError
+from rl_serial.loading import parse_config
+from rl_serial.metrics import tagged
+from rl_serial.networks import account
+from rl_serial.subjects import row_of, subject_of
+from rl_serial.subjects.puzzles.evaluation import PuzzleEvaluator, serial_horizon
+from rl_serial.subjects.puzzles.floors import floor_chances, guess_chances
+
+CPU = torch.device("cpu")
+
+
+def data(**changes: Any) -> dict[str, Any]:
+    run: dict[str, Any] = {
+        "env": {"id": "rl_serial/Sudoku-v0", "size": 4},
+        "network": {"kind": "transformer", "layers": 1, "width": 16},
+        "agent": {"kind": "solver", "updates": 8, "batch_size": 16},
+        "evaluation": {"instances": 24, "rounds": [1, 2], "per_rounds": 16, "every": 4},
+    }
+    for path, value in changes.items():
+        *parents, key = path.split("__")
+        part = run
+        for parent in parents:
+            part = part[parent]
+        part[key] = value
+    return run
+
+
+def test_the_best_and_random_play_bound_what_is_solved() -> None:
+    task: Any = Sudoku(size=4)
+    examine = PuzzleEvaluator(task, 64, [1, 3], 32)
+    best = examine(OptimalAgent(task))
+    assert best.solved.all()
+    assert best.solved_by == {1: 1.0, 3: 1.0}
+    assert best.cells == 1
+    worst = examine(RandomAgent(task, 0))
+    assert worst.solved.sum() <= 1
+    assert 0.1 < worst.cells < 0.4  # a digit of four
+    for count, part in examine.by_rounds.items():
+        assert (part.puzzles.rounds == count).all()
+    assert serial_horizon({3: 1.0, 4: 0.9, 5: 0.89, 6: 1.0}) == 4
+    assert serial_horizon({3: 0.5}) == 0
+
+
+def test_the_floor_is_the_chance_of_one_look() -> None:
+    """By the product of all ways to give each blank cell one of its candidates."""
+    puzzles = make_puzzles(np.arange(12), 4)
+    for row in range(12):
+        givens = puzzles.givens[[row]]
+        told = rate_puzzles(givens, 4)
+        grid = np.where(told.when == 1, told.solution, givens)
+        open_ = Sudoku(size=4).candidates(grid)[0]
+        cells = np.flatnonzero(grid[0] == 0)
+        fills = list(itertools.product(*(np.flatnonzero(open_[cell]) + 1 for cell in cells)))
+        right = sum(tuple(fill) == tuple(puzzles.solution[row, cells]) for fill in fills)
+        assert guess_chances(grid, 4)[0] == pytest.approx(right / len(fills))
+    one = make_puzzles(np.arange(8), 4, serial_depth=1)
+    assert floor_chances(one, 4).tolist() == [1.0] * 8
+    assert floor_chances(make_puzzles(np.arange(8), 4, serial_depth=3), 4).max() < 1
+
+
+def test_a_run_logs_what_it_says_and_costs_are_passes_times_a_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = data(agent__gaussian=0.5, evaluation__loops=[2])
+    Path("tiny.yaml").write_text(json.dumps(run))
+    assert main(["train", "tiny.yaml", "--quiet"]) == 0
+    final = json.loads(Path("runs/tiny/summary.json").read_text())["final"]
+    config = parse_config(data(agent__gaussian=0.5, evaluation__loops=[2]), "test")
+    places = {place.tag for place in row_of(config.env.id, "solver").places(config)}
+    assert places <= set(final)
+    metrics = {tag for tag in final if tag.split("/")[0] in ("eval", "ways", "floor", "loops")}
+    beside = {"eval/solved_interval", "eval/instances", "eval/mean_rounds"}
+    assert metrics - beside == places
+    subject: Any = subject_of(config)
+    trainer = subject.trainer(CPU, lambda *_: None)
+    cost = account(trainer.networks["solver"], trainer.examples["solver"])
+    for way, passes in {"one_shot": 1, "parallel_4": 4, "margin": 10, "gaussian_8": 8}.items():
+        assert final[f"ways/{way}/passes"] == passes
+        assert final[f"ways/{way}/flops"] == passes * cost.flops_forward
+        assert final[f"ways/{way}/critical_path"] == passes * cost.critical_path
+    assert cost.critical_path == 1 + 6 + 1
+    assert final["ways/rounds/passes"] == final["eval/mean_rounds"]
+    assert final["ways/margin/solved"] == final["eval/solved"]
+    assert main(["evaluate", "runs/tiny", "--figure", "solved.png"]) == 0
+    assert main(["watch", "runs/tiny"]) == 0
+    assert Path("solved.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    "agent",
+    [
+        {"kind": "value", "updates": 4, "batch_size": 8},
+        {"kind": "cloning", "updates": 4, "batch_size": 8},
+        {"kind": "maskable_ppo", "timesteps": 64, "num_envs": 8, "exploring_starts": True,
+         "arguments": {"n_steps": 8, "batch_size": 32}},
+        {"kind": "dqn", "timesteps": 64, "num_envs": 8, "arguments": {"learning_starts": 16}},
+        {"kind": "search", "timesteps": 64, "num_envs": 8, "simulations": 2, "updates": 1},
+    ],
+    ids=lambda agent: agent["kind"],
+)  # fmt: skip
+def test_agents_of_chains_play(agent: dict[str, Any]) -> None:
+    network = {"kind": "residual", "depth": 2, "width": 16}
+    run = data(env__blanks=8, agent=agent, network=network, evaluation__rounds=[])
+    has_values = agent["kind"] != "cloning"
+    if has_values:
+        run["evaluation"]["simulations"] = [2]
+    config = parse_config(run, "test")
+    subject: Any = subject_of(config)
+    trainer = subject.trainer(CPU, lambda *_: None)
+    trainer.train(lambda: None)
+    examine = subject.examiner()
+    found = subject.last_examination(examine, trainer).measurements()
+    found += subject.further_measurements(trainer, examine, CPU)
+    logged = tagged(found)
+    assert set(logged) == {place.tag for place in row_of(config.env.id, "").places(config)}
+    moments = subject.watch(trainer.agent)
+    assert len({moment.picture().shape for moment in moments}) == 1
+    assert "best by exact" in moments[0].text()
+    if has_values:
+        searcher = subject.searcher(trainer, CPU, simulations=2)
+        assert [score.simulations for score in subject.search_scores(searcher, [0, 2])] == [
+            "one-ply", 0, 2,
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"env__size": 5}, "env.size: must be one of 4, 6, 9, not 5"),
+        ({"env__hight": 5}, "env.hight: Sudoku has no such option"),
+        ({"network__kind": "residual", "network__layers": None, "network__depth": 2},
+         "network.kind: residual has no tokens behind its layers"),
+        ({"agent__way": "backwards"}, "agent.way: must be 'one_shot', 'parallel_2'"),
+        ({"agent__way": "gaussian_4"}, "agent.way: gaussian_4 shows noised boards"),
+        ({"agent__gaussian": 1.0}, "agent.way: margin shows blank cells"),
+        ({"evaluation__ways": ["gaussian_4"]}, "evaluation.ways: gaussian_4 shows noised boards"),
+        ({"evaluation__rounds": [11]}, "evaluation.rounds: at most 10"),
+        ({"evaluation__simulations": [4]}, "evaluation.simulations: the agent solver has no"),
+        ({"evaluation__per_remaining": 4}, "evaluation.per_remaining: unknown key"),
+    ],
+)  # fmt: skip
+def test_parts_that_do_not_go_together_are_named(changes: dict[str, Any], message: str) -> None:
+    run = data(**changes)
+    run["network"] = {key: value for key, value in run["network"].items() if value is not None}
+    with pytest.raises(UserError) as error:
+        parse_config(run, "run.yaml")
+    assert message in str(error.value)
+
+
+def test_rounds_that_no_puzzle_has_are_the_examinations_fault() -> None:
+    config = parse_config(data(evaluation__rounds=[9]), "run.yaml")
+    with pytest.raises(UserError) as error:
+        subject_of(config).examiner()
+    assert "evaluation.rounds: no puzzle of 4 by 4 with 10 blanks that 9 rounds" in str(error.value)
