@@ -21,14 +21,14 @@ class SolverAgentConfig(AgentSettings):
 
     kind: Literal["solver"]
     way: WayName = "margin"  # in which the puzzles of an examination are solved
-    updates: PositiveInt = 3000
-    batch_size: PositiveInt = 128
+    updates: PositiveInt = 3000  # of the network
+    batch_size: PositiveInt = 128  # boards of an update
     unrevealed: Annotated[float, Field(ge=0, le=1)] = 0.2  # share that shows the puzzle alone
     gaussian: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of noised boards
-    losses: Literal["last_loop", "every_loop"] = "last_loop"
-    learning_rate: PositiveFloat = 2e-3
-    schedule: Literal["one_cycle", "constant"] = "one_cycle"
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    losses: Literal["last_loop", "every_loop"] = "last_loop"  # where a looped network is corrected
+    learning_rate: PositiveFloat = 2e-3  # the largest, of AdamW
+    schedule: Literal["one_cycle", "constant"] = "one_cycle"  # of the learning rate
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0  # of AdamW
 
     @property
     def ways(self) -> list[str]:

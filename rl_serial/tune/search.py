@@ -10,7 +10,7 @@ import importlib.util
 import itertools
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -122,7 +122,7 @@ class Tuning:
         for trial in self._cut_off():
             self._carry_out(trial, device, told)
         while (number := self._begun()) < self.most:
-            if self.config.sampler == "grid":
+            if self.config.sampler == "grid" and not self._in_state("WAITING"):
                 self.study.enqueue_trial(self._cell(number))
             self.study.sampler = self._sampler(number)
             self._carry_out(self.study.ask(), device, told)
@@ -144,17 +144,20 @@ class Tuning:
         chosen = next(itertools.islice(itertools.product(*self._levels()), number, None))
         return dict(zip(self.config.search, chosen, strict=True))
 
-    def _begun(self) -> int:
-        return len(self.study.get_trials(deepcopy=False))
+    def _in_state(self, name: str) -> list[Any]:
+        state = self.optuna.trial.TrialState[name]
+        return list(self.study.get_trials(deepcopy=False, states=[state]))
 
-    def _cut_off(self) -> list[Any]:
+    def _begun(self) -> int:
+        """Trials that somebody has taken up; a kill may have left one that was only named."""
+        return len(self.study.get_trials(deepcopy=False)) - len(self._in_state("WAITING"))
+
+    def _cut_off(self) -> Iterator[Any]:
         """Trials that no process works at any more."""
-        running = self.optuna.trial.TrialState.RUNNING
-        return [
-            self.optuna.trial.Trial(self.study, frozen._trial_id)
-            for frozen in self.study.get_trials(deepcopy=False, states=[running])
-            if not self._is_worked_at(frozen.number)
-        ]
+        for frozen in self._in_state("RUNNING"):
+            if not self._is_worked_at(frozen.number):
+                self.study.sampler = self._sampler(frozen.number)  # of levels not drawn yet
+                yield self.optuna.trial.Trial(self.study, frozen._trial_id)
 
     def _is_worked_at(self, number: int) -> bool:
         place = self.folder / f"{_trial_name(number)}.lock"

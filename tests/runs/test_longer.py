@@ -18,7 +18,7 @@ from rl_serial.runs.run import Stopped, train
 BASE: dict[str, Any] = {
     "env": {"id": "rl_serial/PermutationAutomatonBet-v0", "serial_depth": 2, "start": "uniform"},
     "network": {"kind": "residual", "depth": 1, "width": 8},
-    "evaluation": {"instances": 32, "per_remaining": 8, "every": 64},
+    "evaluation": {"instances": 32, "per_remaining": 8, "every": 128},
     "name": "run",
 }
 PPO = {
@@ -27,12 +27,12 @@ PPO = {
     "num_envs": 8,
     "arguments": {"n_steps": 8, "batch_size": 32, "n_epochs": 2},
 }
-VALUE = {"kind": "value", "updates": 64, "batch_size": 8, "schedule": "constant"}
+VALUE = {"kind": "value", "updates": 128, "batch_size": 8, "schedule": "constant"}
 
 
 @pytest.mark.parametrize(("agent", "key"), [(PPO, "timesteps"), (VALUE, "updates")])
 def test_the_same_as_trained_at_once(agent: dict[str, Any], key: str, tmp_path: Path) -> None:
-    wanted = {f"agent.{key}": 256, "evaluation.every": 64}
+    wanted = {f"agent.{key}": 256, "evaluation.every": 128}
     data = BASE | {"agent": agent}
     rl_serial.train(data, runs=tmp_path / "twice", progress=False)
     longer = rl_serial.train(data, wanted, runs=tmp_path / "twice", progress=False, resume=True)
@@ -51,8 +51,8 @@ def test_nothing_else_changes_and_nothing_gets_shorter(tmp_path: Path) -> None:
     data = BASE | {"agent": VALUE}
     rl_serial.train(data, runs=tmp_path, progress=False)
     for changes, told in (
-        ({"agent.updates": 32}, "no run is made shorter"),
-        ({"agent.updates": 128, "seed": 1}, "another configuration"),
+        ({"agent.updates": 64}, "no run is made shorter"),
+        ({"agent.updates": 256, "seed": 1}, "another configuration"),
         ({"network.width": 16}, "another configuration"),
     ):
         with pytest.raises(UserError, match=told):
@@ -61,9 +61,9 @@ def test_nothing_else_changes_and_nothing_gets_shorter(tmp_path: Path) -> None:
     rl_serial.train(data, annealed, runs=tmp_path, progress=False)
     with pytest.raises(UserError, match=r"one_cycle is laid over agent\.updates"):
         rl_serial.train(
-            data, annealed | {"agent.updates": 128}, runs=tmp_path, resume=True, progress=False
+            data, annealed | {"agent.updates": 256}, runs=tmp_path, resume=True, progress=False
         )
-    assert rl_serial.load(tmp_path / "annealed").config.agent.updates == 64  # type: ignore[attr-defined]
+    assert rl_serial.load(tmp_path / "annealed").config.agent.updates == 128  # type: ignore[attr-defined]
 
 
 def test_stopped_by_who_hears_of_evaluations(tmp_path: Path) -> None:
@@ -73,15 +73,15 @@ def test_stopped_by_who_hears_of_evaluations(tmp_path: Path) -> None:
 
     def told(step: int, found: Any) -> None:
         heard.append(step)
-        if step == 64 and len(heard) > 1:
+        if step == 128 and len(heard) > 1:
             raise Stopped
 
     folder = tmp_path / "run"
     with pytest.raises(Stopped):
         train(config, folder, progress=False, told=told)
-    assert heard == [0, 64]
+    assert heard == [0, 128]
     assert json.loads((folder / "summary.json").read_text())["status"] == "stopped"
-    longer = read_config(config, {"agent.updates": 128})
+    longer = read_config(config, {"agent.updates": 256})
     heard.clear()
     train(config, folder, progress=False, resume=True)
     assert (folder / "model.pt").exists()

@@ -12,16 +12,17 @@ import yaml
 from rl_serial.cli import main
 from rl_serial.errors import UserError
 from rl_serial.loading import load_config
-from rl_serial.tune import read_tune
+from rl_serial.tune import Tuning, read_tune
 
 pytest.importorskip("optuna")
 
 BASE: dict[str, Any] = {
     "env": {"id": "rl_serial/PermutationAutomatonBet-v0", "serial_depth": 1, "start": "uniform"},
     "network": {"kind": "residual", "depth": 1, "width": 32},
-    "agent": {"kind": "value", "updates": 90, "batch_size": 64},
-    "evaluation": {"instances": 64, "per_remaining": 16, "every": 30},
+    "agent": {"kind": "value", "updates": 80, "batch_size": 64},
+    "evaluation": {"instances": 64, "per_remaining": 16, "every": 40},
 }
+SHORT = {"kind": "value", "updates": 2, "batch_size": 8}
 SEARCH: dict[str, Any] = {
     "base": BASE,
     "search": {"agent.learning_rate": [1e-2, 1e-9, 1e-8]},
@@ -70,7 +71,7 @@ def test_a_search_that_was_cut_off_is_the_search_it_would_have_been(
 
     ranges = {"agent.learning_rate": {"low": 1e-4, "high": 1e-1, "log": True}}
     ranges["network.width"] = {"low": 8, "high": 32, "step": 8}  # type: ignore[dict-item]
-    file = write(tmp_path, search=ranges, sampler="tpe", trials=4, startup_trials=2)
+    file = write(tmp_path, search=ranges, sampler="tpe", trials=3, startup_trials=2)
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert main(["tune", str(file), "--out", str(whole), "--quiet"]) == 0
     real, calls = module.train, []
@@ -81,7 +82,7 @@ def test_a_search_that_was_cut_off_is_the_search_it_would_have_been(
         def told(step: int, found: Any) -> None:
             hear(step, found)
             calls.append(step)
-            if len(calls) == 6:  # in the middle of the second trial
+            if len(calls) == 5:  # in the middle of the second trial
                 raise KeyboardInterrupt
 
         return real(config, folder, told=told, **options)
@@ -90,8 +91,24 @@ def test_a_search_that_was_cut_off_is_the_search_it_would_have_been(
     assert main(["tune", str(file), "--out", str(cut), "--quiet"]) == 1
     assert main(["tune", str(file), "--out", str(cut), "--quiet"]) == 0
     assert trials(cut) == trials(whole)
-    assert len(trials(cut)) == 4
+    assert len(trials(cut)) == 3
     assert len({row["network.width"] for row in trials(cut)} - {"8", "16", "24", "32"}) == 0
+
+
+def test_a_cell_that_was_only_named_is_tried_too(tmp_path: Path) -> None:
+    """As after a kill between the two; and a trial whose levels were not drawn yet."""
+    name, config, base = read_tune(write(tmp_path, base=BASE | {"agent": SHORT}, pruner="none"))
+    tuning = Tuning(name, config, base, tmp_path / "out")
+    tuning.study.enqueue_trial(tuning._cell(0))
+    tuning.run()
+    rates = [row["agent.learning_rate"] for row in tuning.trials]
+    assert rates == SEARCH["search"]["agent.learning_rate"]
+    assert {row["state"] for row in tuning.trials} == {"done"}
+    drawn = config.model_copy(update={"sampler": "random", "trials": 2})
+    other = Tuning(name, drawn, base, tmp_path / "other")
+    other.study.ask()
+    other.run()
+    assert [row["state"] for row in other.trials] == ["done", "done"]
 
 
 @pytest.mark.parametrize(
