@@ -84,7 +84,7 @@ def test_a_run_logs_what_it_says_and_costs_are_passes_times_a_pass(
     assert main(["train", "tiny.yaml", "--quiet"]) == 0
     final = json.loads(Path("runs/tiny/summary.json").read_text())["final"]
     config = parse_config(data(agent__gaussian=0.5, evaluation__loops=[2]), "test")
-    places = {place.tag for place in row_of(config.env.id, "solver").places(config)}
+    places = {place.tag for place in row_of(config.env.id, "solver", None).places(config)}
     assert places <= set(final)
     metrics = {tag for tag in final if tag.split("/")[0] in ("eval", "ways", "floor", "loops")}
     beside = {"eval/solved_interval", "eval/instances", "eval/mean_rounds"}
@@ -130,7 +130,7 @@ def test_agents_of_chains_play(agent: dict[str, Any]) -> None:
     found = subject.last_examination(examine, trainer).measurements()
     found += subject.further_measurements(trainer, examine, CPU)
     logged = tagged(found)
-    assert set(logged) == {place.tag for place in row_of(config.env.id, "").places(config)}
+    assert set(logged) == {place.tag for place in row_of(config.env.id, "", None).places(config)}
     moments = subject.watch(trainer.agent)
     assert len({moment.picture().shape for moment in moments}) == 1
     assert "best by exact" in moments[0].text()
