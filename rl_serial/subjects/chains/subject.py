@@ -9,17 +9,17 @@ from typing import Any, ClassVar, Protocol
 
 import torch
 
-from rl_serial.agents.dynamics import Dynamics, DynamicsNetwork, TrueDynamics, rollout_error
+from rl_serial.agents.dynamics import DynamicsNetwork, rollout_error
 from rl_serial.agents.fitted import fitted_outputs
 from rl_serial.agents.protocols import Agent, Log, ReadsLoops, Trainer
 from rl_serial.agents.registry import AGENTS
-from rl_serial.agents.search.agent import SearchAgent, tensors_on
-from rl_serial.agents.settings import SearchAgentConfig
+from rl_serial.agents.search.agent import SearchAgent
+from rl_serial.agents.search.on_top import refuse_without_values, search_on_top, searchable
 from rl_serial.config import EnvConfig, RunConfig
 from rl_serial.envs.gym import SerialVectorEnv, action_space, observation_space
 from rl_serial.envs.registry import ENV_IDS, task_of
 from rl_serial.envs.tasks import Task, num_actions
-from rl_serial.errors import UserError, wrong_in
+from rl_serial.errors import wrong_in
 from rl_serial.metrics import Measurement, measured
 from rl_serial.networks.config import NetworkConfig
 from rl_serial.networks.configured import solved_trunk
@@ -35,8 +35,6 @@ from rl_serial.subjects.chains.simulations import (
 from rl_serial.subjects.chains.tables import draw_accuracy, tables
 from rl_serial.subjects.chains.watching import Moment, watch_episode
 from rl_serial.subjects.protocol import Examine, SearchScore
-
-SEARCH_DEFAULTS = SearchAgentConfig(kind="search")
 
 
 class ChainTrainer(Trainer, Protocol):
@@ -175,29 +173,10 @@ class ChainSubject:
         simulations: int = 0,
     ) -> SearchAgent:
         """A search on top of a trained agent; see the protocol."""
-        if not self.row.has_values:
-            raise UserError(
-                f"the agent {self.row.kind} has no values to search with",
-                "agent.kind",
-                self.config.name,
-            )
-        models = searchable(trainer, self.task)
-        own = self.agent if isinstance(self.agent, SearchAgentConfig) else SEARCH_DEFAULTS
-        chosen = dynamics or own.dynamics
-        if chosen not in models:
-            raise UserError(
-                f"has no {chosen} dynamics; there are {', '.join(models)} "
-                "(agent.kind search with agent.dynamics learned trains its own)",
-                source=self.config.name,
-            )
-        return SearchAgent(
-            self.task,
-            getattr(trainer, "raw_agent", trainer.agent),  # as the networks alone make it
-            models[chosen],
-            simulations,
-            algorithm or own.algorithm,
-            own.max_depth,
-            tensors_on(device, self.task),
+        run = self.config.name
+        refuse_without_values(self.row.has_values, self.row.kind, run)
+        return search_on_top(
+            self.task, trainer, self.agent, device, dynamics, algorithm, simulations, run
         )
 
     def search_scores(self, searcher: SearchAgent, simulations: Sequence[int]) -> list[SearchScore]:
@@ -228,9 +207,3 @@ def shared_task(env: str) -> Task[Any]:
 def shared_evaluator(env: str, instances: int, per_remaining: int, seed: int) -> Evaluator:
     """The evaluation instances, which the runs of a process share; errors as of Evaluator."""
     return Evaluator(shared_task(env), instances, per_remaining, seed)
-
-
-def searchable(trainer: Trainer, task: Task[Any]) -> dict[str, Dynamics]:
-    """The models that a trained agent can be searched in: true, and learned where it has one."""
-    models: dict[str, Dynamics] = getattr(trainer, "searchable", {"true": TrueDynamics(task)})
-    return models

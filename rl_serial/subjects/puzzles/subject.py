@@ -11,13 +11,13 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from rl_serial.agents.dynamics import CountedDynamics, Dynamics, DynamicsNetwork, TrueDynamics
+from rl_serial.agents.dynamics import CountedDynamics, DynamicsNetwork
 from rl_serial.agents.fitted import fitted_outputs
 from rl_serial.agents.protocols import Log, ReadsLoops, Trainer
 from rl_serial.agents.registry import AGENTS
-from rl_serial.agents.search.agent import SearchAgent, tensors_on
+from rl_serial.agents.search.agent import SearchAgent
 from rl_serial.agents.search.judgement import OnePlyAgent
-from rl_serial.agents.settings import SearchAgentConfig
+from rl_serial.agents.search.on_top import refuse_without_values, search_on_top
 from rl_serial.agents.settings_solver import SolverAgentConfig
 from rl_serial.agents.solver.agent import cells_head, cells_layout
 from rl_serial.config import EnvConfig, RunConfig
@@ -35,8 +35,6 @@ from rl_serial.subjects.puzzles.config import evaluation_of, rounds_of, task_of_
 from rl_serial.subjects.puzzles.evaluation import PuzzleEvaluation, PuzzleEvaluator, play
 from rl_serial.subjects.puzzles.tables import draw_solved, tables
 from rl_serial.subjects.puzzles.watching import PuzzleMoment, watch_puzzle
-
-SEARCH_DEFAULTS = SearchAgentConfig(kind="search")
 
 
 class PuzzleSubject:
@@ -155,28 +153,10 @@ class PuzzleSubject:
         simulations: int = 0,
     ) -> SearchAgent:
         """A search on top of a trained agent; see the protocol."""
-        if not self.row.has_values:
-            raise UserError(
-                f"the agent {self.row.kind} has no values to search with", source=self.config.name
-            )
-        there: dict[str, Dynamics] = {"true": TrueDynamics(self.task)}
-        models: dict[str, Dynamics] = getattr(trainer, "searchable", there)
-        own = self.agent if isinstance(self.agent, SearchAgentConfig) else SEARCH_DEFAULTS
-        chosen = dynamics or own.dynamics
-        if chosen not in models:
-            raise UserError(
-                f"has no {chosen} dynamics; there are {', '.join(models)} "
-                "(agent.kind search with agent.dynamics learned trains its own)",
-                source=self.config.name,
-            )
-        return SearchAgent(
-            self.task,
-            getattr(trainer, "raw_agent", trainer.agent),
-            models[chosen],
-            simulations,
-            algorithm or own.algorithm,
-            own.max_depth,
-            tensors_on(device, self.task),
+        run = self.config.name
+        refuse_without_values(self.row.has_values, self.row.kind, run)
+        return search_on_top(
+            self.task, trainer, self.agent, device, dynamics, algorithm, simulations, run
         )
 
     def search_scores(self, searcher: SearchAgent, simulations: Sequence[int]) -> list[SearchScore]:
