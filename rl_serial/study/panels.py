@@ -239,6 +239,7 @@ def apart(places: dict[Scalar, float], scale: str) -> list[Scalar]:
 
 
 def words_of_seeds(records: Sequence[Record]) -> str:
+    """How many seeds the rows have, in words, as "5 seeds"."""
     count = len({record[SEED] for record in records})
     return f"{count} seed{'' if count == 1 else 's'}"
 

@@ -120,6 +120,8 @@ def test_updates_do_not_wait_for_the_gpu(
         update()
     torch.cuda.set_sync_debug_mode("error")
     try:
+        with pytest.raises(RuntimeError):  # so a wait would be noticed
+            torch.ones(1, device="cuda").item()
         for _ in range(20):
             update()
     finally:
