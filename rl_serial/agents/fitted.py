@@ -110,38 +110,23 @@ def random_legal(legal: Array, words: Array) -> Array:
     return xp.argmax(xp.astype(legal & (position == rank[:, None]), xp.int64), axis=1)
 
 
-class FittedTrainer(Generic[C]):
-    """Fits a network on states of random play; every update is a pure function of seed and step.
-
-    What it is fitted to is :meth:`lesson`, and how :meth:`loss`; each kind of trainer has its own.
+class NetworkTrainer:
+    """Updates of one network: what is counted, logged and saved.
 
     Args:
-        task: the rules.
-        config: of the agent.
-        network: observations [B, layout.size] to what the loss asks for; on ``device``.
-        agent: acts on the network.
-        seed: chooses the training instances.
-        device: where the network is; on a GPU the rules run there too, unless they are NumPy's.
-
-    ``raw_agent`` acts on the network alone; ``agent`` is what the run evaluates.
+        config: of the optimiser.
+        network: on ``device``.
+        seed: of the run.
+        device: where the network is.
     """
 
     role: ClassVar[str]  # the name of the network among a run's accounts
 
     def __init__(
-        self,
-        task: Task[Any],
-        config: C,
-        network: nn.Module,
-        agent: Agent,
-        seed: int,
-        device: torch.device,
+        self, config: Optimised, network: nn.Module, seed: int, device: torch.device
     ) -> None:
-        self.task, self.config, self.network, self.device = task, config, network, device
-        self.seed = seed
-        self.raw_agent = self.agent = agent
-        self.step = 0
-        self.total = config.updates
+        self.network, self.seed, self.device = network, seed, device
+        self.step, self.total = 0, config.updates
         self.metrics = {
             "train/loss": float("nan"),
             "train/learning_rate": config.learning_rate,
@@ -149,47 +134,11 @@ class FittedTrainer(Generic[C]):
         self.target: nn.Module | None = None  # what targets lean on, where they lean on something
         self.optimizer = make_optimizer(network.parameters(), config, device)
         self.schedule = make_schedule(self.optimizer, config)
-        self.lessons: LessonsAhead | None = None
-        self.gradients = ReplayedGradients(self._gradients, device)
-
-    def next_lesson(self, seeds: Array, values: Callable[[Array], Array]) -> Lesson:
-        """What the instances ``seeds`` [B] teach; arguments as of :meth:`lesson`."""
-        return self.lesson(visited_states(self.task, seeds), seeds, values)
-
-    def lesson(self, state: Any, seeds: Array, values: Callable[[Array], Array]) -> Lesson:
-        """What the states [B] of the instances ``seeds`` [B] teach; each row depends on its own.
-
-        ``values`` maps observations [N, size] to the outputs of the network that targets lean on; N
-        is a multiple of B, and the rows of a state come together.
-        """
-        raise NotImplementedError
-
-    def loss(
-        self, network: Callable[..., Tensor], observations: Tensor, known: Tensor, wanted: Tensor
-    ) -> Tensor:
-        """The mean loss of a network on a lesson: a scalar."""
-        raise NotImplementedError
 
     @property
     def networks(self) -> dict[str, nn.Module]:
         """The networks that training spends its budget on."""
         return {self.role: self.network}
-
-    @property
-    def examples(self) -> dict[str, Tensor]:
-        """An input of one row for the network."""
-        return {self.role: torch.zeros(1, self.task.layout.size, device=self.device)}
-
-    @property
-    def instances(self) -> int:
-        """States of training instances that the whole training consumes.
-
-        Where all starts are learned, every start of an instance is one.
-        """
-        states = self.total * self.config.batch_size
-        if self.config.all_starts:
-            states *= starts_of(self.task).num_starts
-        return states
 
     def train(self, pause: Callable[[], None]) -> None:
         """Make the updates that are left; ``pause`` is called before each.
@@ -229,6 +178,98 @@ class FittedTrainer(Generic[C]):
     def load_model_state(self, state: dict[str, Any]) -> None:
         """Load what a finished run kept."""
         self.network.load_state_dict(state)
+
+    @property
+    def logs_next(self) -> bool:
+        """Whether the loss of the next update is noted."""
+        return (self.step + 1) % LOG_INTERVAL == 0 or self.step + 1 == self.total
+
+    def updated(self, loss: float | Tensor) -> None:
+        """Count an update, and note its loss where it is time.
+
+        Raises:
+            RunError: the loss is not finite.
+        """
+        logs, self.step = self.logs_next, self.step + 1
+        if logs:
+            self.metrics = {
+                "train/loss": float(loss),
+                "train/learning_rate": float(self.schedule.get_last_lr()[0]),
+            }
+            if not np.isfinite(self.metrics["train/loss"]):
+                raise RunError(
+                    f"train/loss is {self.metrics['train/loss']} at update {self.step}: "
+                    "a smaller agent.learning_rate may help"
+                )
+
+    def _update(self) -> None:
+        raise NotImplementedError
+
+
+class FittedTrainer(NetworkTrainer, Generic[C]):
+    """Fits a network on states of random play; every update is a pure function of seed and step.
+
+    What it is fitted to is :meth:`lesson`, and how :meth:`loss`; each kind of trainer has its own.
+
+    Args:
+        task: the rules.
+        config: of the agent.
+        network: observations [B, layout.size] to what the loss asks for; on ``device``.
+        agent: acts on the network.
+        seed: chooses the training instances.
+        device: where the network is; on a GPU the rules run there too, unless they are NumPy's.
+
+    ``raw_agent`` acts on the network alone; ``agent`` is what the run evaluates.
+    """
+
+    def __init__(
+        self,
+        task: Task[Any],
+        config: C,
+        network: nn.Module,
+        agent: Agent,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        super().__init__(config, network, seed, device)
+        self.task, self.config = task, config
+        self.raw_agent = self.agent = agent
+        self.lessons: LessonsAhead | None = None
+        self.gradients = ReplayedGradients(self._gradients, device)
+
+    def next_lesson(self, seeds: Array, values: Callable[[Array], Array]) -> Lesson:
+        """What the instances ``seeds`` [B] teach; arguments as of :meth:`lesson`."""
+        return self.lesson(visited_states(self.task, seeds), seeds, values)
+
+    def lesson(self, state: Any, seeds: Array, values: Callable[[Array], Array]) -> Lesson:
+        """What the states [B] of the instances ``seeds`` [B] teach; each row depends on its own.
+
+        ``values`` maps observations [N, size] to the outputs of the network that targets lean on; N
+        is a multiple of B, and the rows of a state come together.
+        """
+        raise NotImplementedError
+
+    def loss(
+        self, network: Callable[..., Tensor], observations: Tensor, known: Tensor, wanted: Tensor
+    ) -> Tensor:
+        """The mean loss of a network on a lesson: a scalar."""
+        raise NotImplementedError
+
+    @property
+    def examples(self) -> dict[str, Tensor]:
+        """An input of one row for the network."""
+        return {self.role: torch.zeros(1, self.task.layout.size, device=self.device)}
+
+    @property
+    def instances(self) -> int:
+        """States of training instances that the whole training consumes.
+
+        Where all starts are learned, every start of an instance is one.
+        """
+        states = self.total * self.config.batch_size
+        if self.config.all_starts:
+            states *= starts_of(self.task).num_starts
+        return states
 
     def make_lessons(
         self, runs: Sequence[int], updates: int, values: Callable[[Array], Array]
@@ -280,29 +321,6 @@ class FittedTrainer(Generic[C]):
     def renews_target(self) -> bool:
         """Whether the next update begins with a copy of the network as it is."""
         return False
-
-    @property
-    def logs_next(self) -> bool:
-        """Whether the loss of the next update is noted."""
-        return (self.step + 1) % LOG_INTERVAL == 0 or self.step + 1 == self.total
-
-    def updated(self, loss: float | Tensor) -> None:
-        """Count an update, and note its loss where it is time.
-
-        Raises:
-            RunError: the loss is not finite.
-        """
-        logs, self.step = self.logs_next, self.step + 1
-        if logs:
-            self.metrics = {
-                "train/loss": float(loss),
-                "train/learning_rate": float(self.schedule.get_last_lr()[0]),
-            }
-            if not np.isfinite(self.metrics["train/loss"]):
-                raise RunError(
-                    f"train/loss is {self.metrics['train/loss']} at update {self.step}: "
-                    "a smaller agent.learning_rate may help"
-                )
 
     def _update(self) -> None:
         if self.target is not None and self.renews_target():

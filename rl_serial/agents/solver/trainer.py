@@ -9,7 +9,6 @@ seed and step.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,19 +16,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rl_serial.agents.fitted import LOG_INTERVAL, make_optimizer, make_schedule
+from rl_serial.agents.fitted import NetworkTrainer
 from rl_serial.agents.settings_solver import SolverAgentConfig
 from rl_serial.agents.solver.agent import SolverAgent, cells_layout, logits_of
 from rl_serial.agents.solver.commit import clean_cells, noised_cells, rates, shown_cells
 from rl_serial.envs.puzzles.generator import Puzzles
 from rl_serial.envs.random import below, fold_in, random_words
-from rl_serial.errors import RunError
 
 REVEALS = 70
 """Stream of the random words that say what is revealed."""
 
 
-class SolverTrainer:
+class SolverTrainer(NetworkTrainer):
     """Trains a network to fill puzzles.
 
     Args:
@@ -41,6 +39,8 @@ class SolverTrainer:
         device: where the network is.
     """
 
+    role = "solver"
+
     def __init__(
         self,
         puzzles: Callable[[NDArray[np.int64]], Puzzles],
@@ -51,20 +51,8 @@ class SolverTrainer:
         device: torch.device,
     ) -> None:
         self.puzzles, self.size, self.config = puzzles, size, config
-        self.network, self.seed, self.device = network, seed, device
+        super().__init__(config, network, seed, device)
         self.agent = SolverAgent(network, size, device, config.way, seed)
-        self.step, self.total = 0, config.updates
-        self.metrics = {
-            "train/loss": float("nan"),
-            "train/learning_rate": config.learning_rate,
-        }
-        self.optimizer = make_optimizer(network.parameters(), config, device)
-        self.schedule = make_schedule(self.optimizer, config)
-
-    @property
-    def networks(self) -> dict[str, nn.Module]:
-        """The one that is trained."""
-        return {"solver": self.network}
 
     @property
     def examples(self) -> dict[str, Tensor]:
@@ -76,33 +64,13 @@ class SolverTrainer:
         """Puzzles that the whole training consumes."""
         return self.total * self.config.batch_size
 
-    def train(self, pause: Callable[[], None]) -> None:
-        """Make the updates that are left; ``pause`` is called before each.
-
-        Raises:
-            RunError: the loss is not finite.
-        """
-        while self.step < self.total:
-            pause()
-            self._update()
-
     def _update(self) -> None:
         loss = self.loss(*self.lesson())
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.schedule.step()
-        self.step += 1
-        if self.step % LOG_INTERVAL == 0 or self.step == self.total:
-            self.metrics = {
-                "train/loss": float(loss.detach()),
-                "train/learning_rate": float(self.schedule.get_last_lr()[0]),
-            }
-            if not np.isfinite(self.metrics["train/loss"]):
-                raise RunError(
-                    f"train/loss is {self.metrics['train/loss']} at update {self.step}: "
-                    "a smaller agent.learning_rate may help"
-                )
+        self.updated(loss.detach())
 
     def lesson(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The next update's examples.
@@ -144,32 +112,6 @@ class SolverTrainer:
         return SolverAgent(
             _AfterLoops(self.network, loops), self.size, self.device, self.config.way, self.seed
         )
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that a run needs to go on as if it had not been interrupted."""
-        return {
-            "step": self.step,
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "metrics": dict(self.metrics),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to a saved state."""
-        self.step = state["step"]
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.metrics = state["metrics"]
-
-    def model_state(self) -> dict[str, Any]:
-        """What a finished run keeps."""
-        return self.network.state_dict()
-
-    def load_model_state(self, state: dict[str, Any]) -> None:
-        """Load what a finished run kept."""
-        self.network.load_state_dict(state)
 
 
 class _AfterLoops(nn.Module):
