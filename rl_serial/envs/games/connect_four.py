@@ -17,7 +17,6 @@ from rl_serial.envs.chain import (
     TokenLayout,
     array_namespace,
     device_of,
-    select,
 )
 from rl_serial.envs.games.game import (
     Symmetry,
@@ -123,26 +122,27 @@ class ConnectFour:
     def step(self, state: ConnectFourState, action: Array) -> Transition[ConnectFourState]:
         """Let a stone fall."""
         xp = array_namespace(state.board)
-        board, rows = state.board, row_numbers(state.board)
-        columns = xp.reshape(board, (-1, self.height, self.width))[rows, :, action]
+        board, running = state.board, ~state.ended
+        columns = xp.reshape(board, (-1, self.height, self.width))[row_numbers(board), :, action]
         stones = xp.sum(xp.astype(columns != 0, xp.int64), axis=1)
-        fits = stones < self.height
-        cell = xp.where(fits, self.height - 1 - stones, 0) * self.width + action
-        places = xp.arange(board.shape[1], dtype=xp.int64, device=device_of(board))
-        put = (places == cell[:, None]) & fits[:, None]
-        after = xp.where(put, xp.ones_like(board), board)
+        fits = running & (stones < self.height)
+        cell = xp.where(fits, (self.height - 1 - stones) * self.width + action, -1)
+        places = xp.arange(board.shape[1], dtype=xp.int16, device=device_of(board))
+        put = places == xp.astype(cell, xp.int16)[:, None]
+        after = board + xp.astype(put, xp.int8)
         won = fits & self.has_line(after > 0)
-        full = xp.all(after != 0, axis=1)
+        illegal = running & ~fits
+        turn = xp.astype(running, xp.int8)
+        full = state.ply + 1 == board.shape[1]
+        result = xp.where(running, result_for_next(won, illegal), state.result)
         moved = ConnectFourState(
-            board=-after,
-            player=1 - state.player,
-            ply=state.ply + 1,
-            ended=won | full | ~fits,
-            result=result_for_next(won, ~fits),
+            board=after * (1 - 2 * turn)[:, None],
+            player=xp.where(running, 1 - state.player, state.player),
+            ply=state.ply + turn,
+            ended=state.ended | won | illegal | full,
+            result=result,
         )
-        reward = -xp.astype(moved.result, xp.float32)
-        reward = xp.where(state.ended, xp.zeros_like(reward), reward)
-        moved = select(state.ended, state, moved)
+        reward = -xp.astype(result * turn, xp.float32)
         return Transition(moved, reward, moved.ended)
 
     def has_line(self, stones: Array) -> Array:

@@ -160,8 +160,8 @@ class Hex:
         fits = (groups[rows, cell] == 0) & ~swaps
         around = groups[rows[:, None], _neighbours(self.size, xp, device_of(groups))[cell]]
         own = xp.where(around > 0, around, xp.full_like(around, -cells - 3))  # that no group has
-        places = xp.arange(cells + 4, dtype=xp.int64, device=device_of(groups))
-        joined = places == cell[:, None]
+        places = xp.arange(cells + 4, dtype=xp.int16, device=device_of(groups))
+        joined = places == xp.astype(cell, xp.int16)[:, None]
         for neighbour in range(len(NEIGHBOURS)):
             joined = joined | (groups == own[:, neighbour : neighbour + 1])
         joined = joined & fits[:, None]
