@@ -15,6 +15,13 @@ from rl_serial.envs.games.game import (
     turned_policies,
 )
 from rl_serial.envs.games.hex import Hex, HexState
+from rl_serial.envs.games.perfect import (
+    PerfectPlay,
+    Solved,
+    SolvedMoves,
+    is_solvable,
+    perfect_play,
+)
 from rl_serial.envs.games.registry import GAMES, GameRow, make_game, register_game
 
 __all__ = [
@@ -26,10 +33,15 @@ __all__ = [
     "GameState",
     "Hex",
     "HexState",
+    "PerfectPlay",
+    "Solved",
+    "SolvedMoves",
     "Symmetry",
+    "is_solvable",
     "make_game",
     "num_actions",
     "outcome",
+    "perfect_play",
     "planes",
     "register_game",
     "turned_observations",
