@@ -69,11 +69,11 @@ def wins(numbers: Array, lines: Array, stones: int, cell: int, vertical: bool) -
 def playable(numbers: Array, taken: int, action: int) -> int:
     """The cell that a stone comes to; -1 where there is no room."""
     if numbers[KIND] == HEX:
-        return -1 if taken >> action & 1 else action
+        return -1 if taken >> action & 1 else int(action)
     for row in range(numbers[HEIGHT] - 1, -1, -1):
         cell = row * numbers[WIDTH] + action
         if not taken >> cell & 1:
-            return cell
+            return int(cell)
     return -1
 
 
@@ -122,23 +122,23 @@ def search(
         if cell < 0:
             continue
         if wins(numbers, lines, mine, cell, vertical):
-            return cells - stones
+            return int(cells - stones)
         if wins(numbers, lines, others, cell, not vertical):
             threats += 1
             must = order[i]
     if stones + 1 >= cells:
         return 0
     if threats > 1:
-        return stones + 1 - cells
+        return int(stones + 1 - cells)
     count[0] += 1
     if count[0] > count[1]:
         return NOT_SOLVED
     most = max(cells - 2 - stones, 0)  # no win before the next stone but one of mine
     least = stones + 1 - cells
     if most <= alpha:
-        return most
+        return int(most)
     if least >= beta:
-        return least
+        return int(least)
     key = mine | (others << 31)
     mirrored_key = mine_mirrored | (others_mirrored << 31)
     is_mirrored = mirrored_key < key
@@ -150,9 +150,9 @@ def search(
     if table[place] == key:
         least, most = max(least, found[place, 0]), min(most, found[place, 1])
         if least >= beta or least == most:
-            return least
+            return int(least)
         if most <= alpha:
-            return most
+            return int(most)
         first = found[place, 2]
         if is_mirrored and first >= 0:
             first = mirror[first] if numbers[KIND] == HEX else numbers[WIDTH] - 1 - first
@@ -193,7 +193,7 @@ def search(
         mirrored = numbers[WIDTH] - 1 - best_action
         best_action = mirror[best_action] if numbers[KIND] == HEX else mirrored
     found[place, 2] = best_action
-    return best
+    return int(best)
 
 
 @compiled

@@ -9,16 +9,17 @@ most 30 cells. What has none is played out by its own rules, which is for small 
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rl_serial.envs.chain import map_state
 from rl_serial.envs.games.connect_four import ConnectFour
-from rl_serial.envs.games.game import Game, num_actions
+from rl_serial.envs.games.game import Game
 from rl_serial.envs.games.hex import Hex
 from rl_serial.errors import OptionError, RunError
 
@@ -133,13 +134,17 @@ class PerfectPlay:
         return moves.values[rows, chosen], moves.plies[rows, chosen]
 
 
-@lru_cache(maxsize=8)
 def perfect_play(game: Game[Any]) -> PerfectPlay:
     """The solver of a game, the same one for the same rules.
 
     Raises:
         OptionError: a board that is too large to be solved.
     """
+    return _kept_solver(cast(Hashable, game))
+
+
+@lru_cache(maxsize=8)
+def _kept_solver(game: Any) -> PerfectPlay:
     return PerfectPlay(game)
 
 

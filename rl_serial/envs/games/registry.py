@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from rl_serial.envs.games.connect_four import ConnectFour
 from rl_serial.envs.games.game import Game
-from rl_serial.envs.games.hex import Hex
 from rl_serial.errors import did_you_mean, refuse_unknown, require
 
 
@@ -68,7 +66,3 @@ def make_game(name: str, /, **options: Any) -> Game[Any]:
         require(right is None or type(value) is kind, option, value, str(right))
     game: Game[Any] = rules(**options)
     return game
-
-
-register_game(Hex, "Hein 1942; Nash 1952")
-register_game(ConnectFour, "Allis 1988")
