@@ -11,11 +11,11 @@ from pettingzoo import AECEnv
 from rl_serial.envs.games.game import num_actions
 from rl_serial.envs.games.registry import make_game
 
-AGENTS = ("first", "second")
+AGENTS = ("player_0", "player_1")
 
 
 class GameAEC(AECEnv):  # type: ignore[misc]
-    """A game of two agents, "first" and "second", by PettingZoo's AEC interface.
+    """A game of two agents, player_0 (who begins) and player_1, by PettingZoo's AEC interface.
 
     An observation is ``{"observation": [layout.size] float32, "action_mask": [A] int8}``, seen by
     the agent that it is for; the mask is all zero while it is not its turn. Actions are in the same
