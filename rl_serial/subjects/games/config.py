@@ -6,11 +6,13 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from rl_serial.agents.registry import AGENTS, kinds_playing
 from rl_serial.config import EvaluationConfig, RunConfig
 from rl_serial.envs.chain import MOST_NUMBERS
 from rl_serial.envs.games import game_name, is_solvable
 from rl_serial.envs.games.duel import Duel, make_duel
 from rl_serial.errors import OptionError, UserError, wrong_in
+from rl_serial.settings import Loops
 
 
 class GameEvaluationConfig(EvaluationConfig, extra="forbid"):
@@ -18,6 +20,9 @@ class GameEvaluationConfig(EvaluationConfig, extra="forbid"):
 
     instances: Annotated[int, Field(ge=2)] = 512  # games played against the opponent
     per_plies: Annotated[int, Field(ge=4)] = 256  # positions that end within so many plies
+    loops: list[Loops] = Field(
+        default_factory=list
+    )  # of the trained network, examined at the end with so many, too
 
 
 def evaluation_of(config: RunConfig) -> GameEvaluationConfig:
@@ -59,6 +64,13 @@ def check(config: RunConfig) -> None:
         raise UserError(
             f"{config.agent.kind} needs exact values, which {task.game} is too large for",
             "agent.kind",
+        )
+    if evaluation_of(config).loops and not AGENTS[config.agent.kind].reads_loops:
+        kinds = [kind for kind in kinds_playing("games") if AGENTS[kind].reads_loops]
+        raise UserError(
+            f"only the agents {', '.join(kinds)} are examined at other loops, not "
+            f"{config.agent.kind}",
+            "evaluation.loops",
         )
     for key, rows in (
         ("evaluation.instances", evaluation_of(config).instances),

@@ -74,6 +74,16 @@ class GameEvaluation:
             found += [*floors, measured(of.ABOVE_FLOOR, kept - highest)]
         return found
 
+    def after_loops(self, loops: int) -> list[Measurement]:
+        """What was measured with so many loops of the network."""
+        if self.sign is None:
+            return []
+        by = [
+            measured(of.LOOPS_BY, share, loops=loops, plies=group)
+            for group, share in self.sign_by.items()
+        ]
+        return [measured(of.LOOPS_SIGN, _share(self.sign), loops=loops), *by]
+
     def final(self) -> dict[str, Any]:
         """What ``summary.json`` keeps beside the measurements."""
         return {

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from rl_serial.config import RunConfig
 from rl_serial.metrics import Index, Metric, Place, Profile
-from rl_serial.subjects.games.config import duel_of, plies_of
+from rl_serial.subjects.games.config import duel_of, evaluation_of, plies_of
 
 RIGHT = 0.9
 """Share of right answers that counts as knowing (serial horizon)."""
@@ -57,9 +57,21 @@ KEPT_OF_KIND = Metric(
     late=True,
     to_name=("kind",),
 )
+LOOPS_SIGN = Metric(
+    "loops/{loops}/sign",
+    lambda index: f"right value signs after {index.get('loops', 'some')} loops",
+    asked_by=("evaluation.loops",),
+)
+LOOPS_BY = Metric(
+    "loops/{loops}/sign_by/plies_{plies}",
+    _by("right value signs"),
+    asked_by=("evaluation.loops",),
+)
+"""What the same weights know with another number of loops."""
 METRICS = (
     RETURN, WON, KEPT, KEPT_FLOOR, ABOVE_FLOOR, HORIZON, KEPT_BY, KEPT_FLOOR_BY, SIGN, SIGN_FLOOR,
-    SIGN_HORIZON, SIGN_BY, SIGN_FLOOR_BY, SIGN_OF_KIND, KEPT_OF_KIND,
+    SIGN_HORIZON, SIGN_BY, SIGN_FLOOR_BY, SIGN_OF_KIND, KEPT_OF_KIND, LOOPS_SIGN,
+    LOOPS_BY,
 )  # fmt: skip
 NO_VALUES = ("random", "cloning")
 """Agents that say nothing of values."""
@@ -82,6 +94,9 @@ def places(config: RunConfig) -> Iterator[Place]:
     for kind in KINDS:
         yield Place(SIGN_OF_KIND, {"kind": kind})
         yield Place(KEPT_OF_KIND, {"kind": kind})
+    for loops in evaluation_of(config).loops:
+        yield Place(LOOPS_SIGN, {"loops": loops})
+        yield from (Place(LOOPS_BY, {"loops": loops, "plies": count}) for count in plies)
 
 
 def profile(config: RunConfig) -> Profile:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 
 from rl_serial.agents.fitted import fitted_outputs
-from rl_serial.agents.protocols import Log, Trainer
+from rl_serial.agents.protocols import Log, ReadsLoops, Trainer
 from rl_serial.agents.registry import AGENTS
 from rl_serial.config import EnvConfig, RunConfig
 from rl_serial.envs.games import game_name
@@ -112,8 +112,13 @@ class GameSubject:
     def further_measurements(
         self, trainer: Trainer, examine: Examine, device: torch.device
     ) -> list[Measurement]:
-        """Nothing."""
-        return []
+        """Value signs with other numbers of loops."""
+        assert isinstance(examine, GameEvaluator)
+        found: list[Measurement] = []
+        for loops in self.settings.loops:
+            assert isinstance(trainer, ReadsLoops)
+            found += examine(trainer.agent_after(loops)).after_loops(loops)
+        return found
 
     def watch(self, agent: Any, instance: int = 0) -> list[GameMoment]:
         """An evaluation game from its first state to its end."""
