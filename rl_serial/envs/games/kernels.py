@@ -102,7 +102,7 @@ def search(
         order: actions, the likeliest first.
         mirror: [cells] the mirror image of each cell.
         table: [size] keys, 0 where nothing is.
-        found: [size, 3] int8 of each key: least score, greatest score, best action.
+        found: [size, 4] int8 of each key: least score, greatest score, best action, stones.
         count: [2] positions looked at, and how many may be.
         mine: cells of the player to move.
         others: cells of the other.
@@ -113,42 +113,23 @@ def search(
         beta: a score that is enough.
     """
     cells = mirror.shape[0]
-    vertical = stones % 2 == 0
-    taken = mine | others
-    threats = 0
-    must = -1
-    for i in range(order.shape[0]):
-        cell = playable(numbers, taken, order[i])
-        if cell < 0:
-            continue
-        if wins(numbers, lines, mine, cell, vertical):
-            return int(cells - stones)
-        if wins(numbers, lines, others, cell, not vertical):
-            threats += 1
-            must = order[i]
-    if stones + 1 >= cells:
-        return 0
-    if threats > 1:
-        return int(stones + 1 - cells)
-    count[0] += 1
-    if count[0] > count[1]:
-        return NOT_SOLVED
-    most = max(cells - 2 - stones, 0)  # no win before the next stone but one of mine
-    least = stones + 1 - cells
-    if most <= alpha:
-        return int(most)
-    if least >= beta:
-        return int(least)
     key = mine | (others << 31)
     mirrored_key = mine_mirrored | (others_mirrored << 31)
     is_mirrored = mirrored_key < key
     if is_mirrored:
         key = mirrored_key
     key += 1
-    place = (key * 0x9E3779B1 ^ (key >> 29) * 0x85EBCA77) & (table.shape[0] - 1)
+    place = (key * 0x9E3779B1 ^ (key >> 29) * 0x85EBCA77) & (table.shape[0] - 2)
+    # Of two places the first is for what took long, as positions with few stones do.
+    if table[place] != key and (
+        table[place + 1] == key or (table[place] != 0 and found[place, 3] < stones)
+    ):
+        place += 1
+    least, most = -cells, cells
     first = -1
-    if table[place] == key:
-        least, most = max(least, found[place, 0]), min(most, found[place, 1])
+    known = table[place] == key
+    if known:
+        least, most = found[place, 0], found[place, 1]
         if least >= beta or least == most:
             return int(least)
         if most <= alpha:
@@ -156,6 +137,39 @@ def search(
         first = found[place, 2]
         if is_mirrored and first >= 0:
             first = mirror[first] if numbers[KIND] == HEX else numbers[WIDTH] - 1 - first
+    vertical = stones % 2 == 0
+    taken = mine | others
+    threats, must, score = 0, -1, NOT_SOLVED
+    for i in range(order.shape[0]):
+        cell = playable(numbers, taken, order[i])
+        if cell < 0:
+            continue
+        if not known and wins(numbers, lines, mine, cell, vertical):
+            score = cells - stones
+            break
+        if wins(numbers, lines, others, cell, not vertical):
+            threats += 1
+            must = order[i]
+    if score == NOT_SOLVED and stones + 1 >= cells:
+        score = 0
+    if score == NOT_SOLVED and threats > 1:
+        score = stones + 1 - cells
+    if score != NOT_SOLVED:
+        table[place] = key
+        found[place, 0] = found[place, 1] = score
+        found[place, 2], found[place, 3] = -1, stones
+        return int(score)
+    count[0] += 1
+    if count[0] > count[1]:
+        return NOT_SOLVED
+    # No win before the next stone but one of mine, no loss before the other's next.
+    least, most = max(least, stones + 1 - cells), min(most, max(cells - 2 - stones, 0))
+    if most <= alpha:
+        return int(most)
+    if least >= beta:
+        return int(least)
+    lowest, high = max(alpha, least), min(beta, most)
+    low = lowest
     best = -NOT_SOLVED
     best_action = -1
     lowest, high = max(alpha, least), min(beta, most)
@@ -180,8 +194,7 @@ def search(
             low = max(low, best)
             if low >= high:
                 break
-    if table[place] != key:
-        table[place] = key
+    table[place] = key
     if best <= lowest:
         most = min(most, best)
     elif best >= high:
@@ -192,7 +205,7 @@ def search(
     if is_mirrored and best_action >= 0:
         mirrored = numbers[WIDTH] - 1 - best_action
         best_action = mirror[best_action] if numbers[KIND] == HEX else mirrored
-    found[place, 2] = best_action
+    found[place, 2], found[place, 3] = best_action, stones
     return int(best)
 
 
@@ -212,6 +225,7 @@ def solve(
 
     Whether the player to move wins with the next stone is asked first, then whether the other does
     with the one behind it, and so on: the search never looks further than the end that it finds.
+    Where there are draws it is asked before whether there is a winner at all.
     """
     cells = mirror.shape[0]
     count = np.zeros(2, dtype=np.int64)
@@ -223,8 +237,26 @@ def solve(
             others_mirrored |= (others >> cell & 1) << mirror[cell]
         count[0], count[1] = 0, limit
         scores[row] = 0
+        sides = 0  # 1: the player to move can win; -1: the other can; 0: not known
+        if numbers[KIND] == CONNECT_FOUR:
+            for alpha in (-1, 0):
+                score = search(
+                    numbers, lines, order, mirror, table, found, count,
+                    mine, others, mine_mirrored, others_mirrored, stones, alpha, alpha + 1,
+                )  # fmt: skip
+                if score == NOT_SOLVED:
+                    break
+                if (alpha < 0 and score < 0) or (alpha == 0 and score > 0):
+                    sides = 1 if score > 0 else -1
+            if score == NOT_SOLVED:
+                scores[row] = NOT_SOLVED
+                continue
+            if sides == 0:
+                continue
         for end in range(stones + 1, cells + 1):
             own = (end - stones) % 2 == 1
+            if (own and sides < 0) or (not own and sides > 0):
+                continue
             target = cells + 1 - end if own else end - cells - 1
             alpha = target - 1 if own else target
             score = search(

@@ -187,9 +187,9 @@ class _Kernel:
                 np.abs(np.arange(game.width) - (game.width - 1) / 2), kind="stable"
             )
             self.lines = _lines_of_cells(game)
-        size = 2 ** min(max(cells + 2, 12), 22)
+        size = 2 ** min(cells + 5, 23)
         self.table = np.zeros(size, dtype=np.int64)
-        self.found = np.zeros((size, 3), dtype=np.int8)
+        self.found = np.zeros((size, 4), dtype=np.int8)
 
     def __call__(self, state: Any) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
         board = np.asarray(state.board)
