@@ -490,7 +490,7 @@ def test_two_agents_take_turns(name: str) -> None:
         warnings.simplefilter("ignore")  # dictionaries with a mask are not what it calls usual
         api_test(env, num_cycles=100)
     env.reset()
-    for action in (0, 2, 0, 2, 0, 2, 0) if name == "connect_four_v0" else (0, 2, 3, 5, 6):
+    for action in (0, 2, 0, 2, 0, 2, 0) if name == "connect_four_v0" else (0, 6, 3, 7, 6):
         observation, reward, ended, *_ = env.last()
         assert not ended
         assert reward == 0
