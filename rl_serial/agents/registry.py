@@ -22,7 +22,7 @@ from rl_serial.agents.settings import (
     ValueAgentConfig,
 )
 from rl_serial.agents.settings_goals import ContrastiveAgentConfig, SACAgentConfig
-from rl_serial.agents.settings_solver import SolverAgentConfig
+from rl_serial.agents.settings_solver import OrderingAgentConfig, SolverAgentConfig
 
 
 @dataclass(frozen=True)
@@ -189,6 +189,15 @@ for _row in (
         SolverAgentConfig,
         ("puzzles",),
         "rl_serial.agents.solver:make_trainer",
+        has_values=False,
+        reads_loops=True,
+    ),
+    AgentKind(
+        "ordering",
+        OrderingAgentConfig,
+        ("puzzles",),
+        "rl_serial.agents.solver:make_ordering_trainer",
+        WITH_POLICY,
         has_values=False,
         reads_loops=True,
     ),

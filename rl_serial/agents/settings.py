@@ -292,12 +292,15 @@ class SB3AgentConfig(SB3Settings):
     kind: Literal["ppo", "dqn", "qrdqn", "maskable_ppo"]
     exploring_starts: bool = False  # training begins episodes at every number of remaining steps
     written_starts: bool = False  # of Write, also with any number of right words there
+    # Of written_starts: at first all right words are there; once this share of answers is right,
+    # training begins one word further back. None: with any number from the start.
+    curriculum: Annotated[float, Field(gt=0, le=1)] | None = None
 
     @property
     def training_options(self) -> dict[str, Any]:
         """Other starts, where they are asked for."""
         if self.written_starts:
-            return {"start": WRITTEN}
+            return {"start": WRITTEN} | ({} if self.curriculum is None else {"missing": 0})
         return {"start": "uniform"} if self.exploring_starts else {}
 
     def network_sizes(self, key: str, observation: int, actions: int) -> tuple[int, int]:
@@ -308,6 +311,8 @@ class SB3AgentConfig(SB3Settings):
 
     def check(self, run: Run, rules: Any) -> None:
         """Exploring starts go with rules that have other ones, normalisation with the rest."""
+        if self.curriculum is not None and not self.written_starts:
+            raise UserError("goes with agent.written_starts; leave it out", "agent.curriculum")
         if rules is None:
             for key in ("exploring_starts", "written_starts"):
                 if getattr(self, key):

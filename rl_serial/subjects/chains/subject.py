@@ -107,7 +107,7 @@ class ChainSubject:
         """A native vector environment of the training task, which is one batch in one process."""
         assert processes == 1
         family, kind = ENV_IDS[self.config.env.id]
-        options = self.config.env.options | {"start": self.training_task.start}
+        options = self.config.env.options | self.agent.training_options
         return SerialVectorEnv(num_envs, family=family.name, task=kind, **options)
 
     def trainer(self, device: torch.device, log: Log) -> ChainTrainer:
