@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from rl_serial.envs.chain import ChainWithStarts, has_binary_observations
+from rl_serial.envs.chain import ChainWithStarts, ChainWithWords, has_binary_observations
 from rl_serial.envs.control import CONTROL_TASKS
 from rl_serial.envs.tasks import ENUMERATION_LIMIT, Bet, Steer, Task, num_actions
 from rl_serial.envs.write import WRITTEN, Write
@@ -118,6 +118,7 @@ class ValueAgentConfig(AgentSettings):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0  # of AdamW
     target_interval: PositiveInt = 100  # updates between copies of the network that td0 leans on
     one_ply: bool = False  # acts on its values one step ahead, in the true model
+    simulations: NonNegativeInt = 0  # of a Gumbel search in the true rules by which it acts
 
     @property
     def all_starts(self) -> bool:
@@ -202,6 +203,8 @@ class ValueAgentConfig(AgentSettings):
                 "serial depth",
                 "agent.trained_loops",
             )
+        if self.one_ply and self.simulations:
+            raise UserError("with agent.one_ply there is no search: 0", "agent.simulations")
         if self.all_starts:
             _check_starts("agent.targets", "fixed_horizon", self.head, rules)
         elif self.policy == "optimal":
@@ -260,6 +263,41 @@ class CloningAgentConfig(AgentSettings):
                 "agent.starts",
             )
         _check_starts("agent.starts", "all", self.head, rules)
+
+
+class DenoisingAgentConfig(AgentSettings):
+    """Working states by masked denoising, then the answer (:mod:`rl_serial.agents.denoising`)."""
+
+    kind: Literal["denoising"]
+    steps: PositiveInt = 8  # passes that write, each an even share of the working states to come
+    unrevealed: Annotated[float, Field(ge=0, le=1)] = 0.2  # share of lessons that show no word
+    updates: PositiveInt = 4000  # of the network
+    batch_size: PositiveInt = 512  # states of an update
+    learning_rate: PositiveFloat = 1e-3  # the largest, of AdamW
+    schedule: Literal["one_cycle", "constant"] = "one_cycle"  # of the learning rate
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0  # of AdamW
+
+    def check(self, run: Run, rules: Task[Any]) -> None:
+        """Words for the working states to come, and no other way to have them."""
+        chain = rules.chain
+        if not isinstance(rules, Bet) or rules.think_budget:
+            raise UserError(
+                "denoising writes before it answers: it needs a Bet environment with think_budget "
+                "0",
+                "agent.kind",
+            )
+        if not isinstance(chain, ChainWithWords):
+            raise UserError(
+                f"denoising needs a chain whose working state can be said in a word, which that "
+                f"of {type(chain).__name__} cannot",
+                "agent.kind",
+            )
+        if self.steps > chain.serial_depth:
+            raise UserError(
+                f"at most the serial depth {chain.serial_depth}, a working state a step, not "
+                f"{self.steps}",
+                "agent.steps",
+            )
 
 
 class SB3Settings(AgentSettings):

@@ -64,8 +64,8 @@ class Write(Generic[C]):
         memory: words (the agent sees what it wrote) or filler (only how much).
         start: full (serial_depth steps remaining, nothing written), uniform (1 to serial_depth) or
             written (the same, and of the words of right reasoning any number is there already).
-        missing: of start written: so many of those words are yet to be written, or all where there
-            are fewer; None: any number.
+        missing: of start written: at most so many of those words are yet to be written; None: any
+            number.
 
     Raises:
         ValueError: an option outside its range.
@@ -257,10 +257,8 @@ class Write(Generic[C]):
         dice = random_words(seeds, 1 + self.scratchpad, stream=3)
         # Of the words that it will have written, with which it answers: as many as there is room.
         most = xp.clip(self.remaining(state), None, self.scratchpad)
-        if self.missing is None:
-            written = (dice[:, 0] * (most + 1)) >> 32
-        else:
-            written = xp.clip(most - self.missing, 0)
+        least = most * 0 if self.missing is None else xp.clip(most - self.missing, 0)
+        written = least + ((dice[:, 0] * (most - least + 1)) >> 32)
         words = self.right_words(state)
         if expert == "shuffled" and self.scratchpad:
             words = _shuffled(words, most, dice[:, 1:])

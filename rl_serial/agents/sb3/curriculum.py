@@ -17,7 +17,7 @@ from rl_serial.agents.protocols import Agent, decide
 from rl_serial.envs.gym import SerialVectorEnv
 from rl_serial.envs.random import fold_in
 
-TESTED = 512
+TESTED = 2048
 """Training instances that are answered before the next word is left out."""
 
 
@@ -47,7 +47,7 @@ class Curriculum:
             return
         self.tested_at = timestep
         seeds = fold_in(np.full(TESTED, self.key), timestep + np.arange(TESTED))
-        if right_answers(agent, task, seeds) >= self.enough:
+        if right_answers(agent, task, seeds, self.missing) >= self.enough:
             self.env.task = replace(task, missing=self.missing + 1)
 
     def state_dict(self) -> dict[str, int]:
@@ -60,11 +60,20 @@ class Curriculum:
         self.tested_at = state["tested_at"]
 
 
-def right_answers(agent: Agent, task: Any, seeds: Any) -> float:
-    """The share of the instances ``seeds`` [B] that an agent, playing greedily, answers rightly."""
-    state = task.initial(seeds)
-    best, total = np.maximum(state.outcome, 0), np.zeros(len(seeds))
+def right_answers(agent: Agent, task: Any, seeds: Any, missing: int) -> float:
+    """The share of instances that an agent, playing greedily, answers rightly.
+
+    Args:
+        agent: plays.
+        task: Write, with start written.
+        seeds: [B] of the instances; those count that begin with ``missing`` words missing.
+        missing: so many.
+    """
+    state = first = task.initial(seeds)
+    total = np.zeros(len(seeds))
     while not state.ended.all():
         transition = task.step(state, decide(agent.judge(state), task.legal_actions(state)))
         state, total = transition.state, total + transition.reward
-    return float((total == best).mean())
+    lack = np.minimum(task.remaining(first), task.scratchpad) - task.written(first)
+    counted = lack == missing
+    return float((total == np.maximum(first.outcome, 0))[counted].mean())
