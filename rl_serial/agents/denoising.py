@@ -20,8 +20,8 @@ from torch.nn import functional as F
 
 from rl_serial.agents.fitted import FittedTrainer, Lesson, apply_network, probabilities
 from rl_serial.agents.protocols import ChainWorld, Judgement, Log, Preference
-from rl_serial.agents.settings import DenoisingAgentConfig
-from rl_serial.envs.chain import Array, TokenLayout, array_namespace, each_place
+from rl_serial.agents.settings_denoising import DenoisingAgentConfig
+from rl_serial.envs.chain import Array, ChainWithWords, TokenLayout, array_namespace, each_place
 from rl_serial.envs.random import random_words
 from rl_serial.envs.tasks import Task
 from rl_serial.networks import build_network, build_trunk
@@ -32,22 +32,30 @@ SHOWN = 80
 """Stream of the random words that say which places a lesson shows."""
 
 
+def chain_of(task: Task[Any]) -> ChainWithWords[Any]:
+    """Its chain, which has words."""
+    chain: Any = task.chain
+    assert isinstance(chain, ChainWithWords)
+    return chain
+
+
 def places_layout(task: Task[Any]) -> TokenLayout:
     """What the network reads: the task's observation; behind it each place, and if it is empty."""
-    layout, chain = task.layout, task.chain
+    layout, chain = task.layout, chain_of(task)
     extra = chain.serial_depth * (chain.word_size + 1)
     return TokenLayout(layout.tokens, layout.features, layout.globals + extra)
 
 
 def num_outputs(task: Task[Any]) -> int:
     """Logits of each place's words, then of BET against PASS."""
-    return int(task.chain.serial_depth * task.chain.num_words + 1)
+    chain = chain_of(task)
+    return chain.serial_depth * chain.num_words + 1
 
 
 def shown_places(task: Task[Any], observations: Array, places: Array) -> Array:
     """[B, places_layout.size] float32 of observations and ``places`` [B, D] int64."""
     xp = array_namespace(observations)
-    words = task.chain.show_words(xp.where(places < 0, xp.full_like(places, -1), places))
+    words = chain_of(task).show_words(xp.where(places < 0, xp.full_like(places, -1), places))
     empty = xp.astype(places == EMPTY, xp.float32)
     return xp.concat([observations, xp.reshape(words, (words.shape[0], -1)), empty], axis=1)
 
@@ -111,7 +119,7 @@ class DenoisingAgent:
 
     def written(self, state: Any, observations: Array) -> Array:
         """[B, D] int64: the words that it comes to write, -2 in places behind the chain's end."""
-        task, chain = self.task, self.task.chain
+        task, chain = self.task, chain_of(self.task)
         xp = array_namespace(observations)
         places = empty_places(task, state)
         whole = xp.sum(xp.astype(places == EMPTY, xp.int64), axis=1)
@@ -165,7 +173,7 @@ class DenoisingTrainer(FittedTrainer[DenoisingAgentConfig]):
         From none to all of the words are shown, each number as often, at random; of a share
         ``unrevealed`` of the states none is.
         """
-        xp, chain = array_namespace(seeds), self.task.chain
+        xp, chain = array_namespace(seeds), chain_of(self.task)
         depth = chain.serial_depth
         here, words = self.task.chain_state(state), []
         for _ in range(depth):
@@ -190,7 +198,7 @@ class DenoisingTrainer(FittedTrainer[DenoisingAgentConfig]):
     ) -> Tensor:
         """The mean cross-entropy of the words that are asked for, plus that of the answer."""
         outputs = network(observations)
-        chain = self.task.chain
+        chain = chain_of(self.task)
         logits = outputs[:, :-1].reshape(-1, chain.serial_depth, chain.num_words)
         asked = known[:, :-1]
         each = F.cross_entropy(logits.transpose(1, 2), wanted[:, :-1], reduction="none")

@@ -16,12 +16,12 @@ from rl_serial.agents.settings import (
     AgentSettings,
     BaselineConfig,
     CloningAgentConfig,
-    DenoisingAgentConfig,
     MPCAgentConfig,
     SB3AgentConfig,
     SearchAgentConfig,
     ValueAgentConfig,
 )
+from rl_serial.agents.settings_denoising import DenoisingAgentConfig
 from rl_serial.agents.settings_goals import ContrastiveAgentConfig, SACAgentConfig
 from rl_serial.agents.settings_solver import OrderingAgentConfig, SolverAgentConfig
 

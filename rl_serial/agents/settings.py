@@ -15,10 +15,10 @@ from pydantic import (
     model_validator,
 )
 
-from rl_serial.envs.chain import ChainWithStarts, ChainWithWords, has_binary_observations
+from rl_serial.envs.chain import ChainWithStarts, has_binary_observations
 from rl_serial.envs.control import CONTROL_TASKS
 from rl_serial.envs.tasks import ENUMERATION_LIMIT, Bet, Steer, Task, num_actions
-from rl_serial.envs.write import WRITTEN, Write
+from rl_serial.envs.write import NEWEST, WRITTEN, Write
 from rl_serial.errors import OptionError, UserError
 from rl_serial.networks.config import NetworkConfig
 from rl_serial.networks.trunks import TRUNKS
@@ -265,41 +265,6 @@ class CloningAgentConfig(AgentSettings):
         _check_starts("agent.starts", "all", self.head, rules)
 
 
-class DenoisingAgentConfig(AgentSettings):
-    """Working states by masked denoising, then the answer (:mod:`rl_serial.agents.denoising`)."""
-
-    kind: Literal["denoising"]
-    steps: PositiveInt = 8  # passes that write, each an even share of the working states to come
-    unrevealed: Annotated[float, Field(ge=0, le=1)] = 0.2  # share of lessons that show no word
-    updates: PositiveInt = 4000  # of the network
-    batch_size: PositiveInt = 512  # states of an update
-    learning_rate: PositiveFloat = 1e-3  # the largest, of AdamW
-    schedule: Literal["one_cycle", "constant"] = "one_cycle"  # of the learning rate
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0  # of AdamW
-
-    def check(self, run: Run, rules: Task[Any]) -> None:
-        """Words for the working states to come, and no other way to have them."""
-        chain = rules.chain
-        if not isinstance(rules, Bet) or rules.think_budget:
-            raise UserError(
-                "denoising writes before it answers: it needs a Bet environment with think_budget "
-                "0",
-                "agent.kind",
-            )
-        if not isinstance(chain, ChainWithWords):
-            raise UserError(
-                f"denoising needs a chain whose working state can be said in a word, which that "
-                f"of {type(chain).__name__} cannot",
-                "agent.kind",
-            )
-        if self.steps > chain.serial_depth:
-            raise UserError(
-                f"at most the serial depth {chain.serial_depth}, a working state a step, not "
-                f"{self.steps}",
-                "agent.steps",
-            )
-
-
 class SB3Settings(AgentSettings):
     """What every algorithm of Stable-Baselines3 and sb3-contrib has.
 
@@ -338,7 +303,9 @@ class SB3AgentConfig(SB3Settings):
     def training_options(self) -> dict[str, Any]:
         """Other starts, where they are asked for."""
         if self.written_starts:
-            return {"start": WRITTEN} | ({} if self.curriculum is None else {"missing": 0})
+            if self.curriculum is None:
+                return {"start": WRITTEN}
+            return {"start": NEWEST, "missing": 0}
         return {"start": "uniform"} if self.exploring_starts else {}
 
     def network_sizes(self, key: str, observation: int, actions: int) -> tuple[int, int]:

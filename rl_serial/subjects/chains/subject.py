@@ -16,7 +16,7 @@ from rl_serial.agents.protocols import Agent, Log, ReadsLoops, Trainer
 from rl_serial.agents.registry import AGENTS
 from rl_serial.agents.search.agent import SearchAgent
 from rl_serial.agents.search.on_top import refuse_without_values, search_on_top, searchable
-from rl_serial.agents.settings import DenoisingAgentConfig
+from rl_serial.agents.settings_denoising import DenoisingAgentConfig
 from rl_serial.config import EnvConfig, RunConfig
 from rl_serial.envs.gym import SerialVectorEnv, action_space, observation_space
 from rl_serial.envs.registry import ENV_IDS, task_of

@@ -128,7 +128,9 @@ class PuzzleSubject:
         if not ways:
             return found
         examples = trainer.examples
-        costs = {name: account(network, examples[name]) for name, network in trainer.networks.items()}
+        costs = {
+            name: account(network, examples[name]) for name, network in trainer.networks.items()
+        }
         return replace(found, ways={way: examine.way(trainer.agent, way, costs) for way in ways})
 
     def further_measurements(
