@@ -18,7 +18,7 @@ from pydantic import (
 from rl_serial.envs.chain import ChainWithStarts, has_binary_observations
 from rl_serial.envs.control import CONTROL_TASKS
 from rl_serial.envs.tasks import ENUMERATION_LIMIT, Bet, Steer, Task, num_actions
-from rl_serial.envs.write import NEWEST, WRITTEN, Write
+from rl_serial.envs.write import WRITTEN, Write
 from rl_serial.errors import OptionError, UserError
 from rl_serial.networks.config import NetworkConfig
 from rl_serial.networks.trunks import TRUNKS
@@ -303,9 +303,7 @@ class SB3AgentConfig(SB3Settings):
     def training_options(self) -> dict[str, Any]:
         """Other starts, where they are asked for."""
         if self.written_starts:
-            if self.curriculum is None:
-                return {"start": WRITTEN}
-            return {"start": NEWEST, "missing": 0}
+            return {"start": WRITTEN} | ({} if self.curriculum is None else {"missing": 0})
         return {"start": "uniform"} if self.exploring_starts else {}
 
     def network_sizes(self, key: str, observation: int, actions: int) -> tuple[int, int]:

@@ -33,8 +33,6 @@ FIRST_WORD = 2
 """The action that writes word 0; PASS and BET come before it."""
 WRITTEN = "written"
 """Episodes begin at any number of remaining steps, with any number of right words there."""
-NEWEST = "newest"
-"""The same, but of the words that are there the newest alone is right."""
 MEMORIES = ("words", "filler")
 SHOWN_NOTES = 16
 """Most words that are shown to people."""
@@ -64,11 +62,10 @@ class Write(Generic[C]):
         least_words: words that stand there before an answer is legal, 0 to scratchpad; as many as
             there are steps remaining, where those are fewer.
         memory: words (the agent sees what it wrote) or filler (only how much).
-        start: full (serial_depth steps remaining, nothing written), uniform (1 to serial_depth),
-            written (the same, and of the words of right reasoning any number is there already) or
-            newest (of the words that are there the newest is right, those before it are any).
-        missing: of starts written and newest: at most so many words are yet to be written; None:
-            any number.
+        start: full (serial_depth steps remaining, nothing written), uniform (1 to serial_depth) or
+            written (the same, and of the words of right reasoning any number is there already).
+        missing: of start written: at most so many of those words are yet to be written; None: any
+            number.
 
     Raises:
         ValueError: an option outside its range.
@@ -86,12 +83,12 @@ class Write(Generic[C]):
         right = f"0 to scratchpad = {self.scratchpad}"
         require(0 <= self.least_words <= self.scratchpad, "least_words", self.least_words, right)
         require(self.memory in MEMORIES, "memory", self.memory, f"one of {', '.join(MEMORIES)}")
-        starts = (*STARTS, WRITTEN, NEWEST)
+        starts = (*STARTS, WRITTEN)
         require(self.start in starts, "start", self.start, f"one of {', '.join(starts)}")
         if self.missing is not None:
             require(self.missing >= 0, "missing", self.missing, "at least 0")
             right = f"left out: start {self.start} has no words yet"
-            require(self.start in (WRITTEN, NEWEST), "missing", self.missing, right)
+            require(self.start == WRITTEN, "missing", self.missing, right)
 
     @cached_property
     def action_names(self) -> tuple[str, ...]:
@@ -110,12 +107,6 @@ class Write(Generic[C]):
         """Fresh episodes, with all or a uniform number of steps remaining."""
         if self.start == WRITTEN:
             return self.demonstrated(seeds)[0]
-        if self.start == NEWEST and self.scratchpad:
-            state = self.demonstrated(seeds)[0]
-            any_word = (random_words(seeds, self.scratchpad, stream=4) * self.chain.num_words) >> 32
-            older = (each_place(seeds, self.scratchpad) > 0) & (state.scratchpad >= 0)
-            xp = array_namespace(seeds)
-            return replace(state, scratchpad=xp.where(older, any_word, state.scratchpad))
         return self.at_remaining(seeds, self._starting(seeds))
 
     def at_remaining(self, seeds: Array, remaining: Array) -> WriteState[C]:

@@ -272,7 +272,7 @@ class AlwaysBets:
 def test_the_curriculum_goes_on_where_answers_are_right_and_nowhere_else() -> None:
     env = SerialVectorEnv(
         4, family="PermutationAutomaton", task="Write", serial_depth=3, scratchpad=2,
-        start="newest", missing=0,
+        start="written", missing=0,
     )  # fmt: skip
     curriculum = Curriculum(env, 0.9, seed=0)
     task: Any = env.task
@@ -302,7 +302,7 @@ def test_a_curriculum_is_trained_and_goes_with_written_starts() -> None:
     sizes = {"timesteps": 64, "num_envs": 4}
     agent = {"kind": "maskable_ppo", **sizes, **starts, "arguments": arguments}
     subject: Any = ChainSubject(parse_config(run(agent=agent), "writing.yaml"))
-    assert (subject.training_task.start, subject.training_task.missing) == ("newest", 0)
+    assert (subject.training_task.start, subject.training_task.missing) == ("written", 0)
     trainer = subject.trainer(CPU, lambda tag, value, step: None)
     trainer.train(lambda: None)
     assert trainer.curriculum.missing == trainer.metrics["train/missing_words"] == 1
