@@ -6,11 +6,16 @@ PEERS := .venv-peers/installed
 LOWEST := .venv-lowest/installed
 # Libraries whose requirements go together neither with each other nor with ours: what each is installed
 # with, and the pin of constraints.txt that it does not take.
-LIBRARIES := torchrl tianshou rllib
+LIBRARIES := torchrl tianshou rllib skrl rl_zoo3 minari notebook
 NEEDS_torchrl := torchrl
 NEEDS_tianshou := tianshou
 NEEDS_rllib := 'ray[rllib]' gymnasium==1.2.2
 UNPINNED_rllib := gymnasium
+NEEDS_skrl := skrl
+NEEDS_rl_zoo3 := rl_zoo3
+NEEDS_minari := 'minari[create,hdf5]'
+NEEDS_notebook := nbclient ipykernel
+EXTRAS_notebook := [train]
 DEMO := runs/study/demo
 # One thread a process: the tests and the small networks gain nothing from more.
 export OMP_NUM_THREADS ?= 1
@@ -113,7 +118,7 @@ $(LIBRARIES): %: .venv-%/installed
 $(LIBRARIES:%=.venv-%/installed): .venv-%/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-$*
 	grep -v '^$(or $(UNPINNED_$*),none)==' constraints.txt > .venv-$*/constraints.txt
-	.venv-$*/bin/pip install --quiet --constraint .venv-$*/constraints.txt --editable . pytest torch $(NEEDS_$*)
+	.venv-$*/bin/pip install --quiet --constraint .venv-$*/constraints.txt --editable '.$(EXTRAS_$*)' pytest torch $(NEEDS_$*)
 	touch $@
 
 $(PEERS): pyproject.toml constraints.txt
