@@ -24,8 +24,6 @@ EPISODES, STEPS, TEST = 1000, 400, 4096
 
 
 class ExactValues(gym.Wrapper):
-    """Puts the exact action values of the state into the info."""
-
     def reset(self, **keywords):
         observation, info = self.env.reset(**keywords)
         return observation, info | {"action_values": self.unwrapped.action_values()}

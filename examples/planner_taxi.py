@@ -32,12 +32,11 @@ def main() -> None:
     network = nn.Sequential(*layers, nn.Linear(128, 1 + ACTIONS))  # value, policy
     optimizer = torch.optim.Adam(network.parameters(), lr=4e-3)
 
-    @torch.no_grad()
     def judge():  # prior logits [states, actions] and values [states] of every state
-        found = network(SEEN).numpy()
+        found = network(SEEN).detach().numpy()
         return found[:, 1:], found[:, 0]
 
-    def search(states):  # a search from each of `states` [B]; a node's embedding is its state
+    def search():  # from every state; the embedding of a node is its state
         priors, values = judge()
 
         def recurrent_fn(action, state):
@@ -49,12 +48,11 @@ def main() -> None:
                 value=values[following],
             ), following
 
-        return gumbel_muzero_policy(
-            Root(priors[states], values[states], embedding=states), recurrent_fn, SIMULATIONS
-        )
+        root = Root(priors, values, embedding=np.arange(STATES))
+        return gumbel_muzero_policy(root, recurrent_fn, SIMULATIONS)
 
     for _ in range(ROUNDS):
-        found = search(np.arange(STATES))
+        found = search()
         policy, value = map(torch.as_tensor, (found.action_weights, found.qvalues.max(axis=1)))
         for _ in range(FITS):
             out = network(SEEN)
