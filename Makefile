@@ -20,7 +20,7 @@ DEMO := runs/study/demo
 # One thread a process: the tests and the small networks gain nothing from more.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: fuzz gpu setup demo test check lowest learning study-chaos bench peers $(LIBRARIES) figures dist schema docs clean
+.PHONY: fuzz gpu setup demo test check lowest learning study-chaos bench peers $(LIBRARIES) figures dist schema docs ray clean
 
 setup: $(INSTALLED)
 
@@ -91,6 +91,16 @@ fuzz: setup
 # Workers and runner of a small study killed twenty times; minutes.
 study-chaos: setup
 	$(BIN)/pytest -m chaos
+
+# The study engine on Ray: the rows of one machine, and a cluster of two nodes of which one is killed;
+# minutes.
+ray: .venv-ray/installed
+	.venv-ray/bin/python -m pytest -m 'ray or cluster' tests/study
+
+.venv-ray/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-ray
+	.venv-ray/bin/pip install --quiet --constraint constraints.txt --editable '.[train,ray]' pytest
+	touch $@
 
 # Against mctx under JAX and pytorch-mppi, and the examples of other libraries, each in an environment of
 # its own, and sudoku against another solver; twenty minutes.
