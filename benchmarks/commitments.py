@@ -1,6 +1,6 @@
 """Do puzzles solved collapse on commitments over rounds?
 
-python -P benchmarks/commitments.py RUN ...
+python benchmarks/commitments.py RUN ...
 
 Reads runs of solvers that were examined with one shot and in parallel steps at several rounds. Fits
 a logistic curve of the share solved over log2(passes / rounds), and another over a free weighting

@@ -1,7 +1,4 @@
-"""How long puzzles take to make. python -P benchmarks/puzzles.py
-
-``-P``, as Numba would take the file coverage.py beside this one for another library.
-"""
+"""How long puzzles take to make. python benchmarks/puzzles.py"""
 
 from __future__ import annotations
 

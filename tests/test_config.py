@@ -299,7 +299,7 @@ def test_shipped_configuration_loads_and_meets_its_budget(file: Path) -> None:
         pytest.importorskip("gymnasium_robotics")
         subject_of(config).check(["network"])
         return
-    if subject == "puzzles":
+    if subject in ("puzzles", "games"):
         subject_of(config).check(["agent", "network"])
         return
     task = config.env.task()

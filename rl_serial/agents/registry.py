@@ -152,8 +152,8 @@ def _sb3(
     )
 
 
-_ANYWHERE = ("chains", "gymnasium", "puzzles")
-_EXACT = ("chains", "puzzles")
+_ANYWHERE = ("chains", "gymnasium", "puzzles", "games")
+_EXACT = ("chains", "puzzles", "games")
 for _row in (
     AgentKind(
         "value",
@@ -176,7 +176,7 @@ for _row in (
     AgentKind(
         "search",
         SearchAgentConfig,
-        _EXACT,
+        ("chains", "puzzles"),
         "rl_serial.agents.search:make_trainer",
         {**WITH_POLICY, "model_network": Need(where=("dynamics", "learned"))},
     ),

@@ -15,7 +15,7 @@ from typing import Any, get_args, get_type_hints
 
 import gymnasium
 
-from rl_serial.envs import goals, puzzles
+from rl_serial.envs import games, goals, puzzles
 from rl_serial.envs.chain import MOST_OBSERVED, MOST_SERIAL_DEPTH, WORDS, Chain
 from rl_serial.envs.chains.cellular_automaton import CellularAutomaton
 from rl_serial.envs.chains.circuit import Circuit
@@ -334,9 +334,10 @@ def known_env(env: str) -> tuple[Family, str]:
 
 
 def register() -> None:
-    """Register goal environments, puzzles and the continuous task, beside the families."""
+    """Register goal environments, puzzles, games and the continuous task, beside the families."""
     goals.register()
     puzzles.register()
+    games.register()
     gymnasium.register(KICK_ID, entry_point="rl_serial.envs.many_body_kick:KickEnv")
 
 

@@ -4,6 +4,7 @@ Tree search (Gumbel MuZero and PUCT, on NumPy arrays and torch tensors; docs/pla
 sampling of continuous actions (CEM and MPPI; docs/control.md).
 """
 
+from rl_serial.planning.memory import Memory
 from rl_serial.planning.mpc import (
     CEM,
     MPPI,
@@ -34,6 +35,7 @@ __all__ = [
     "ByParentAndSiblings",
     "ControlOutput",
     "MaxBackup",
+    "Memory",
     "MinMax",
     "MixValue",
     "PolicyOutput",

@@ -6,9 +6,9 @@ kernel and one gather a simulation.
 
 from __future__ import annotations
 
-import itertools
 import os
-from concurrent.futures import ThreadPoolExecutor
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
@@ -25,10 +25,11 @@ from rl_serial.planning.checks import (
     check_output,
     refuse_returns,
 )
+from rl_serial.planning.memory import Memory
 from rl_serial.planning.qtransforms import ByParentAndSiblings
 from rl_serial.planning.search import Found
 from rl_serial.planning.selection import Gumbel, Puct
-from rl_serial.planning.tree import LINE, fill, masked_logits, room_for_embeddings
+from rl_serial.planning.tree import fill, masked_logits
 from rl_serial.planning.types import (
     Array,
     NodeStatistics,
@@ -41,6 +42,10 @@ from rl_serial.pytrees import leaves, rebuild
 
 ROWS_A_THREAD = 512
 """Fewest rows of a batch that are worth a thread: to hand them over costs some 40 µs."""
+ROWS_A_PIECE = 128
+"""Rows that a thread takes at a time."""
+MOST_CALLED = 4
+"""Calls that a thread may be behind with."""
 
 
 def compiled_search(
@@ -50,8 +55,11 @@ def compiled_search(
     rule: Gumbel | Puct,
     max_depth: int,
     reused: Tree | None = None,
+    memory: Memory | None = None,
 ) -> Found:
     """The trees after ``num_simulations`` further simulations, as by the plain search.
+
+    The tree lies in ``memory``, and is gone with the search after the next one that is given it.
 
     Raises:
         ValueError: what the model said is wrong; the message names field and row.
@@ -59,12 +67,16 @@ def compiled_search(
     batch, num_actions = root.prior_logits.shape
     kept = 1 if reused is None else int(reused.visits.shape[1])
     num_nodes = kept + num_simulations
-    head = aligned_zeros((batch, num_nodes, kernels.WORDS))
+    memory = Memory() if memory is None else memory
+    memory.turn()
+    head = memory.zeros("head", (batch, num_nodes, kernels.WORDS), np.float32)
     ints = head.view(np.int32)
     ints[:, :, [kernels.PARENT, kernels.ACTION]] = -1
-    logits = np.zeros((batch, num_nodes, num_actions), np.float32)
+    logits = memory.zeros("logits", (batch, num_nodes, num_actions), np.float32)
     as_torch = is_torch_array(root.prior_logits)
-    embedding = room_for_embeddings(root.embedding, num_nodes)
+    like = leaves(root.embedding)
+    stored = [memory.room(i, leaf, num_nodes) for i, leaf in enumerate(like)]  # [N, B, ...]
+    embedding = rebuild(root.embedding, [leaf.swapaxes(0, 1) for leaf in stored])
     tree = fill(_tree_of(head, logits, embedding, as_torch), root, reused)
     order = logits[:, 0].copy()
     earlier = np.zeros((batch, num_actions), np.int32)
@@ -80,21 +92,17 @@ def compiled_search(
     numbers = _numbers(rule)
     root_child = np.zeros((batch, num_actions), np.int32)
     pending = np.zeros((batch, 2), np.int32)
-    parts = shares(batch)
-    _run(kernels.prepare, parts, head, logits, root_child, order)
+    kernels.prepare(0, batch, head, logits, root_child, order)
+    team = Team(batch)
 
-    stored = [leaf.swapaxes(0, 1) for leaf in leaves(embedding)]  # [N, B, ...], contiguous
     flat = [leaf.reshape(-1, *leaf.shape[2:]) for leaf in stored]
-    like = leaves(root.embedding)
     output: RecurrentOutput | None = None
     answer = _no_answer(batch, num_actions)
     for simulation in range(num_simulations + 1 if num_simulations else 0):
         place = np.empty(batch, np.int64)
         action = np.empty(batch, np.int64)
         last = simulation == num_simulations
-        sound = _run(
-            kernels.step,
-            parts,
+        sound = team.step(
             kept + simulation - 1 if simulation else -1,
             -1 if last else simulation,
             max_depth,
@@ -128,32 +136,17 @@ def compiled_search(
     child_visits = np.zeros((batch, num_actions), np.int32)
     qvalues = np.zeros((batch, num_actions), np.float32)
     depth = np.zeros(batch, np.int32)
-    _run(kernels.report, parts, head, root_child, child_visits, qvalues, depth)
+    kernels.report(0, batch, head, root_child, child_visits, qvalues, depth)
     wrap = _torch if as_torch else np.asarray
     at_root = NodeStatistics(
-        visits=wrap(ints[:, 0, kernels.VISITS]),
-        value=wrap(head[:, 0, kernels.VALUE]),
+        visits=wrap(ints[:, 0, kernels.VISITS].copy()),
+        value=wrap(head[:, 0, kernels.VALUE].copy()),
         raw_value=root.value,
         prior_logits=masked_logits(root.prior_logits, root.legal),
         child_visits=wrap(child_visits),
         qvalues=wrap(qvalues),
     )
     return Found(tree, at_root, wrap(depth))
-
-
-def shares(batch: int) -> list[tuple[int, int]]:
-    """The rows that each thread works on."""
-    threads = max(1, min(most_threads(), batch // ROWS_A_THREAD))
-    bounds = [batch * t // threads for t in range(threads + 1)]
-    return list(itertools.pairwise(bounds))
-
-
-def aligned_zeros(shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """float32 zeros that start at a cache line."""
-    size = int(np.prod(shape))
-    room = np.zeros(size + LINE // 4, np.float32)
-    skip = -room.ctypes.data % LINE // 4
-    return room[skip : skip + size].reshape(shape)
 
 
 @cache
@@ -167,14 +160,38 @@ def most_threads() -> int:
     return int(getattr(numba.config, "NUMBA_NUM_THREADS"))  # noqa: B009
 
 
-def _run(kernel: Any, parts: list[tuple[int, int]], *arguments: Any) -> bool:
-    """Run a kernel on all rows, the first share in this thread; False if any says so."""
-    if len(parts) == 1:
-        return kernel(*parts[0], *arguments) is not False
-    pool = _threads(os.getpid())
-    others = [pool.submit(kernel, *part, *arguments) for part in parts[1:]]
-    fine = kernel(*parts[0], *arguments) is not False
-    return [other.result() is not False for other in others].count(False) == 0 and fine
+class Team:
+    """Threads that share out the rows of a batch, in pieces that whoever is free takes.
+
+    A thread whose core has other work takes few of them or none, and nobody waits for it but to
+    finish the piece that it is at.
+    """
+
+    def __init__(self, batch: int) -> None:
+        self.batch = batch
+        self.rows = min(batch, ROWS_A_PIECE)
+        self.pieces = -(-batch // self.rows)
+        self.helpers = min(most_threads(), batch // ROWS_A_THREAD) - 1
+        self.called: list[Future[None]] = []
+
+    def step(self, *arguments: Any) -> bool:
+        """:func:`rl_serial.planning.kernels.step` of all rows; False where one is not sound."""
+        if self.helpers < 1:
+            return bool(kernels.step(0, self.batch, *arguments))
+        shared = np.zeros(kernels.SHARED, np.int64)
+        given = (shared, self.rows, self.batch, *arguments)
+        # Those that have not come to earlier calls yet find nothing to do there; they are not
+        # given ever more.
+        self.called = [call for call in self.called if not call.done()]
+        if len(self.called) <= MOST_CALLED * self.helpers:
+            pool = _threads(os.getpid())
+            self.called += [
+                pool.submit(kernels.step_in_pieces, *given) for _ in range(self.helpers)
+            ]
+        kernels.step_in_pieces(*given)
+        while shared[kernels.DONE] < self.pieces:
+            time.sleep(0)
+        return not shared[kernels.UNSOUND]
 
 
 def _numbers(rule: Gumbel | Puct) -> NDArray[np.float32]:

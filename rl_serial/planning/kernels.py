@@ -110,6 +110,24 @@ def _float_of_bits(context: Any, bits: Any) -> Any:
 float_of_bits: Any = intrinsic(_float_of_bits)
 
 
+def _take_one(context: Any, counters: Any, index: Any) -> Any:
+    """``counters[index]``, to which 1 is added before another thread can read it."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        place = builder.gep(array.data, [arguments[1]])
+        return builder.atomic_rmw("add", place, ir.Constant(ir.IntType(64), 1), "seq_cst")
+
+    return types.int64(counters, types.int64), generate
+
+
+take_one: Any = intrinsic(_take_one)
+NEXT, DONE, UNSOUND = 0, 8, 16
+"""Places of what threads share, each in a cache line of its own: pieces that were taken, pieces
+that are done, and whether a row was not sound."""
+SHARED = 24
+
+
 @part
 def exponential(x: Any) -> Any:
     """exp(x) of a float32 x ≤ 88, to 3 units in the last place; 0 below −87."""
@@ -517,6 +535,21 @@ def step(
             place[b] = node * batch + b
             action_out[b] = action
     return True
+
+
+@kernel
+def step_in_pieces(shared: Any, rows: Any, batch: Any, *arguments: Any) -> None:
+    """:func:`step` for pieces of so many ``rows``, as long as another thread has not taken them.
+
+    ``shared``: [SHARED] int64, zeros before the first thread begins.
+    """
+    while True:
+        low = take_one(shared, np.int64(NEXT)) * rows
+        if low >= batch:
+            break
+        if not step(low, min(low + rows, batch), *arguments):
+            shared[UNSOUND] = 1
+        take_one(shared, np.int64(DONE))
 
 
 @kernel

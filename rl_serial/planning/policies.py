@@ -14,6 +14,7 @@ from array_api_compat import array_namespace, device, to_device
 
 from rl_serial.errors import require, told_missing
 from rl_serial.planning.checks import LARGEST, check_reused, check_root
+from rl_serial.planning.memory import Memory
 from rl_serial.planning.qtransforms import (
     ByParentAndSiblings,
     MinMax,
@@ -55,6 +56,7 @@ def gumbel_muzero_policy(
     max_considered: int = 16,
     qtransform: MixValue | None = None,
     reused: Tree | None = None,
+    memory: Memory | None = None,
     memory_limit: int | None = None,
     backend: str = "auto",
 ) -> PolicyOutput:
@@ -73,6 +75,8 @@ def gumbel_muzero_policy(
         max_considered: most root actions that sequential halving starts from.
         qtransform: σ; None: :class:`MixValue` with its defaults.
         reused: what :func:`reuse` kept of an earlier search.
+        memory: keeps the tree's arrays for the search after the next one (:class:`Memory`), whose
+            tree is written over this one; None: fresh arrays.
         memory_limit: bytes the trees may take; None: half of the memory that is free.
         backend: compiled (NumPy arrays and torch tensors on the CPU; needs Numba), plain (any
             device), or auto: compiled where that is possible.
@@ -108,7 +112,7 @@ def gumbel_muzero_policy(
         earlier=earlier,
     )
     run = choose(backend, root)
-    found = run(root, recurrent_fn, num_simulations, rule, max_depth, reused)
+    found = run(root, recurrent_fn, num_simulations, rule, max_depth, reused, memory)
     node = found.root
     values = completed_qvalues(node)
     transformed = rule.qtransform.of_completed(values, node)
@@ -132,6 +136,7 @@ def muzero_policy(
     pb_c_init: float = 1.25,
     pb_c_base: float = 19652.0,
     reused: Tree | None = None,
+    memory: Memory | None = None,
     memory_limit: int | None = None,
     backend: str = "auto",
 ) -> PolicyOutput:
@@ -153,6 +158,8 @@ def muzero_policy(
         qtransform: None: :class:`ByParentAndSiblings` with its defaults.
         pb_c_init, pb_c_base: constants of PUCT.
         reused: what :func:`reuse` kept of an earlier search.
+        memory: keeps the tree's arrays for the search after the next one (:class:`Memory`), whose
+            tree is written over this one; None: fresh arrays.
         memory_limit: bytes the trees may take; None: half of the memory that is free.
         backend: compiled (NumPy arrays and torch tensors on the CPU; needs Numba), plain (any
             device), or auto: compiled where that is possible.
@@ -187,7 +194,7 @@ def muzero_policy(
         pb_c_base=pb_c_base,
     )
     run = choose(backend, root)
-    found = run(noisy, recurrent_fn, num_simulations, rule, max_depth, reused)
+    found = run(noisy, recurrent_fn, num_simulations, rule, max_depth, reused, memory)
     node = found.root
     xp = array_namespace(node.qvalues)
     visits = xp.astype(node.child_visits, xp.float32)

@@ -14,6 +14,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from rl_serial.planning.checks import check_embedding, check_output, fits, refuse_returns
+from rl_serial.planning.memory import Memory
 from rl_serial.planning.selection import best_legal
 from rl_serial.planning.tree import children, masked_logits, plant, rows_of, statistics
 from rl_serial.planning.types import (
@@ -58,6 +59,7 @@ class Search(Protocol):
         rule: Any,
         max_depth: int,
         reused: Tree | None = None,
+        memory: Memory | None = None,
     ) -> Found:
         """The trees after the simulations."""
 
@@ -69,8 +71,11 @@ def search(
     rule: Rule,
     max_depth: int,
     reused: Tree | None = None,
+    memory: Memory | None = None,
 ) -> Found:
     """The trees after ``num_simulations`` further simulations.
+
+    They take fresh arrays, whatever ``memory`` has.
 
     Raises:
         ValueError: what the model said is wrong; the message names field and row.

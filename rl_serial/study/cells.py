@@ -82,7 +82,10 @@ def cells(
             cell = tuple(record[column] for column in columns)
             found.setdefault(cell, {}).setdefault(record[SEED], []).append(value)
     return {
-        cell: {seed: float(np.mean(values)) for seed, values in sorted(seeds.items())}
+        cell: {
+            seed: float(np.mean(values)) if len(values) > 1 else float(values[0])
+            for seed, values in sorted(seeds.items())
+        }
         for cell, seeds in found.items()
     }
 

@@ -41,13 +41,15 @@ from rl_serial.runs.files import (
     write_json,
     write_text,
 )
-from rl_serial.settings import faults_of
+from rl_serial.settings import MOST_SEED, faults_of
 from rl_serial.study.design import write_study
 from rl_serial.study.schema import AT_END, SEED, PlannedRun, Study, StudyConfig
 from rl_serial.study.table import Record, read_table, table_text
 
 Status = Literal["done", "failed", "running", "missing"]
 STATUSES: tuple[Status, ...] = get_args(Status)
+OWN = (SEED, "name")
+"""Keys of a run that no other row of its cell has alike."""
 
 
 @dataclass(frozen=True)
@@ -167,22 +169,32 @@ class StudyFolder:
             )
         if not self.plan.exists():
             raise UserError(f"no study here ({self.plan.name} is missing)", source=self.path)
-        lines = read_text(self.plan).splitlines()
-        if not lines:
-            raise UserError("damaged: holds no rows", source=self.plan)
-        runs = [
-            _planned_run(line, f"{self.plan}, line {i}") for i, line in enumerate(lines, start=1)
-        ]
+        runs = self._planned_runs()
+        checked: set[str] = set()
         for i, run in enumerate(runs, start=1):
             if run.columns.keys() != runs[0].columns.keys():
                 raise UserError(
                     "damaged: has other columns than line 1", source=f"{self.plan}, line {i}"
                 )
+            # The seeds of a cell share all else, and to check it takes the most time by far.
+            shared = json.dumps([item for item in run.config.items() if item[0] not in OWN])
+            if shared not in checked:
+                _check_config(run, f"{self.plan}, line {i}")
+                checked.add(shared)
         return runs
+
+    def _planned_runs(self) -> list[PlannedRun]:
+        """The rows of the plan, whose configurations may be none of this version."""
+        lines = read_text(self.plan).splitlines()
+        if not lines:
+            raise UserError("damaged: holds no rows", source=self.plan)
+        return [
+            _planned_run(line, f"{self.plan}, line {i}") for i, line in enumerate(lines, start=1)
+        ]
 
     def known_ids(self) -> set[str]:
         """The ids of the rows that are planned; none before there is a plan."""
-        return {run.id for run in self.read_plan()} if self.plan.exists() else set()
+        return {run.id for run in self._planned_runs()} if self.plan.exists() else set()
 
     def publish(self, destination: Path) -> None:
         """Copy study, commands, tables, report and figures there; what it had of them is renewed.
@@ -213,7 +225,7 @@ class StudyFolder:
             )
         if published.exists():
             there = {record["id"] for record in read_table(published, texts=("id",))}
-            others = there - {run.id for run in self.read_plan()}
+            others = there - self.known_ids()
             if others:
                 raise UserError(
                     f"holds results of another study: {len(others)} of its rows "
@@ -332,7 +344,7 @@ class StudyFolder:
 
     def _with_columns(self, records: list[Record]) -> list[Record]:
         """A column's cells as the plan has them: a label that looks like a number stays text."""
-        columns = {run.id: run.columns for run in self.read_plan()}
+        columns = {run.id: run.columns for run in self._planned_runs()}
         return [record | columns.get(record["id"], {}) for record in records]
 
 
@@ -346,8 +358,7 @@ def _planned_run(line: str, where: str) -> PlannedRun:
 
     Raises:
         UserError: it is not what :meth:`StudyFolder.write_plan` writes; an id that is not 12
-            hexadecimal digits would name files elsewhere. Or its configuration is none of this
-            version, with the keys that are not.
+            hexadecimal digits would name files elsewhere.
     """
     try:
         data = json.loads(line)
@@ -356,13 +367,26 @@ def _planned_run(line: str, where: str) -> PlannedRun:
             re.fullmatch(r"[0-9a-f]{12}", run.id) is not None
             and isinstance(run.config, dict)
             and isinstance(run.recorded, dict)
-            and SEED in run.columns
-            and isinstance(run.columns[SEED], int)
+            and _is_seed(run.columns[SEED])
+            and (run.config[SEED], run.config["name"]) == (run.columns[SEED], run.id)
             and all(_is_cell(cell) for cell in (*run.columns.values(), *run.recorded.values()))
             and line.isascii()
         )
-        if whole:
-            resolved_config(run.config)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        whole = False
+    if not whole:
+        raise UserError("damaged: not a run that was planned", source=where)
+    return run
+
+
+def _check_config(run: PlannedRun, where: str) -> None:
+    """Read a planned configuration.
+
+    Raises:
+        UserError: it is none of this version, with the keys that are not.
+    """
+    try:
+        resolved_config(run.config)
     except ValidationError as error:
         faults = [fault.under("config") for fault in faults_of(error)]
         note = (
@@ -371,10 +395,11 @@ def _planned_run(line: str, where: str) -> PlannedRun:
         )
         raise UserError.of(faults, where, note) from None
     except (ValueError, TypeError, RecursionError):
-        whole = False
-    if not whole:
-        raise UserError("damaged: not a run that was planned", source=where)
-    return run
+        raise UserError("damaged: not a run that was planned", source=where) from None
+
+
+def _is_seed(cell: object) -> bool:
+    return isinstance(cell, int) and not isinstance(cell, bool) and 0 <= cell <= MOST_SEED
 
 
 def _is_cell(cell: object) -> bool:

@@ -6,7 +6,7 @@ import base64
 import copy
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,8 @@ from rl_serial.study.schema import AT_END, SEED, Scalar, Study, describe
 from rl_serial.study.table import Record, read_table
 
 PICTURE_DPI = 150
+MOST_DETAILED = 1000
+"""Runs of a study of which each has its own part in the page."""
 
 _TEMPLATES = Environment(
     loader=PackageLoader("rl_serial.study"),
@@ -84,6 +86,7 @@ def _save(folder: StudyFolder, drawing: Drawing) -> str:
     svg, png = io.StringIO(), io.BytesIO()
     with rc_context({"svg.hashsalt": drawing.name}):  # the same figure gives the same file
         drawing.figure.savefig(svg, format="svg", metadata={"Date": None})
+    drawing.figure.set_layout_engine("none")  # what is laid out stays where it is
     drawing.figure.savefig(png, format="png", dpi=PICTURE_DPI)
     write_text(folder.figures / f"{drawing.name}.svg", svg.getvalue())
     write_atomically(
@@ -154,7 +157,7 @@ def page(
         **_runs(study, rows),
         failed=_failed(rows, folder),
         **_repeat(folder, rows),
-        details=[_details(row) for row in rows],
+        **_configurations(rows),
     )
 
 
@@ -291,6 +294,7 @@ def _screening(study: Study, folder: StudyFolder) -> dict[str, Any] | None:
 
 def _runs(study: Study, rows: Sequence[Row]) -> dict[str, Any]:
     metrics = final_metrics(study)
+    detailed = len(rows) <= MOST_DETAILED
     table = []
     for row in rows:
         final = row.summary.get("final", {}) if row.status == "done" else {}
@@ -302,7 +306,7 @@ def _runs(study: Study, rows: Sequence[Row]) -> dict[str, Any]:
         table.append(
             _row(
                 (
-                    Cell(row.run.id, link=f"run-{row.run.id}"),
+                    Cell(row.run.id, link=f"run-{row.run.id}" if detailed else ""),
                     row.status,
                     *row.run.columns.values(),
                     *measured,
@@ -347,25 +351,47 @@ def _repeat(folder: StudyFolder, rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _details(row: Row) -> dict[str, Any]:
-    parts = {"configuration": row.run.config}
+def _configurations(rows: Sequence[Row]) -> dict[str, Any]:
+    """The keys that all runs share, once, and of each run its own, its accounts and results."""
+    configs = [dict(_flat(row.run.config)) for row in rows]
+    first, *others = configs
+    shared = {
+        key: value
+        for key, value in first.items()
+        if all(key in config and config[key] == value for config in others)
+    }
+    detailed = len(rows) <= MOST_DETAILED
+    return {
+        "shared": _lines(shared),
+        "details": [
+            _details(row, {key: value for key, value in config.items() if key not in shared})
+            for row, config in zip(rows, configs, strict=True)
+            if detailed
+        ],
+    }
+
+
+def _details(row: Row, own: dict[str, Any]) -> dict[str, Any]:
+    parts = {"configuration": own}
     if "accounts" in row.summary:
-        parts["accounts"] = row.summary["accounts"]
+        parts["accounts"] = dict(_flat(row.summary["accounts"]))
     if row.status == "done":
         parts["final"] = row.summary["final"]
     return {
         "id": row.run.id,
         "settings": describe(row.run.columns),
         "status": row.status,
-        "text": "\n\n".join(
-            f"{name}\n" + "\n".join(_flat_lines(data)) for name, data in parts.items()
-        ),
+        "text": "\n\n".join(f"{name}\n{_lines(data, '  ')}" for name, data in parts.items()),
     }
 
 
-def _flat_lines(data: dict[str, Any], prefix: str = "  ") -> Iterable[str]:
+def _flat(data: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in data.items():
         if isinstance(value, dict) and value:
-            yield from _flat_lines(value, f"{prefix}{key}.")
+            yield from _flat(value, f"{prefix}{key}.")
         elif value is not None:
-            yield f"{prefix}{key}: {value}"
+            yield f"{prefix}{key}", value
+
+
+def _lines(flat: dict[str, Any], indent: str = "") -> str:
+    return "\n".join(f"{indent}{key}: {value}" for key, value in flat.items())

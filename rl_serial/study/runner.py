@@ -7,6 +7,7 @@ moment is started again with the same command and does what is missing.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -23,7 +24,7 @@ from rl_serial.importing import load_modules
 from rl_serial.loading import resolved_config
 from rl_serial.study.design import blamed, with_choices
 from rl_serial.study.engines import Engine
-from rl_serial.study.folder import Row, StudyFolder, counts, record_failure, result_of
+from rl_serial.study.folder import Row, Status, StudyFolder, record_failure, result_of
 from rl_serial.study.jobs import Job
 from rl_serial.study.schema import PlannedRun, Study
 from rl_serial.study.screening import choose, read_choices, write_choices
@@ -192,7 +193,8 @@ class _Progress:
 
     def __init__(self, folder: StudyFolder, rows: dict[str, Row], progress: bool) -> None:
         self.folder, self.rows = folder, rows
-        ended = sum(row.status in ("done", "failed") for row in rows.values())
+        self.counts = Counter(row.status for row in rows.values())
+        ended = self.counts["done"] + self.counts["failed"]
         self.bar: tqdm[Any] = tqdm(
             total=len(rows),
             initial=ended,
@@ -223,9 +225,8 @@ class _Progress:
         finally:
             self.bar.close()
             # What is running now is stopped: it stands as its folder says.
-            for row in self.rows.values():
-                if row.status == "running":
-                    self.rows[row.run.id] = replace(row, status="missing")
+            for id_ in [id_ for id_, row in self.rows.items() if row.status == "running"]:
+                self._set(id_, "missing")
             self.folder.write_tables(list(self.rows.values()))
 
     def _end(self, id_: str, status: str, error: str) -> None:
@@ -238,15 +239,19 @@ class _Progress:
             record_failure(self.folder.run(id_), error)
         # What a worker says counts for nothing that its folder does not show.
         row = self.folder.row(run)
-        self.rows[id_] = row if row.status != "running" else replace(row, status="missing")
+        self._put(row if row.status != "running" else replace(row, status="missing"))
         self.bar.update(1)
 
-    def _set(self, id_: str, status: Any) -> None:
-        self.rows[id_] = replace(self.rows[id_], status=status, error="")
+    def _set(self, id_: str, status: Status) -> None:
+        self._put(replace(self.rows[id_], status=status, error=""))
+
+    def _put(self, row: Row) -> None:
+        self.counts[self.rows[row.run.id].status] -= 1
+        self.counts[row.status] += 1
+        self.rows[row.run.id] = row
 
     def _show(self) -> None:
-        found = counts(self.rows.values())
-        shown = {key: found[key] for key in ("done", "failed", "running")}
+        shown = {key: self.counts[key] for key in ("done", "failed", "running")}
         self.bar.set_postfix(shown, refresh=False)
         self.bar.refresh() if not self.bar.disable else None
 

@@ -2,7 +2,7 @@
 
 Scores of all runs of all cells are aggregated and intervals reported, not points, as Agarwal et al.
 2021 (arXiv 2108.13264) have it. The intervals are Student's: what a percentile bootstrap makes of
-three or five seeds is far too narrow (``rl-serial bench coverage``; docs/studies.md has the table).
+three or five seeds is far too narrow (``rl-serial bench intervals``, docs/studies.md).
 Pure functions of arrays; randomness comes from an explicit generator.
 
 A *stratum* is the scores of one cell of the grid, one per seed: seeds are exchangeable within a
@@ -247,9 +247,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def iqm(scores: ArrayLike) -> Array:
     """The interquartile mean over the last axis: a quarter is cut off at either end.
 
-    What is cut off is rounded down to whole scores, as by SciPy: of up to three none.
+    What is cut off is rounded down to whole scores: of up to three none. The same as SciPy's
+    ``trim_mean``, whose checks take a hundred times as long as this for the seeds of a cell.
     """
-    return np.asarray(stats.trim_mean(np.asarray(scores, dtype=np.float64), 0.25, axis=-1))
+    scores = np.asarray(scores, dtype=np.float64)
+    cut, end = scores.shape[-1] // 4, scores.shape[-1] - scores.shape[-1] // 4
+    inner = np.partition(scores, (cut, end - 1), axis=-1)[..., cut:end]
+    return np.asarray(inner.mean(axis=-1))
 
 
 def mean(scores: ArrayLike) -> Array:

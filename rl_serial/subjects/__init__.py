@@ -7,12 +7,15 @@ from contextlib import suppress
 from rl_serial.agents.registry import AGENTS, named
 from rl_serial.config import RunConfig
 from rl_serial.subjects.chains import CHAINS
+from rl_serial.subjects.games import GAMES
 from rl_serial.subjects.goals import GOALS
 from rl_serial.subjects.gymnasium import GYMNASIUM
 from rl_serial.subjects.protocol import AnotherSubject, Subject, SubjectRow
 from rl_serial.subjects.puzzles import PUZZLES
 
-SUBJECTS: dict[str, SubjectRow] = {row.name: row for row in (CHAINS, GOALS, GYMNASIUM, PUZZLES)}
+SUBJECTS: dict[str, SubjectRow] = {
+    row.name: row for row in (CHAINS, GOALS, GYMNASIUM, PUZZLES, GAMES)
+}
 """Every subject by its name."""
 
 

@@ -9,18 +9,29 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from rl_serial.planning import ByParentAndSiblings, MinMax, MixValue, kernels
+from rl_serial.planning import (
+    ByParentAndSiblings,
+    Memory,
+    MinMax,
+    MixValue,
+    compiled,
+    gumbel_muzero_policy,
+    kernels,
+)
 from rl_serial.planning.checks import check_root
-from rl_serial.planning.compiled import compiled_search, most_threads, shares
+from rl_serial.planning.compiled import Team, compiled_search, most_threads
 from rl_serial.planning.search import search
 from rl_serial.planning.selection import Gumbel, Puct, is_legal, visits_table
 from rl_serial.planning.types import NodeStatistics, Tree
+from rl_serial.pytrees import leaves
 
 TIE = 3e-6
 """Scores closer than this count as a tie; they are of the order of 1."""
@@ -168,7 +179,7 @@ def search_many(random_model: Callable[..., Any]) -> Any:
     """A batch large enough for several threads."""
     generator = np.random.default_rng(0)
     model = random_model(generator, 2000, 5)
-    assert len(shares(1200)) > 1 or most_threads() == 1
+    assert Team(1200).helpers > 0 or most_threads() == 1
     root = check_root(model.root(generator.integers(2000, size=1200)))
     case = Case("", 5, 20, MixValue(), batch=1200)
     return compiled_search(root, model, 20, make_rule(case, generator), 100).tree.visits
@@ -187,7 +198,76 @@ def test_a_fork_searches_too(random_model: Callable[..., Any]) -> None:
     assert child.exitcode == 0
 
 
-def test_rows_are_shared_out_once() -> None:
-    for batch in (1, 255, 1023, 1024, 5000):
-        parts = shares(batch)
-        assert [row for low, high in parts for row in range(low, high)] == list(range(batch))
+@pytest.mark.parametrize("batch", [1, 129, 1023, 1024, 1200])
+def test_pieces_are_all_rows_once(batch: int, random_model: Callable[..., Any]) -> None:
+    """However many take them, and whichever way: the trees are those of one thread."""
+    trees = []
+    for helpers in (0, 3):
+        generator = np.random.default_rng(0)
+        model = random_model(generator, 500, 4)
+        root = check_root(model.root(generator.integers(500, size=batch)))
+        rule = make_rule(Case("", 4, 8, MixValue(), batch=batch), generator)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Team, "__init__", _with_helpers(helpers))
+            trees.append(compiled_search(root, model, 8, rule, 100).tree)
+    for one, other in zip(leaves(trees[0]), leaves(trees[1]), strict=True):
+        assert np.array_equal(one, other)
+
+
+def _with_helpers(helpers: int) -> Any:
+    made = Team.__init__
+
+    def make(team: Team, batch: int) -> None:
+        made(team, batch)
+        team.helpers = helpers
+
+    return make
+
+
+def test_nobody_waits_for_a_helper_that_never_comes(
+    random_model: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where another process keeps its core: its calls come after the search, to nothing."""
+    expected = search_many(random_model)
+    late: list[Any] = []
+
+    class Nobody:
+        def submit(self, *call: Any) -> Future[None]:
+            late.append(call)
+            return Future()
+
+    monkeypatch.setattr(compiled, "_threads", lambda _: Nobody())
+    monkeypatch.setattr(compiled, "most_threads", lambda: 2)
+    found = search_many(random_model)
+    assert np.array_equal(found, expected)
+    assert len(late) == 5  # no further ones while they are not answered
+    for function, *arguments in late:
+        function(*arguments)
+    assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("as_torch", [False, True])
+def test_memory_is_used_again_and_changes_nothing(
+    as_torch: bool, random_model: Callable[..., Any]
+) -> None:
+    memory = Memory()
+    trees, places = [], []
+    for seed in range(4):
+        generator = np.random.default_rng(seed)
+        states = generator.integers(300, size=16)
+        model = random_model(generator, 300, 3)
+        if as_torch:
+            model, states = model.converted(torch.from_numpy), torch.from_numpy(states)
+        root = model.root(states)
+        fresh = gumbel_muzero_policy(root, model, 12)
+        kept = gumbel_muzero_policy(root, model, 12, memory=memory)
+        for one, other in zip(leaves(fresh), leaves(kept), strict=True):
+            assert np.array_equal(one, other)
+        trees.append(kept)
+        places.append(np.asarray(kept.tree.visits).ctypes.data)
+        earlier = trees[seed - 1] if seed else kept
+        assert bool((earlier.tree.visits[:, 0] == earlier.visit_counts.sum(1) + 1).all())
+    assert places[0] == places[2] != places[1] == places[3]
+    # The one before the last has been written over; what else was found of it stays.
+    assert np.array_equal(trees[0].tree.prior_logits, trees[2].tree.prior_logits)
+    assert not np.array_equal(trees[0].action_weights, trees[2].action_weights)

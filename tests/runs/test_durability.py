@@ -190,8 +190,9 @@ def die_after(checkpoints: int, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(run, "save_checkpoint", save_then_die)
 
 
-@pytest.mark.parametrize("agent", AGENTS)
-@pytest.mark.parametrize("after", [1, 3])
+@pytest.mark.parametrize(
+    ("agent", "after"), [("dqn", 1), ("search_learned", 1), *((agent, 3) for agent in AGENTS)]
+)
 def test_interrupted_run_ends_like_an_unbroken_one(
     agent: str,
     after: int,

@@ -21,6 +21,7 @@ from scipy import stats
 import rl_serial.study
 from rl_serial.cli import main
 from rl_serial.errors import UserError
+from rl_serial.study import report
 from rl_serial.study.cells import cell_intervals, cells, interval_words, interval_words_of, tune
 from rl_serial.study.design import plan
 from rl_serial.study.findings import judge
@@ -64,6 +65,19 @@ def test_page_is_self_contained(page: str) -> None:
     assert len(re.findall(r"src='data:image/gif", page)) == 2
 
 
+def test_page_of_very_many_runs_names_the_files_of_each(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "MOST_DETAILED", 7)  # there are eight
+    monkeypatch.setattr(report, "draw", lambda *_: [])
+    folder = shutil.copytree(finished, tmp_path / "many")
+    page = write_report(StudyFolder(folder), episodes=0).read_text()
+    assert "id='run-" not in page
+    assert "#run-" not in page
+    assert "<code>results.csv</code> their accounts" in page
+    assert page.count("agent.learning_rate: 0.001") == 1
+
+
 def test_page_holds_figures_tables_and_every_run(page: str, finished: Path) -> None:
     for name in ("hypotheses", "cells", "runs"):
         assert f"id='table-{name}'" in page
@@ -71,7 +85,8 @@ def test_page_holds_figures_tables_and_every_run(page: str, finished: Path) -> N
     assert len(runs) == 8
     for run in runs:
         assert f"<details id='run-{run}'>" in page
-    assert page.count("agent.learning_rate: 0.001") == 8
+    assert page.count("agent.learning_rate: 0.001") == 1  # what all share stands once
+    assert page.count("network.depth: 1") == page.count("network.depth: 2") == 4
     assert page.count("value.critical_path: 3") == 4  # depth 1, input layer and head
     assert "rl-serial study run" in page
     assert "torch 2" in page

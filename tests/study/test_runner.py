@@ -449,7 +449,7 @@ def test_bad_request_is_a_short_error(
 def test_two_thousand_rows_are_listed_and_summarised_in_seconds(
     tiny: Data, tmp_path: Path, finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """At most 6 ms a row, as of the ten thousand that a large study has."""
+    """At most 2 ms a row, of ten thousand 20 seconds at the very worst."""
     rates = {"start": 1e-5, "stop": 1e-2, "step": 1e-5}
     grid = {"agent.learning_rate": rates, "setting": tiny["grid"]["setting"]}
     study = study_of(tiny | {"grid": grid, "seeds": 1, "hypotheses": tiny["hypotheses"][:1]})
@@ -468,7 +468,7 @@ def test_two_thousand_rows_are_listed_and_summarised_in_seconds(
     assert main(["study", "status", str(tmp_path)]) == 0
     assert "2000 runs: 1000 done" in capsys.readouterr().out
     assert len(folder.read_results()) == 2000
-    assert time.process_time() - started < 12
+    assert time.process_time() - started < 4
 
 
 @pytest.mark.ray

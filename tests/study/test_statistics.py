@@ -117,6 +117,13 @@ def test_spread_of_a_median_against_scipy() -> None:
     assert ours.error == pytest.approx(theirs * math.sqrt(25 / 24), rel=0.03)
 
 
+@pytest.mark.parametrize("seeds", [1, 3, 4, 5, 10, 39])
+def test_iqm_is_scipys_trimmed_mean(seeds: int) -> None:
+    scores = np.random.default_rng(seeds).normal(size=(7, seeds))
+    assert iqm(scores).tolist() == stats.trim_mean(scores, 0.25, axis=-1).tolist()
+    assert float(iqm(scores[0])) == stats.trim_mean(scores[0], 0.25)
+
+
 def test_iqm_of_three_is_their_mean() -> None:
     scores = generator(4).normal(size=3)
     expected = stats.ttest_1samp(scores, 0).confidence_interval()
@@ -333,7 +340,7 @@ def test_coverage_from_few_seeds(seeds: int, statistic: str, cells: int) -> None
 
 def test_bench_coverage_tells_students_from_percentile_intervals() -> None:
     """A percentile interval of three scores lies within them: 1 − 2 · (1/2)³ = 75 % at most."""
-    file = Path(__file__).parents[2] / "benchmarks/coverage.py"
+    file = Path(__file__).parents[2] / "benchmarks/intervals.py"
     coverage = runpy.run_path(str(file))["coverage"]
     student, percentile, bca, _ = coverage("mean", "normal", 1, 3, 300, 200)
     assert student == pytest.approx(0.95, abs=0.03)

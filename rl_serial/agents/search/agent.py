@@ -23,6 +23,7 @@ from rl_serial.envs.chain import Array, array_namespace, is_numpy_only, map_stat
 from rl_serial.envs.tasks import Task
 from rl_serial.errors import RunError
 from rl_serial.planning import (
+    Memory,
     MinMax,
     MixValue,
     PolicyOutput,
@@ -78,6 +79,7 @@ class SearchAgent:
         self.simulations, self.algorithm, self.max_depth = simulations, algorithm, max_depth
         self.device = device
         self.backend = backend
+        self.memory = Memory()
 
     @property
     def preference(self) -> Preference:
@@ -92,13 +94,13 @@ class SearchAgent:
     def with_simulations(self, simulations: int) -> SearchAgent:
         """The same search with another number of simulations."""
         other = copy(self)
-        other.simulations = simulations
+        other.simulations, other.memory = simulations, Memory()
         return other
 
     def within(self, dynamics: Dynamics) -> SearchAgent:
         """The same search in another model."""
         other = copy(self)
-        other.dynamics = dynamics
+        other.dynamics, other.memory = dynamics, Memory()
         return other
 
     def search(
@@ -134,6 +136,7 @@ class SearchAgent:
                 self.simulations,
                 max_depth=self.max_depth,
                 backend=self.backend,
+                memory=self.memory,
                 gumbel_scale=0.0 if generator is None else 1.0,
                 generator=generator,
                 qtransform=_GUMBEL_VALUES,
@@ -144,6 +147,7 @@ class SearchAgent:
             self.simulations,
             max_depth=self.max_depth,
             backend=self.backend,
+            memory=self.memory,
             temperature=0.0 if generator is None else 1.0,
             dirichlet_fraction=0.0 if generator is None else 0.25,
             generator=generator,

@@ -35,6 +35,7 @@ TRUNKS: dict[str, type[Trunk]] = {
 }
 """The trunk of each kind; :func:`register_trunk` adds one."""
 
+_OPTIONS: dict[type[Trunk], tuple[str, ...]] = {}  # to ask a signature takes long
 _OF_ALL = ("self", "layout", "depth", "width", "loops")
 
 
@@ -55,7 +56,11 @@ def register_trunk(kind: str, trunk: type[Trunk]) -> None:
 
 def trunk_options(kind: str) -> tuple[str, ...]:
     """The keywords of a kind of trunk beside those that every one has."""
-    return tuple(name for name in inspect.signature(TRUNKS[kind]).parameters if name not in _OF_ALL)
+    names = _OPTIONS.get(TRUNKS[kind])
+    if names is None:
+        keywords = inspect.signature(TRUNKS[kind]).parameters
+        names = _OPTIONS[TRUNKS[kind]] = tuple(name for name in keywords if name not in _OF_ALL)
+    return names
 
 
 def build_trunk(

@@ -1,6 +1,6 @@
 """How often 95 % intervals over seeds hold the true value: the table of docs/studies.md.
 
-``rl-serial bench coverage`` draws scores of studies with a known truth and makes of each the
+``rl-serial bench intervals`` draws scores of studies with a known truth and makes of each the
 interval that verdicts rest on (Student's) and those of three bootstraps. One cell has scores about
 0; four cells lie one unit apart from the next. The truth of a mean is exact, that of an
 interquartile mean is taken from a million scores.
@@ -28,7 +28,7 @@ SEEDS = (3, 5, 10, 20)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(prog="rl-serial bench coverage", description=__doc__)
+    parser = argparse.ArgumentParser(prog="rl-serial bench intervals", description=__doc__)
     parser.add_argument("--repetitions", type=int, default=2000)
     parser.add_argument("--resamples", type=int, default=500)
     options = parser.parse_args(arguments)

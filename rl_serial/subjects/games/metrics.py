@@ -1,0 +1,123 @@
+"""What runs on games measure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from rl_serial.config import RunConfig
+from rl_serial.metrics import Index, Metric, Place, Profile
+from rl_serial.subjects.games.config import duel_of, evaluation_of, plies_of
+
+RIGHT = 0.9
+"""Share of right answers that counts as knowing (serial horizon)."""
+
+
+def _by(what: str) -> Callable[[Index], str]:
+    return lambda index: f"{what}, end within {index['plies']} plies" if "plies" in index else what
+
+
+RETURN = Metric("eval/return", "return against the opponent", progress="return")
+WON = Metric("eval/won", "games won")
+KEPT_FLOOR = Metric("floor/kept", "moves that keep the value, by the floor", late=True)
+KEPT = Metric("eval/kept", "moves that keep the value", progress="kept", floor=KEPT_FLOOR)
+ABOVE_FLOOR = Metric("eval/kept_above_floor", "moves kept above the floor", late=True)
+HORIZON = Metric(
+    "eval/serial_horizon", "serial horizon of moves (plies)", counts_steps=True, progress="horizon"
+)
+KEPT_FLOOR_BY = Metric(
+    "floor/kept_by/plies_{plies}", _by("moves that keep the value, by the floor"), late=True
+)
+KEPT_BY = Metric(
+    "eval/kept_by/plies_{plies}",
+    _by("moves that keep the value"),
+    heat_map=True,
+    floor=KEPT_FLOOR_BY,
+)
+SIGN_FLOOR = Metric("floor/sign", "right value signs, by the floor", late=True)
+SIGN = Metric("value/sign", "right value signs", floor=SIGN_FLOOR)
+SIGN_HORIZON = Metric(
+    "value/sign_horizon", "serial horizon of value signs (plies)", counts_steps=True
+)
+SIGN_FLOOR_BY = Metric(
+    "floor/sign_by/plies_{plies}", _by("right value signs, by the floor"), late=True
+)
+SIGN_BY = Metric(
+    "value/sign_by/plies_{plies}", _by("right value signs"), heat_map=True, floor=SIGN_FLOOR_BY
+)
+KINDS = ("constant", "linear", "memoriser")
+SIGN_OF_KIND = Metric(
+    "floor/sign_of/{kind}",
+    lambda index: f"right value signs, {index.get('kind', 'each rule')}",
+    late=True,
+    to_name=("kind",),
+)
+KEPT_OF_KIND = Metric(
+    "floor/kept_of/{kind}",
+    lambda index: f"moves that keep the value, {index.get('kind', 'each rule')}",
+    late=True,
+    to_name=("kind",),
+)
+LOOPS_SIGN = Metric(
+    "loops/{loops}/sign",
+    lambda index: f"right value signs after {index.get('loops', 'some')} loops",
+    asked_by=("evaluation.loops",),
+)
+LOOPS_BY = Metric(
+    "loops/{loops}/sign_by/plies_{plies}",
+    _by("right value signs"),
+    asked_by=("evaluation.loops",),
+)
+"""What the same weights know with another number of loops."""
+METRICS = (
+    RETURN, WON, KEPT, KEPT_FLOOR, ABOVE_FLOOR, HORIZON, KEPT_BY, KEPT_FLOOR_BY, SIGN, SIGN_FLOOR,
+    SIGN_HORIZON, SIGN_BY, SIGN_FLOOR_BY, SIGN_OF_KIND, KEPT_OF_KIND, LOOPS_SIGN,
+    LOOPS_BY,
+)  # fmt: skip
+NO_VALUES = ("random", "cloning")
+"""Agents that say nothing of values."""
+
+
+def places(config: RunConfig) -> Iterator[Place]:
+    """What a run logs when it is done."""
+    plies, values = plies_of(config), config.agent.kind not in NO_VALUES
+    yield Place(RETURN)
+    yield Place(WON)
+    if not plies:
+        return
+    whole = [KEPT, KEPT_FLOOR, ABOVE_FLOOR, HORIZON, SIGN_FLOOR]
+    by = [KEPT_BY, KEPT_FLOOR_BY, SIGN_FLOOR_BY]
+    if values:
+        whole += [SIGN, SIGN_HORIZON]
+        by += [SIGN_BY]
+    yield from (Place(metric) for metric in whole)
+    yield from (Place(metric, {"plies": count}) for count in plies for metric in by)
+    for kind in KINDS:
+        yield Place(SIGN_OF_KIND, {"kind": kind})
+        yield Place(KEPT_OF_KIND, {"kind": kind})
+    for loops in evaluation_of(config).loops:
+        yield Place(LOOPS_SIGN, {"loops": loops})
+        yield from (Place(LOOPS_BY, {"loops": loops, "plies": count}) for count in plies)
+
+
+def profile(config: RunConfig) -> Profile:
+    """Right value signs, or kept moves of agents without values, by plies to the end."""
+    values = config.agent.kind not in NO_VALUES
+    metric, floor = (SIGN_BY, SIGN_FLOOR_BY) if values else (KEPT_BY, KEPT_FLOOR_BY)
+    what = "right value signs" if values else "moves that keep the value"
+    plies = plies_of(config)
+    return Profile(
+        name="sign_by_plies" if values else "kept_by_plies",
+        limits=(-0.02, 1.02),
+        title=f"{what[0].upper()}{what[1:]} by plies to the end under perfect play",
+        x_label="the end comes within so many plies",
+        y_label=what,
+        tags={count: metric.at(plies=count) for count in plies},
+        floors={count: floor.at(plies=count) for count in plies},
+        reference=RIGHT,
+        meaning="which the serial horizon asks for",
+    )
+
+
+def most_steps(config: RunConfig) -> int:
+    """What a metric that counts plies can reach."""
+    return max(plies_of(config), default=duel_of(config).game.most_plies)
