@@ -38,6 +38,10 @@ class Step:
 class Dynamics(Protocol):
     """A model that a search can be run in."""
 
+    @property
+    def discount(self) -> float:
+        """Of what follows a step: 1, or -1 where it is the other player's turn then."""
+
     def embed(self, state: Any) -> Any:
         """The embeddings [B, ...] of states of the task."""
 
@@ -50,6 +54,8 @@ class Dynamics(Protocol):
 
 class TrueDynamics:
     """The rules of the task, one serial step at a time; an embedding is a state."""
+
+    discount = 1.0
 
     def __init__(self, task: Task[Any]) -> None:
         self.task = task
@@ -83,6 +89,11 @@ class CountedDynamics:
     def __init__(self, dynamics: Dynamics) -> None:
         self.dynamics = dynamics
         self.decisions = self.steps = 0
+
+    @property
+    def discount(self) -> float:
+        """The model's."""
+        return self.dynamics.discount
 
     @property
     def steps_per_decision(self) -> float:
@@ -174,6 +185,8 @@ class LearnedDynamics:
         network: on ``device``.
         device: where the network is.
     """
+
+    discount = 1.0
 
     def __init__(self, task: Task[Any], network: DynamicsNetwork, device: torch.device) -> None:
         self.task, self.network, self.device = task, network, device

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rl_serial.agents.dynamics import TrueDynamics
 from rl_serial.agents.fitted import (
     FittedTrainer,
     Lesson,
@@ -28,6 +27,7 @@ from rl_serial.agents.fitted import (
     random_legal,
 )
 from rl_serial.agents.protocols import Agent, ChainWorld, Judgement, Log, Preference
+from rl_serial.agents.search.games import true_dynamics
 from rl_serial.agents.search.judgement import OnePlyAgent
 from rl_serial.agents.settings import ValueAgentConfig
 from rl_serial.agents.targets import (
@@ -276,7 +276,7 @@ class ValueTrainer(FittedTrainer[ValueAgentConfig]):
         """The agent on the network's values, one step ahead where the configuration says so."""
         if not self.config.one_ply:
             return agent
-        return OnePlyAgent(self.task, agent, TrueDynamics(self.task))
+        return OnePlyAgent(self.task, agent, true_dynamics(self.task))
 
 
 def make_trainer(world: ChainWorld, device: torch.device, log: Log) -> ValueTrainer:
