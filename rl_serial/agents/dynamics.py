@@ -6,7 +6,7 @@ where it cannot learn the other; what errors remain grow with the steps of a rol
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -139,7 +139,7 @@ class DynamicsNetwork(nn.Module):
     @staticmethod
     def input_layout(layout: TokenLayout, actions: int) -> TokenLayout:
         """The layout of observations with the action behind the globals."""
-        return TokenLayout(layout.tokens, layout.features, layout.globals + actions)
+        return replace(layout, globals=layout.globals + actions)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """[B, size + actions] to [B, size + 2 + actions].
