@@ -217,7 +217,8 @@ def test_a_run_goes_on_as_if_unbroken_and_plays(
     (tmp_path / "hex.yaml").write_text(json.dumps(data))
     main(["train", "hex.yaml"])
     final = json.loads((tmp_path / "runs/hex/summary.json").read_text())["final"]
-    assert {"raw/sign", "search/openings_not_won/4", "search/return_against_perfect/0"} <= set(final)
+    searched = {"search/openings_not_won/4", "search/return_against_perfect/0"}
+    assert {"raw/sign", *searched} <= set(final)
     assert final["raw/kept"] == final["search/kept/0"]  # without simulations the network plays
     main(["evaluate", "runs/hex", "--simulations", "0,4"])
     main(["watch", "runs/hex"])
@@ -259,9 +260,12 @@ def test_watching_shows_board_and_tree(capsys: pytest.CaptureFixture[str]) -> No
     ("changes", "key"),
     [
         ({"agent": {"kind": "search", "dynamics": "learned"}}, "agent.dynamics"),
-        ({"agent": {"kind": "cloning"}, "evaluation": {"simulations": [4]}}, "evaluation.simulations"),
+        (
+            {"agent": {"kind": "cloning"}, "evaluation": {"simulations": [4]}},
+            "evaluation.simulations",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_go_together_is_named(changes: dict[str, Any], key: str) -> None:
     data = run() | changes
     if "learned" in data["agent"].values():

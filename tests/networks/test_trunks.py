@@ -432,7 +432,9 @@ def test_conv_on_a_board_reaches_a_ring_of_cells_further_a_convolution() -> None
     framed = torch.zeros(7, 9, 2)
     framed[1:-1, 1:-1] = x
     kernel = weights["stack.0.convolutions.0.weight"]  # [out, in, 3, 3]
-    taps = sum(framed[i : i + 5, j : j + 7] @ kernel[:, :, i, j].T for i in range(3) for j in range(3))  # fmt: skip
+    taps = torch.zeros(5, 7, 2)
+    for i, j in itertools.product(range(3), repeat=2):
+        taps += framed[i : i + 5, j : j + 7] @ kernel[:, :, i, j].T
     expected_stream = h + taps.view(1, 35, 2)
     stream = trunk.streams(observations(1, layout))[-1]
     assert torch.allclose(stream, expected_stream, atol=1e-6)

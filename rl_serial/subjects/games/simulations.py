@@ -1,4 +1,4 @@
-"""What search adds to a trained agent in games: raw network, one ply, N simulations, same weights."""
+"""What search adds to a trained agent in games: raw network, one ply, N simulations."""
 
 from __future__ import annotations
 
@@ -132,4 +132,3 @@ def won_openings(game: Game[Any], most: int = OPENING) -> Any:
         going = first[~np.asarray(state.ended)[first]]
         state = take(state, np.sort(going))
     return map_state(lambda *arrays: np.concatenate(arrays), *found)
-

@@ -18,7 +18,6 @@ from rl_serial.envs.random import episode_seeds
 from rl_serial.envs.rendering import Scene
 from rl_serial.planning import Tree
 
-
 MOST_LINES, MOST_CHILDREN, MOST_DEPTH = 16, 3, 4
 """Of a tree that is shown: lines, moves of a position, moves from the root."""
 LINE_HEIGHT, TREE_WIDTH = 18, 300
