@@ -42,7 +42,8 @@ class Ignorant:
 
     def judge(self, state: Any) -> Judgement:
         legal = np.asarray(self.task.legal_actions(state))
-        return Judgement((legal / legal.sum(axis=1, keepdims=True)).astype(np.float32), np.zeros(len(legal), np.float32))  # fmt: skip
+        shares = (legal / legal.sum(axis=1, keepdims=True)).astype(np.float32)
+        return Judgement(shares, np.zeros(len(legal), np.float32))
 
 
 def run(**agent: Any) -> dict[str, Any]:
