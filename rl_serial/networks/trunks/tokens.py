@@ -132,7 +132,7 @@ class ConvBlock(nn.Module):
         for norm, convolution in zip(self.norms, self.convolutions, strict=True):
             channels = F.silu(norm(h)).transpose(1, 2)
             if self.grid is not None:
-                channels = channels.unflatten(2, self.grid)
+                channels = channels.reshape(*channels.shape[:2], *self.grid)
             h = convolution(channels).flatten(2).transpose(1, 2)
         return x + self.scale * h
 
