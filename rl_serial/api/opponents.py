@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rl_serial.agents.protocols import ObservingAgent, decide
+from rl_serial.agents.registry import AGENTS
 from rl_serial.agents.search import SearchPlayer
 from rl_serial.agents.settings import SearchAgentConfig
 from rl_serial.api.agents import load
@@ -35,9 +36,9 @@ def run_player(game: Game[Any], folder: str, simulations: int = 0) -> Player:
         raise OptionError("opponent", f"{folder}: was trained on another board than {game}")
     if not simulations:
         return ObservingPlayer(game, lambda seen, legal: decide(agent.assess(seen, legal), legal))
-    if not loaded.subject.row.has_values:
-        raise OptionError("opponent", f"{folder}: its agent has no values to search with")
     settings = loaded.config.agent
+    if not AGENTS[settings.kind].has_values:
+        raise OptionError("opponent", f"{folder}: its agent has no values to search with")
     if isinstance(settings, SearchAgentConfig):
         return SearchPlayer(game, agent, simulations, settings.algorithm, settings.max_depth)
     return SearchPlayer(game, agent, simulations)

@@ -103,8 +103,8 @@ def value_targets(
     if kind == "root":
         return root_values.astype(np.float32)
     turns = discount ** np.arange(rewards.shape[0])[:, None]  # 1 or -1, their own inverses
-    returns = turns * np.cumsum((turns * rewards)[::-1], axis=0)[::-1]
-    returns = returns.astype(np.float32)
+    from_start = np.cumsum((turns * rewards)[::-1], axis=0)[::-1]
+    returns: NDArray[np.float32] = (turns * from_start).astype(np.float32)
     if kind == "final":
         return returns
     later = np.zeros_like(returns)
@@ -113,7 +113,8 @@ def value_targets(
         still_running = np.arange(n_steps, rewards.shape[0])[:, None] < lengths
         bootstrap = np.where(still_running, root_values[n_steps:] - returns[n_steps:], 0)
         later[:-n_steps] = discount**n_steps * bootstrap
-    return returns + later
+    targets: NDArray[np.float32] = returns + later
+    return targets
 
 
 def policy_loss(logits: Tensor, legal: Tensor, target: Tensor) -> Tensor:
@@ -265,7 +266,8 @@ class SearchTrainer(Generic[R]):
         """[num_envs] seeds of the next instances."""
         index = np.arange(self.episodes, self.episodes + self.config.num_envs, dtype=np.int64)
         self.episodes += self.config.num_envs
-        return fold_in(np.full_like(index, self.seed), index)
+        seeds: NDArray[np.int64] = fold_in(np.full_like(index, self.seed), index)
+        return seeds
 
     def _play(self) -> R:
         """A round: the next ``num_envs`` instances, played to their ends."""
