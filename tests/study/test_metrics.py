@@ -64,7 +64,7 @@ RUNS: dict[str, dict[str, Any]] = {
         },
     },
     "self_play": {
-        "env": {"id": "rl_serial/Hex-v0", "size": 2},
+        "env": {"id": "rl_serial/Hex-v0", "size": 3},
         "network": {"kind": "conv", "depth": 1, "width": 4},
         "agent": {
             "kind": "search",
