@@ -18,11 +18,11 @@ from rl_serial.agents.settings import (
     CloningAgentConfig,
     MPCAgentConfig,
     SB3AgentConfig,
-    SearchAgentConfig,
     ValueAgentConfig,
 )
 from rl_serial.agents.settings_denoising import DenoisingAgentConfig
 from rl_serial.agents.settings_goals import ContrastiveAgentConfig, SACAgentConfig
+from rl_serial.agents.settings_search import SearchAgentConfig
 from rl_serial.agents.settings_solver import OrderingAgentConfig, SolverAgentConfig
 
 

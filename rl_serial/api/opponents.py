@@ -7,7 +7,7 @@ from typing import Any
 from rl_serial.agents.protocols import ObservingAgent, decide
 from rl_serial.agents.registry import AGENTS
 from rl_serial.agents.search import SearchPlayer
-from rl_serial.agents.settings import SearchAgentConfig
+from rl_serial.agents.settings_search import SearchAgentConfig
 from rl_serial.api.agents import load
 from rl_serial.envs.games import Game, ObservingPlayer, Player
 from rl_serial.errors import OptionError

@@ -10,7 +10,8 @@ from rl_serial.agents.dynamics import Dynamics
 from rl_serial.agents.protocols import Trainer
 from rl_serial.agents.search.agent import SearchAgent, tensors_on
 from rl_serial.agents.search.games import true_dynamics
-from rl_serial.agents.settings import AgentSettings, SearchAgentConfig
+from rl_serial.agents.settings import AgentSettings
+from rl_serial.agents.settings_search import SearchAgentConfig
 from rl_serial.envs.tasks import Task
 from rl_serial.errors import UserError
 

@@ -20,7 +20,7 @@ from rl_serial.agents.search.agent import SearchAgent
 from rl_serial.agents.search.games import BothSides
 from rl_serial.agents.search.judgement import take_rows
 from rl_serial.agents.search.trainer import SearchTrainer, trainer_of, value_targets
-from rl_serial.agents.settings import SearchAgentConfig
+from rl_serial.agents.settings_search import SearchAgentConfig
 from rl_serial.envs.games import turned_observations, turned_policies
 from rl_serial.envs.games.duel import Duel, random_positions
 from rl_serial.envs.random import below, random_words

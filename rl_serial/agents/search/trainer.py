@@ -25,7 +25,7 @@ from rl_serial.agents.protocols import ChainWorld, Judgement, Log, Preference, o
 from rl_serial.agents.search.agent import SearchAgent, tensors_on
 from rl_serial.agents.search.games import true_dynamics
 from rl_serial.agents.search.judgement import take_rows
-from rl_serial.agents.settings import SearchAgentConfig
+from rl_serial.agents.settings_search import SearchAgentConfig
 from rl_serial.envs.chain import Array
 from rl_serial.envs.random import fold_in
 from rl_serial.envs.tasks import Task, num_actions

@@ -149,7 +149,7 @@ def places(config: RunConfig) -> Iterator[Place]:
     if values:
         whole += [SIGN, SIGN_HORIZON]
         by += [SIGN_BY]
-    if config.agent.kind == "search" or getattr(config.agent, "simulations", 0):
+    if config.agent.kind == "search" or getattr(config.agent, "simulations", None):
         whole += [RAW_KEPT, RAW_SIGN]
         by += [RAW_SIGN_BY]
     yield from (Place(metric) for metric in whole)
