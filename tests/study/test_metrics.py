@@ -73,7 +73,7 @@ RUNS: dict[str, dict[str, Any]] = {
             "simulations": 2,
             "updates": 1,
         },
-        "evaluation": {"instances": 4, "per_plies": 8, "simulations": ASKED},
+        "evaluation": {"instances": 4, "per_plies": 16, "simulations": ASKED},
     },
     "random": {k: v for k, v in CHAIN.items() if k != "network"}
     | {"agent": {}, "evaluation": {"instances": 64, "per_remaining": 16}},
