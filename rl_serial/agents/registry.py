@@ -18,11 +18,11 @@ from rl_serial.agents.settings import (
     CloningAgentConfig,
     MPCAgentConfig,
     SB3AgentConfig,
-    SearchAgentConfig,
     ValueAgentConfig,
 )
 from rl_serial.agents.settings_denoising import DenoisingAgentConfig
 from rl_serial.agents.settings_goals import ContrastiveAgentConfig, SACAgentConfig
+from rl_serial.agents.settings_search import SearchAgentConfig
 from rl_serial.agents.settings_solver import OrderingAgentConfig, SolverAgentConfig
 
 
@@ -192,7 +192,7 @@ for _row in (
     AgentKind(
         "search",
         SearchAgentConfig,
-        ("chains", "puzzles"),
+        _EXACT,
         "rl_serial.agents.search:make_trainer",
         {**WITH_POLICY, "model_network": Need(where=("dynamics", "learned"))},
     ),

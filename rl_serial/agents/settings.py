@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from rl_serial.envs.chain import ChainWithStarts, has_binary_observations
+from rl_serial.envs.chain import ChainWithStarts
 from rl_serial.envs.control import CONTROL_TASKS
 from rl_serial.envs.tasks import ENUMERATION_LIMIT, Bet, Steer, Task, num_actions
 from rl_serial.envs.write import WRITTEN, Write
@@ -353,46 +353,6 @@ class SB3AgentConfig(SB3Settings):
                     "numbers of a chain's observations and rewards lie in [-1, 1] already: false",
                     f"agent.{key}",
                 )
-
-
-class SearchAgentConfig(AgentSettings):
-    """Learning from its own tree search (see :mod:`rl_serial.agents.search`)."""
-
-    kind: Literal["search"]
-    dynamics: ModelKind = "true"  # what is searched in: the rules, or what it learns of them
-    algorithm: Literal["gumbel", "puct"] = "gumbel"  # Gumbel MuZero, or PUCT as in AlphaZero
-    simulations: NonNegativeInt = 16  # of a decision
-    max_depth: PositiveInt | None = None  # steps from the root to a leaf at most; None: no limit
-    value_target: Literal["final", "n_step", "root"] = "final"  # return, n steps, or the search's
-    n_steps: PositiveInt = 4  # of the n-step target
-    timesteps: PositiveInt = 200_000  # of all environments together; whole rounds are played
-    num_envs: PositiveInt = 64  # side by side
-    updates: PositiveInt = 16  # after each round of one episode in every environment
-    batch_size: PositiveInt = 256  # steps of an update
-    buffer_size: PositiveInt = 20_000  # newest steps that updates draw from
-    learning_rate: PositiveFloat = 1e-3  # the largest, of AdamW
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4  # of AdamW
-
-    def check(self, run: Run, rules: Task[Any]) -> None:
-        """What learned dynamics and targets ask of the task."""
-        if self.dynamics == "learned" and not isinstance(rules, Steer):
-            raise UserError(
-                "learned needs a Steer environment, where a step of play is a serial step; a BET "
-                "is many",
-                "agent.dynamics",
-            )
-        if self.dynamics == "learned" and not has_binary_observations(rules.chain):
-            raise UserError(
-                "learned predicts observations of zeros and ones, which those of "
-                f"{type(rules.chain).__name__} are not; true searches in the rules",
-                "agent.dynamics",
-            )
-        if self.value_target == "root" and self.simulations == 0:
-            raise UserError(
-                "root needs agent.simulations of 1 or more; without a search the value would be "
-                "its own target",
-                "agent.value_target",
-            )
 
 
 class MPCAgentConfig(AgentSettings):

@@ -18,7 +18,7 @@ from rl_serial.agents.dynamics import (
     rollout_error,
 )
 from rl_serial.agents.search import SearchAgent, SearchTrainer
-from rl_serial.agents.settings import SearchAgentConfig
+from rl_serial.agents.settings_search import SearchAgentConfig
 from rl_serial.envs import make_task
 from rl_serial.networks import Network, account, build_trunk
 from rl_serial.subjects.chains.evaluation import Evaluator

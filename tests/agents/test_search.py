@@ -19,7 +19,7 @@ from rl_serial.agents.search import (
     prior_logits,
 )
 from rl_serial.agents.search.trainer import policy_loss, value_targets
-from rl_serial.agents.settings import SearchAgentConfig
+from rl_serial.agents.settings_search import SearchAgentConfig
 from rl_serial.envs import FAMILIES, make_task
 from rl_serial.envs.random import evaluation_seeds
 from rl_serial.errors import RunError

@@ -141,9 +141,10 @@ def outcome(state: GameState) -> Array:
     return array_namespace(state.board).astype(state.result, array_namespace(state.board).float32)
 
 
-def cell_layout(cells: int, further: int = 0) -> TokenLayout:
+def cell_layout(height: int, width: int, further: int = 0) -> TokenLayout:
     """Three numbers for each cell (mine, the other's, empty); empty cells as a one-hot."""
-    return TokenLayout(cells, 3, cells + 1 + further)
+    cells = height * width
+    return TokenLayout(cells, 3, cells + 1 + further, (height, width))
 
 
 def observed(board: Array, *further: Array) -> Array:
@@ -156,7 +157,8 @@ def observed(board: Array, *further: Array) -> Array:
     xp = array_namespace(board)
     tokens = xp.astype(xp.stack([board > 0, board < 0, board == 0], axis=2), xp.float32)
     empty = xp.sum(xp.astype(board == 0, xp.int64), axis=1)
-    parts = [xp.reshape(tokens, (board.shape[0], -1)), one_hot(empty, board.shape[1] + 1, xp)]
+    size = 3 * board.shape[1]  # said, for there may be no boards
+    parts = [xp.reshape(tokens, (board.shape[0], size)), one_hot(empty, board.shape[1] + 1, xp)]
     parts += [xp.astype(one[:, None], xp.float32) for one in further]
     return xp.concat(parts, axis=1)
 
