@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from rl_serial.agents.protocols import ObservingAgent, decide
+import numpy as np
+from numpy.typing import NDArray
+
+from rl_serial.agents.protocols import ObservingAgent, Preference, decide, on_host
 from rl_serial.api.agents import load
-from rl_serial.envs.games import Game, ObservingPlayer
+from rl_serial.envs.games import Game, ObservingPlayer, Thought
 from rl_serial.errors import OptionError
 
 
@@ -24,4 +27,13 @@ def run_player(game: Game[Any], folder: str) -> ObservingPlayer:
     size = loaded.observation_space.shape
     if size != (game.layout.size,) or loaded.action_space.n != len(game.action_names):
         raise OptionError("opponent", f"{folder}: was trained on another board than {game}")
-    return ObservingPlayer(game, lambda seen, legal: decide(agent.assess(seen, legal), legal))
+
+    def explain(seen: NDArray[Any], legal: NDArray[np.bool_]) -> Thought:
+        judgement = agent.assess(seen, legal)
+        values = None if judgement.values is None else on_host(judgement.values)
+        numbers = {}
+        if agent.preference != Preference.NONE:
+            numbers[str(agent.preference)] = on_host(judgement.preferences)
+        return Thought(decide(judgement, legal), values, numbers)
+
+    return ObservingPlayer(game, lambda *seen: explain(*seen).action, explain)

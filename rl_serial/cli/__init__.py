@@ -40,6 +40,7 @@ from rl_serial.cli.envs import (
     registry_table,
     shortcut_table,
 )
+from rl_serial.cli.play import add_play
 from rl_serial.cli.suite import add_suite
 from rl_serial.cli.tune import add_tune
 from rl_serial.errors import RunError, UserError, did_you_mean, missing_extra
@@ -164,6 +165,7 @@ def _parser() -> Parser:
     add_suite(commands, _require_training)
     add_tune(commands, _require_training)
     add_arena(commands, _require_training)
+    add_play(commands, _require_training)
 
     bench = commands.add_parser("bench", help="side-by-side measurements, in a checkout")
     bench.add_argument("name", help="a file of benchmarks/: envs, train, …")

@@ -1,14 +1,14 @@
 """Ratings of players from the games between them: Bradley and Terry's model on Elo's scale.
 
-A player who is rated d higher wins with probability 1 / (1 + 10 ** (-d / 400)), and a draw is half a
-win and half a loss (Bradley and Terry 1952, Biometrika 39; Elo 1978). Ratings are those of largest
-likelihood, with one player at 0.
+A player who is rated d higher wins with probability 1 / (1 + 10 ** (-d / 400)), and a draw is half
+a win and half a loss (Bradley and Terry 1952, Biometrika 39; Elo 1978). Ratings are those of
+largest likelihood, with one player at 0.
 
 The unit of an interval is the *pair*: two games from one opening with colours exchanged. Openings
-favour a colour, so the two are not independent. The standard errors are the sandwich of White (1982,
-Econometrica 50): the Fisher information outside, the measured spread of the pairs inside. Of one
-pair more the spread is taken to be that of independent games, so that a few equal results are not
-taken for certainty (``rl-serial bench ratings`` measures how often the intervals cover).
+favour a colour, so the two are not independent. The standard errors are the sandwich of White
+(1982, Econometrica 50): the Fisher information outside, the measured spread of the pairs inside. Of
+one pair more the spread is taken to be that of independent games, so that a few equal results are
+not taken for certainty (``rl-serial bench ratings`` measures how often the intervals cover).
 
 Who never lost to a group of players that holds the zero, or never won, has no finite rating. The
 interval is open there, and its other end is that of the profile likelihood.

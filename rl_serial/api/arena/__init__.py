@@ -6,6 +6,7 @@ from rl_serial.api.arena.contenders import (
     contenders_of,
     game_named,
     own_player,
+    player_named,
 )
 from rl_serial.api.arena.games import PairOfGames, opening_plies, play_pairs
 from rl_serial.api.arena.ladder import ArenaResult, Standing
@@ -24,4 +25,5 @@ __all__ = [
     "opening_plies",
     "own_player",
     "play_pairs",
+    "player_named",
 ]

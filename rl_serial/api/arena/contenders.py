@@ -190,6 +190,26 @@ def contenders_of(
     return game, found
 
 
+def player_named(
+    word: str, simulations: int, game: Game[Any] | None
+) -> tuple[Game[Any], Contender]:
+    """The player that a word means, and the game that it plays.
+
+    Arguments and errors as of :func:`contenders_of`.
+    """
+    if word.partition(":")[0] in (RANDOM, PERFECT):
+        if game is None:
+            raise UserError("is needed where no run says what is played", "--game")
+        known = known_player(game, word)
+        if known is None:
+            raise UserError("must be random, perfect or perfect:SHARE", word)
+        return game, known
+    own = game_of(Path(word))
+    if game not in (None, own):
+        raise UserError(f"was trained on {own}, not {game}", source=word)
+    return own, run_contender(own, Path(word), simulations)
+
+
 def _digest(file: Path) -> str:
     try:
         return hashlib.sha256(file.read_bytes()).hexdigest()[:16]

@@ -134,10 +134,7 @@ class ArenaResult:
     def draw(self, file: Path) -> None:
         """Ratings with intervals; over simulations where runs have several, else as a ladder."""
         counts = {s.contender.simulations for s in self.standings} - {None}
-        if len(counts) > 1:
-            figure = self._over_simulations()
-        else:
-            figure = self._as_ladder()
+        figure = self._over_simulations() if len(counts) > 1 else self._as_ladder()
         save_figure(figure, file, legend=len(counts) > 1)
 
     def _as_ladder(self) -> Figure:

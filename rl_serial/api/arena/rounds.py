@@ -1,8 +1,8 @@
 """The rounds of an arena: everyone against everyone, until the intervals are small enough.
 
-A round is a batch of games of every two contenders. The folder has every pair of games as a row, and
-what has a row is never played again; the same seed gives the same games, whatever was played before
-and in whatever order the contenders are named.
+A round is a batch of games of every two contenders. The folder has every pair of games as a row,
+and what has a row is never played again; the same seed gives the same games, whatever was played
+before and in whatever order the contenders are named.
 """
 
 from __future__ import annotations
