@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from http.client import HTTPConnection
 from typing import Any
 
@@ -37,14 +38,14 @@ class Served:
     def ask(
         self, path: str, data: Any = None, headers: dict[str, str] | None = None, raw: bytes = b""
     ) -> tuple[int, Any]:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
-        if data is None and not raw:
-            connection.request("GET", path, headers=headers or {})
-        else:
-            given = {"Content-Type": "application/json"} | (headers or {})
-            connection.request("POST", path, raw or json.dumps(data), given)
-        answer = connection.getresponse()
-        text = answer.read()
+        with closing(HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
+            if data is None and not raw:
+                connection.request("GET", path, headers=headers or {})
+            else:
+                given = {"Content-Type": "application/json"} | (headers or {})
+                connection.request("POST", path, raw or json.dumps(data), given)
+            answer = connection.getresponse()
+            text = answer.read()
         kind = answer.headers["Content-Type"]
         return answer.status, json.loads(text) if kind == "application/json" else text.decode()
 
@@ -126,7 +127,7 @@ def test_what_is_not_a_request_of_the_page_is_refused(served: Any) -> None:
 
 def test_the_page_loads_nothing_from_elsewhere() -> None:
     text = PAGE.read_text().replace("http://www.w3.org/2000/svg", "")
-    for word in ("http:", "https:", "//cdn", "@import", "innerHTML", "eval(", "<link rel=\"style"):
+    for word in ("http:", "https:", "//cdn", "@import", "innerHTML", "eval(", '<link rel="style'):
         assert word not in text, word
 
 
@@ -135,8 +136,8 @@ class Browser:
 
     def __init__(self, folder: Any) -> None:
         assert DRIVER is not None
-        log = (folder / "driver.log").open("w+")
-        self.process = subprocess.Popen([DRIVER, "--port=0"], stdout=log, stderr=log)
+        with (folder / "driver.log").open("w") as log:
+            self.process = subprocess.Popen([DRIVER, "--port=0"], stdout=log, stderr=log)
         end = time.monotonic() + 20
         while "on port " not in (text := (folder / "driver.log").read_text()).replace(
             "on port 0", ""
@@ -151,10 +152,10 @@ class Browser:
         self.session = f"/session/{made['sessionId']}"
 
     def ask(self, method: str, path: str, data: Any = None) -> Any:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
-        body = None if method == "GET" else json.dumps(data or {})
-        connection.request(method, path, body)
-        found = json.loads(connection.getresponse().read())["value"]
+        with closing(HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
+            body = None if method == "GET" else json.dumps(data or {})
+            connection.request(method, path, body)
+            found = json.loads(connection.getresponse().read())["value"]
         assert not (isinstance(found, dict) and "error" in found), found
         return found
 
@@ -209,7 +210,9 @@ IDLE = "return !document.body.hasAttribute('aria-busy') && view !== null"
 OPEN = "return [...document.querySelectorAll('.cell.open')].map(c => c.ariaLabel.split(',')[0])"
 
 
-def test_a_game_of_hex_in_a_browser_to_its_end_with_the_mouse(served: Any, browser: Browser) -> None:
+def test_a_game_of_hex_in_a_browser_to_its_end_with_the_mouse(
+    served: Any, browser: Browser
+) -> None:
     game = Hex(3)
     one = served(game, PerfectPlayer(game))
     browser.go(f"http://127.0.0.1:{one.port}/")
@@ -236,7 +239,9 @@ def test_a_game_of_hex_in_a_browser_to_its_end_with_the_mouse(served: Any, brows
     assert browser.complaints() == []
 
 
-def test_a_game_of_connect_four_in_a_browser_with_the_keyboard(served: Any, browser: Browser) -> None:
+def test_a_game_of_connect_four_in_a_browser_with_the_keyboard(
+    served: Any, browser: Browser
+) -> None:
     up, down, left, right, enter = "\ue013", "\ue015", "\ue012", "\ue014", "\ue007"
     game = ConnectFour(4, 4, 3)
     one = served(game, RandomPlayer(game), seat=1)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rl_serial.envs.games import Game, Player, ThinkingPlayer, Thought
-from rl_serial.envs.games.game import heading
+from rl_serial.envs.games.game import MARKS, heading
 from rl_serial.envs.random import fold_in
 from rl_serial.errors import UserError, did_you_mean
 
@@ -114,7 +114,7 @@ class Session:
             told = heading(*_numbers(state))
             result = int(state.result[0]) * (1 if int(state.player[0]) == self.seat else -1)
             return f"{told}: {('a draw', 'you have won', 'you have lost')[result]}"
-        return f"{heading(*_numbers(state))}, which is you"
+        return f"move {int(state.ply[0]) + 1}: your turn, with {MARKS[1 + self.seat]}"
 
     def view(self) -> dict[str, Any]:
         """Everything that a screen shows, as plain data.

@@ -66,7 +66,7 @@ def thought_text(thought: dict[str, Any], lead: str) -> str:
     value = thought["value"]
     told = f"{lead} {thought['move']}"
     if value is not None:
-        told += f", to win {(1 + value) / 2:.0%} (value {value:+.2f})"
+        told += f"; it gives itself {(1 + value) / 2:.0%} (value {value:+.2f})"
     rows = thought["rows"][:ROWS]
     if not rows:
         return told
