@@ -73,9 +73,9 @@ def _chances(gap: float, favour: np.ndarray) -> np.ndarray:
 
 def _fisher(ratings: Sequence[float], pairs: int) -> np.ndarray:
     """Standard errors by the Fisher information of independent games, player 0 fixed."""
-    gaps = np.subtract.outer(np.array(ratings), np.array(ratings))
-    if not np.isfinite(gaps).all():
+    if not np.isfinite(ratings).all():
         return np.full(len(ratings), np.nan)
+    gaps = np.subtract.outer(np.array(ratings), np.array(ratings))
     chance = expected_score(gaps)
     weights = 2 * pairs * UNIT**2 * chance * (1 - chance)
     np.fill_diagonal(weights, 0)

@@ -124,7 +124,7 @@ def test_a_killed_arena_continues_without_playing_a_game_again(tmp_path: Path) -
     assert result.played == whole.played
     assert file.read_text().splitlines()[0] == text.splitlines()[0]
     assert file.read_text().startswith(text)
-    rows = list(csv.DictReader((killed / "games.csv").open()))
+    rows = list(csv.DictReader(file.read_text().splitlines()))
     keys = [(row["first"], row["second"], row["opening"]) for row in rows]
     assert len(keys) == len(set(keys)) == 6 * 12
     for name in ("games.csv", "ratings.csv", "ladder.md"):
@@ -195,17 +195,18 @@ def test_the_command_with_a_run_and_a_player_of_ones_own(
     told = capsys.readouterr().out
     for name in ("hex@0", "perfect:0.5", "perfect ", "random", "mine:plays"):
         assert f"| {name}" in told
-    rows = list(csv.DictReader((tmp_path / "a/ratings.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "a/ratings.csv").read_text().splitlines()))
     assert len(rows) == 5
     assert {row["games"] for row in rows} == {"64"}  # 16 with each other
-    assert Image.open(tmp_path / "a/ladder.png").width > 500
+    with Image.open(tmp_path / "a/ladder.png") as picture:
+        assert picture.width > 500
     plan = json.loads((tmp_path / "a/arena.json").read_text())
     assert len(plan["players"]["hex@0"]) == 16
     wrong = {
         ("arena", "perfect:0.5"): "--game: is needed",
         ("arena", "runs/none"): "no run here",
         ("arena", "runs/hex", "--game", "hex", "size=2"): "was trained on Hex(size=3",
-        ("arena", "--game", "hexe"): "did you mean Hex?",
+        ("arena", "--game", "hexe"): "did you mean hex?",
         ("arena", "--game", "hex", "width=3"): "width",
         ("arena", "--game", "hex", "size"): "must be key=value",
         ("arena", "perfect:2", "--game", "hex"): "a share from 0 to 1",

@@ -53,7 +53,7 @@ def called(word: str) -> str:
     key = word.casefold().replace("_", "")
     if key not in plain:
         raise UserError(
-            f"no such game; there are {', '.join(GAMES)}{did_you_mean(word, GAMES)}", word
+            f"no such game; there are {', '.join(GAMES)}{did_you_mean(key, plain)}", word
         )
     return plain[key]
 
