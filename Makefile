@@ -6,16 +6,21 @@ PEERS := .venv-peers/installed
 LOWEST := .venv-lowest/installed
 # Libraries whose requirements go together neither with each other nor with ours: what each is installed
 # with, and the pin of constraints.txt that it does not take.
-LIBRARIES := torchrl tianshou rllib
+LIBRARIES := torchrl tianshou rllib skrl rl_zoo3 minari notebook
 NEEDS_torchrl := torchrl
 NEEDS_tianshou := tianshou
 NEEDS_rllib := 'ray[rllib]' gymnasium==1.2.2
 UNPINNED_rllib := gymnasium
+NEEDS_skrl := skrl
+NEEDS_rl_zoo3 := rl_zoo3
+NEEDS_minari := 'minari[create,hdf5]'
+NEEDS_notebook := nbclient ipykernel
+EXTRAS_notebook := [train]
 DEMO := runs/study/demo
 # One thread a process: the tests and the small networks gain nothing from more.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: fuzz gpu setup demo test check lowest learning study-chaos bench peers $(LIBRARIES) figures dist schema docs clean
+.PHONY: fuzz gpu setup demo test check lowest learning study-chaos bench peers $(LIBRARIES) figures dist schema docs ray clean
 
 setup: $(INSTALLED)
 
@@ -68,15 +73,16 @@ dist: setup
 schema: setup
 	$(BIN)/python docs/schema.py
 
-# The documentation as a site, in site/; a broken link or a page that the navigation lacks is an error.
+# The documentation as a site, in site/; a broken link or a page that the navigation lacks is an error. Then it
+# is opened in a browser, where there is one (tests/test_site_browser.py).
 docs: .venv-docs/installed
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
-	.venv-docs/bin/python -m pytest tests/test_site.py
+	.venv-docs/bin/python -m pytest -m 'browser or not browser' tests/test_site.py tests/test_site_browser.py
 	@echo "site/index.html"
 
 .venv-docs/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-docs
-	.venv-docs/bin/pip install --quiet --constraint constraints.txt --editable '.[docs,train,mujoco]' pytest
+	.venv-docs/bin/pip install --quiet --constraint constraints.txt --editable '.[docs,train,mujoco]' pytest playwright
 	touch $@
 
 # Thousands of damaged configurations, hundreds of damaged folders; minutes.
@@ -87,10 +93,21 @@ fuzz: setup
 study-chaos: setup
 	$(BIN)/pytest -m chaos
 
+# The study engine on Ray: the rows of one machine, and a cluster of two nodes of which one is killed;
+# minutes.
+ray: .venv-ray/installed
+	.venv-ray/bin/python -m pytest -m 'ray or cluster' tests/study
+
+.venv-ray/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-ray
+	.venv-ray/bin/pip install --quiet --constraint constraints.txt --editable '.[train,ray]' pytest
+	touch $@
+
 # Against mctx under JAX and pytorch-mppi, and the examples of other libraries, each in an environment of
 # its own, and sudoku against another solver; twenty minutes.
-peers: $(PEERS) $(LIBRARIES)
+peers: setup $(PEERS) $(LIBRARIES)
 	.venv-peers/bin/python -m pytest -m peers tests/planning tests/envs
+	$(BIN)/pytest -m peers tests/examples -k own_study
 
 # What a GPU has to show: that updates on it are those of the CPU and never wait for it, what a population costs, and
 # the GPU presets of the studies of depth, of which each says in its head what it takes (hours; all are resumed by the
@@ -106,14 +123,15 @@ gpu: setup
 		$(BIN)/rl-serial study run configs/study/$$study.yaml --engine population --device cuda || exit; \
 	done
 
-# The example of one library: make torchrl, make tianshou, make rllib.
+# The example of one library, and the figure that it prints: make torchrl, make tianshou, make rllib, make skrl,
+# make rl_zoo3, make minari; make notebook executes the notebook.
 $(LIBRARIES): %: .venv-%/installed
-	.venv-$*/bin/python -m pytest -m peers tests/examples -k $*
+	.venv-$*/bin/python -m pytest -m peers --capture=no tests/examples -k $*
 
 $(LIBRARIES:%=.venv-%/installed): .venv-%/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-$*
 	grep -v '^$(or $(UNPINNED_$*),none)==' constraints.txt > .venv-$*/constraints.txt
-	.venv-$*/bin/pip install --quiet --constraint .venv-$*/constraints.txt --editable . pytest torch $(NEEDS_$*)
+	.venv-$*/bin/pip install --quiet --constraint .venv-$*/constraints.txt --editable '.$(EXTRAS_$*)' pytest torch $(NEEDS_$*)
 	touch $@
 
 $(PEERS): pyproject.toml constraints.txt

@@ -29,6 +29,7 @@ PARTS = {
     "network": "Networks",
     "agent": "Agents",
     "evaluation": "Examinations",
+    "wandb": "Weights & Biases",
 }
 SAME = ("policy_network", "model_network")
 """Parts that have the keys of ``network``."""

@@ -7,7 +7,7 @@ A configuration is frozen once it is loaded, and an unknown key is an error that
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -70,6 +70,16 @@ class EvaluationConfig(Settings):
     every: PositiveInt | None = None  # updates or timesteps; None: ten times in a run
     instances: Annotated[int, Field(ge=2)] = 2048  # episodes played for the score
     seed: Seed = 0  # chooses the evaluation instances
+
+
+class WandbConfig(Settings):
+    """Where Weights & Biases keeps a copy of what a run logs for TensorBoard."""
+
+    project: Annotated[str, Field(min_length=1)]  # of Weights & Biases
+    entity: str | None = None  # whose account; None: the default of who is logged in
+    group: str | None = None  # runs that are shown together
+    tags: tuple[str, ...] = ()  # words to find it by
+    mode: Literal["online", "offline"] = "online"  # offline: `wandb sync` sends it later
 
 
 def _agent(value: Any) -> AgentSettings:
@@ -143,6 +153,8 @@ class RunConfig(Settings):
     evaluation: SerializeAsAny[EvaluationConfig] = EvaluationConfig()
     # What it is about; None: what the environment's id says.
     subject: str | None = None
+    # A copy of TensorBoard's logs at Weights & Biases (extra `wandb`); None: none.
+    wandb: WandbConfig | None = None
 
     @model_validator(mode="wrap")
     @classmethod
@@ -153,11 +165,12 @@ class RunConfig(Settings):
         return run
 
     @model_serializer(mode="wrap")
-    def _without_a_subject_that_the_id_says(self, handler: Callable[[Any], Any]) -> Any:
-        """So that runs of before, which had no such key, are the same ones."""
+    def _without_what_is_not_said(self, handler: Callable[[Any], Any]) -> Any:
+        """So that runs of before, which had no such keys, are the same ones."""
         data = handler(self)
-        if self.subject is None:
-            data.pop("subject", None)
+        for key in ("subject", "wandb"):
+            if getattr(self, key) is None:
+                data.pop(key, None)
         return data
 
     @field_validator(*NETWORKS)

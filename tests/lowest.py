@@ -9,8 +9,10 @@ from __future__ import annotations
 import importlib.metadata
 import io
 import re
+import tempfile
 from contextlib import redirect_stdout
 from functools import partial
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -19,6 +21,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers.vector import NormalizeObservation
 
 from rl_serial.cli import main
+from rl_serial.envs.recording import RecordEpisodes
 
 STEPS = 20
 
@@ -68,6 +71,16 @@ def play(id_: str) -> None:
     assert np.isfinite(normal.step(normal.action_space.sample())[0]).all()
 
 
+def record(id_: str) -> None:
+    """A video of an episode of one environment of a batch."""
+    with tempfile.TemporaryDirectory() as folder:
+        envs = RecordEpisodes(gymnasium.make_vec(id_, 2, render_mode="rgb_array"), folder)
+        envs.reset(seed=0)
+        while envs.episode == 0:
+            envs.step(envs.action_space.sample())
+        assert (Path(folder) / "episode_0.gif").stat().st_size > 1000
+
+
 if __name__ == "__main__":
     installed = versions()
     with redirect_stdout(io.StringIO()) as table:
@@ -77,4 +90,5 @@ if __name__ == "__main__":
     assert len(played) >= 8, table.getvalue()
     for id_ in played:
         play(id_)
+    record(played[0])
     print(f"{len(played)} environments with {installed}")

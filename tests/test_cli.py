@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import io
 import shutil
 import subprocess
 import sys
@@ -106,6 +107,31 @@ def test_watch_writes_a_gif_and_prints_exact_values(
     with Image.open(gif) as image:
         assert image.n_frames == 2  # type: ignore[attr-defined]  # before the bet and after it
         assert image.is_animated  # type: ignore[attr-defined]
+
+
+def test_watch_live_plays_in_one_place_of_a_terminal(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames go over one another, with a pause between; a pipe gets them one below the other."""
+    waits: list[float] = []
+    monkeypatch.setattr("rl_serial.subjects.animation.time.sleep", waits.append)
+    command = ["watch", str(runs / "tiny"), "--gif", str(tmp_path / "a.gif")]
+
+    def shown(*options: str, terminal: bool) -> str:
+        stream = io.StringIO()
+        monkeypatch.setattr(stream, "isatty", lambda: terminal)
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert main([*command, *options]) == 0
+        return stream.getvalue()
+
+    plain, piped = shown(terminal=True), shown("--live", terminal=False)
+    assert piped == plain
+    assert not waits
+    live = shown("--live", terminal=True)
+    assert waits == [0.25, 0.25]  # before the bet and after it, four a second as in the GIF
+    assert live.count("\x1b[H") == 3
+    parts = [part.replace("\x1b[K", "").replace("\x1b[J", "") for part in live.split("\x1b[H")]
+    assert "".join(parts).split() == plain.split()
 
 
 def test_finished_run_is_not_repeated(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

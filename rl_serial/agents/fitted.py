@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from rl_serial.agents.protocols import Agent
 from rl_serial.agents.settings import AgentSettings, CloningAgentConfig, ValueAgentConfig
+from rl_serial.agents.settings_denoising import DenoisingAgentConfig
 from rl_serial.agents.targets import starts_of
 from rl_serial.agents.updates import AHEAD, LessonsAhead, ReplayedGradients
 from rl_serial.envs.chain import Array, array_namespace, is_numpy_only, select
@@ -24,7 +25,7 @@ from rl_serial.planning.qtransforms import softmax
 
 FittedConfig = ValueAgentConfig | CloningAgentConfig
 
-C = TypeVar("C", bound=FittedConfig)
+C = TypeVar("C", bound=FittedConfig | DenoisingAgentConfig)
 
 
 class Optimised(Protocol):

@@ -67,6 +67,15 @@ class ObservingAgent(Agent, Protocol):
 
 
 @runtime_checkable
+class TakesPasses(Protocol):
+    """An agent of which a decision takes several forward passes, one after the other."""
+
+    @property
+    def passes(self) -> int:
+        """So many; any other agent's decision takes one."""
+
+
+@runtime_checkable
 class ActsOnObservations(Protocol):
     """An agent that takes observations of an environment to actions, without noise."""
 

@@ -21,8 +21,9 @@ from rl_serial.agents.settings import (
     SearchAgentConfig,
     ValueAgentConfig,
 )
+from rl_serial.agents.settings_denoising import DenoisingAgentConfig
 from rl_serial.agents.settings_goals import ContrastiveAgentConfig, SACAgentConfig
-from rl_serial.agents.settings_solver import SolverAgentConfig
+from rl_serial.agents.settings_solver import OrderingAgentConfig, SolverAgentConfig
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ class AgentKind:
         actions: names of the spaces of actions that it plays with in Gymnasium environments.
         arguments: ``module:function`` that refuses (UserError) what of its settings a library's
             algorithm has not, at the price of importing it.
+        answers_by: the network that a forward pass of an answer runs, by its name among the
+            trainer's; empty where an answer takes others, or none.
         environment: ``module:function`` that refuses (UserError) a subject whose environment it
             cannot play in, at the price of making it.
     """
@@ -81,6 +84,7 @@ class AgentKind:
     actions: tuple[str, ...] = ()
     arguments: str | None = None
     environment: str | None = None
+    answers_by: str = ""
 
     def check_arguments(self, agent: AgentSettings) -> None:
         """Refuse settings that a library's algorithm has not.
@@ -139,6 +143,7 @@ def _sb3(
     subjects: tuple[str, ...],
     actions: tuple[str, ...],
     networks: Mapping[str, Need] = NETWORK,
+    answers_by: str = "policy",
 ) -> AgentKind:
     """The row of an algorithm of Stable-Baselines3 or sb3-contrib."""
     return AgentKind(
@@ -149,6 +154,7 @@ def _sb3(
         networks,
         actions=actions,
         arguments="rl_serial.agents.sb3:check_arguments",
+        answers_by=answers_by,
     )
 
 
@@ -161,6 +167,7 @@ for _row in (
         _EXACT,
         "rl_serial.agents.value:make_trainer",
         reads_loops=True,
+        answers_by="value",
     ),
     AgentKind(
         "cloning",
@@ -168,10 +175,19 @@ for _row in (
         _EXACT,
         "rl_serial.agents.cloning:make_trainer",
         has_values=False,
+        answers_by="policy",
+    ),
+    AgentKind(
+        "denoising",
+        DenoisingAgentConfig,
+        ("chains",),
+        "rl_serial.agents.denoising:make_trainer",
+        has_values=False,
+        answers_by="policy",
     ),
     _sb3("ppo", SB3AgentConfig, _ANYWHERE, ("Discrete", "Box"), WITH_POLICY),
-    _sb3("dqn", SB3AgentConfig, _ANYWHERE, ("Discrete",)),
-    _sb3("qrdqn", SB3AgentConfig, _ANYWHERE, ("Discrete",)),
+    _sb3("dqn", SB3AgentConfig, _ANYWHERE, ("Discrete",), answers_by="value"),
+    _sb3("qrdqn", SB3AgentConfig, _ANYWHERE, ("Discrete",), answers_by="value"),
     _sb3("maskable_ppo", SB3AgentConfig, _EXACT, ("Discrete",), WITH_POLICY),
     AgentKind(
         "search",
@@ -189,6 +205,15 @@ for _row in (
         SolverAgentConfig,
         ("puzzles",),
         "rl_serial.agents.solver:make_trainer",
+        has_values=False,
+        reads_loops=True,
+    ),
+    AgentKind(
+        "ordering",
+        OrderingAgentConfig,
+        ("puzzles",),
+        "rl_serial.agents.solver:make_ordering_trainer",
+        WITH_POLICY,
         has_values=False,
         reads_loops=True,
     ),

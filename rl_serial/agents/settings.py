@@ -118,6 +118,7 @@ class ValueAgentConfig(AgentSettings):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0  # of AdamW
     target_interval: PositiveInt = 100  # updates between copies of the network that td0 leans on
     one_ply: bool = False  # acts on its values one step ahead, in the true model
+    simulations: NonNegativeInt = 0  # of a Gumbel search in the true rules by which it acts
 
     @property
     def all_starts(self) -> bool:
@@ -202,6 +203,8 @@ class ValueAgentConfig(AgentSettings):
                 "serial depth",
                 "agent.trained_loops",
             )
+        if self.one_ply and self.simulations:
+            raise UserError("with agent.one_ply there is no search: 0", "agent.simulations")
         if self.all_starts:
             _check_starts("agent.targets", "fixed_horizon", self.head, rules)
         elif self.policy == "optimal":
@@ -292,12 +295,15 @@ class SB3AgentConfig(SB3Settings):
     kind: Literal["ppo", "dqn", "qrdqn", "maskable_ppo"]
     exploring_starts: bool = False  # training begins episodes at every number of remaining steps
     written_starts: bool = False  # of Write, also with any number of right words there
+    # Of written_starts: at first all right words are there; once this share of answers is right,
+    # training begins one word further back. None: with any number from the start.
+    curriculum: Annotated[float, Field(gt=0, le=1)] | None = None
 
     @property
     def training_options(self) -> dict[str, Any]:
         """Other starts, where they are asked for."""
         if self.written_starts:
-            return {"start": WRITTEN}
+            return {"start": WRITTEN} | ({} if self.curriculum is None else {"missing": 0})
         return {"start": "uniform"} if self.exploring_starts else {}
 
     def network_sizes(self, key: str, observation: int, actions: int) -> tuple[int, int]:
@@ -308,6 +314,8 @@ class SB3AgentConfig(SB3Settings):
 
     def check(self, run: Run, rules: Any) -> None:
         """Exploring starts go with rules that have other ones, normalisation with the rest."""
+        if self.curriculum is not None and not self.written_starts:
+            raise UserError("goes with agent.written_starts; leave it out", "agent.curriculum")
         if rules is None:
             for key in ("exploring_starts", "written_starts"):
                 if getattr(self, key):

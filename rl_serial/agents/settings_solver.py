@@ -16,10 +16,9 @@ WayName = Annotated[str, AfterValidator(lambda name: one_of(WAYS, name))]
 """The name of a way to commit."""
 
 
-class SolverAgentConfig(AgentSettings):
-    """A network from masked or noised cells to digits (see :mod:`rl_serial.agents.solver`)."""
+class SolverSettings(AgentSettings):
+    """What agents have that solve puzzles with a network from masked or noised cells to digits."""
 
-    kind: Literal["solver"]
     way: WayName = "margin"  # in which the puzzles of an examination are solved
     updates: PositiveInt = 3000  # of the network
     batch_size: PositiveInt = 128  # boards of an update
@@ -35,17 +34,26 @@ class SolverAgentConfig(AgentSettings):
         """Names of the ways that what it is trained for goes with."""
         return [name for name, way in WAYS.items() if self.can(name)]
 
+    @property
+    def learns_order(self) -> bool:
+        """Whether it has a policy that says which cell comes next."""
+        return False
+
     def can(self, name: str) -> bool:
-        """Whether its training has what a way shows the network."""
+        """Whether its training has what a way needs."""
+        if WAYS[name].asks_policy and not self.learns_order:
+            return False
         return self.gaussian > 0 if WAYS[name].noised else self.gaussian < 1
 
     @model_validator(mode="after")
-    def _trained_for_its_way(self) -> SolverAgentConfig:
+    def _trained_for_its_way(self) -> SolverSettings:
         if not self.can(self.way):
             raise OptionError("way", f"{self.way} {self._lacks(self.way)}")
         return self
 
     def _lacks(self, name: str) -> str:
+        if WAYS[name].asks_policy and not self.learns_order:
+            return "asks a policy, which the agent ordering trains"
         if WAYS[name].noised:
             return "shows noised boards, which agent.gaussian 0 never trains: more than 0"
         return "shows blank cells, which agent.gaussian 1 never trains: less than 1"
@@ -78,3 +86,39 @@ class SolverAgentConfig(AgentSettings):
         for name in run.evaluation.ways or ():
             if not self.can(name):
                 raise UserError(f"{name} {self._lacks(name)}", "evaluation.ways")
+
+
+class SolverAgentConfig(SolverSettings):
+    """A network from masked or noised cells to digits (see :mod:`rl_serial.agents.solver`)."""
+
+    kind: Literal["solver"]
+
+
+class OrderingAgentConfig(SolverSettings):
+    """The same, and then a policy of which cell next (:mod:`rl_serial.agents.solver.ordering`)."""
+
+    kind: Literal["ordering"]
+    way: WayName = "learned"  # in which the puzzles of an examination are solved
+    policy_updates: PositiveInt = 200  # of the policy, once the network is trained
+    puzzles: PositiveInt = 32  # of an update of the policy
+    rollouts: Annotated[int, Field(ge=2)] = 4  # of each of them, which are each other's baseline
+    epochs: PositiveInt = 4  # over the steps of an update
+    policy_learning_rate: PositiveFloat = 1e-3  # of AdamW
+    clip: Annotated[float, Field(gt=0)] = 0.2  # how far an update moves a step's probability (PPO)
+    entropy: Annotated[float, Field(ge=0)] = 0.01  # weight of the policy's entropy
+
+    @property
+    def learns_order(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def why_not_longer(self) -> str:
+        """The policy is trained on what the network is at its end."""
+        return "a policy was trained on the network as it was"
+
+    @model_validator(mode="after")
+    def _shows_blank_cells(self) -> OrderingAgentConfig:
+        if self.gaussian == 1:
+            raise OptionError("gaussian", "the policy's network sees blank cells: less than 1")
+        return self

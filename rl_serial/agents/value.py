@@ -28,6 +28,7 @@ from rl_serial.agents.fitted import (
     random_legal,
 )
 from rl_serial.agents.protocols import Agent, ChainWorld, Judgement, Log, Preference
+from rl_serial.agents.search.agent import SearchAgent, tensors_on
 from rl_serial.agents.search.judgement import OnePlyAgent
 from rl_serial.agents.settings import ValueAgentConfig
 from rl_serial.agents.targets import (
@@ -273,10 +274,13 @@ class ValueTrainer(FittedTrainer[ValueAgentConfig]):
         return self._acting(self.kind(self.task, self.network, self.device, loops))
 
     def _acting(self, agent: Agent) -> Agent:
-        """The agent on the network's values, one step ahead where the configuration says so."""
-        if not self.config.one_ply:
-            return agent
-        return OnePlyAgent(self.task, agent, TrueDynamics(self.task))
+        """The agent on the network's values, looking ahead where the configuration says so."""
+        if self.config.one_ply:
+            return OnePlyAgent(self.task, agent, TrueDynamics(self.task))
+        if self.config.simulations:
+            model, device = TrueDynamics(self.task), tensors_on(self.device, self.task)
+            return SearchAgent(self.task, agent, model, self.config.simulations, device=device)
+        return agent
 
 
 def make_trainer(world: ChainWorld, device: torch.device, log: Log) -> ValueTrainer:

@@ -157,6 +157,9 @@ def _parser() -> Parser:
     _add_trust(watch)
     add_import(watch)
     watch.add_argument("--gif", type=Path, help="where to write it; default RUN/episode_N.gif")
+    watch.add_argument(
+        "--live", action="store_true", help="play it in place, in a terminal, at the GIF's pace"
+    )
     _add_device(watch)
     watch.set_defaults(command=_watch)
 
@@ -304,7 +307,7 @@ def _watch(options: argparse.Namespace) -> None:
     from rl_serial.runs.files import write_atomically
     from rl_serial.runs.load import load_run, load_searcher
     from rl_serial.subjects import subject_of
-    from rl_serial.subjects.animation import animated_gif
+    from rl_serial.subjects.animation import animated_gif, play
 
     if options.simulations is None:
         _refuse_without_simulations(options, ("dynamics", "algorithm"))
@@ -319,8 +322,11 @@ def _watch(options: argparse.Namespace) -> None:
             options.trust,
         )
     moments = subject_of(config).watch(agent, options.instance)
-    for moment in moments:
-        print(moment.text(), end="\n\n")
+    if options.live:
+        play([moment.text() for moment in moments])
+    else:
+        for moment in moments:
+            print(moment.text(), end="\n\n")
     file = options.gif or options.run / f"episode_{options.instance}.gif"
     if file.is_dir():
         raise UserError("is a folder; it must name a file", source=f"--gif {file}")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 from typing import Any
 
+from rl_serial.envs.puzzles import is_puzzle
 from rl_serial.envs.registry import (
     ENV_IDS,
     FAMILIES,
@@ -22,18 +24,26 @@ from rl_serial.tables import markdown_table
 def add_envs(commands: Any) -> None:
     """Add the command to the subparsers of ``rl-serial``."""
     envs = commands.add_parser("envs", help="the environments as a table, or their certificate")
-    envs.add_argument("--certify", metavar="ID", help="measure the influence of the chain's steps")
+    envs.add_argument(
+        "--certify",
+        metavar="ID",
+        help="measure the influence of the chain's steps, or of a puzzle's rounds",
+    )
     envs.add_argument("--options", metavar="ID", help="list an environment's options")
     add_import(envs)
     envs.set_defaults(command=_print_envs)
 
 
 def _print_envs(options: argparse.Namespace) -> None:
-    if options.certify:
+    if options.certify and is_puzzle(options.certify):
+        print(rounds_tables())
+    elif options.certify:
         print(certificate_table(options.certify))
         print("\n" + shortcut_table(options.certify))
         if table := collision_table(options.certify):
             print(table)
+    elif options.options and is_puzzle(options.options):
+        print(markdown_table(("option", "default"), puzzle_options().items()))
     elif options.options:
         family, task = _known(options.options)
         defaults = options_of(family, task).items()
@@ -117,6 +127,28 @@ def shortcut_table(id_: str) -> str:
             cells += [f"{row.largest:+.2f}", row.remaining, f"{row.reach:+.1f}"]
         rows.append((setting, depth, *cells))
     return "\n".join([markdown_table(header, rows), *notes])
+
+
+def rounds_tables() -> str:
+    """What of puzzles is solved after so many rounds and guesses at the rest, a table a size."""
+    from rl_serial.envs.puzzles.certificate import ROUNDS, certify_rounds
+
+    tables = []
+    for size, asked in ROUNDS.items():
+        header = (f"{size} × {size}: rounds needed", *(f"after {r}" for r in range(asked[-1] + 1)))
+        rows = []
+        for rounds in asked:
+            chances = certify_rounds(size, rounds)
+            rows.append((rounds, *(f"{c:.3f}" for c in chances), *[""] * (asked[-1] - rounds)))
+        tables.append(markdown_table(header, rows))
+    return "\n\n".join(tables)
+
+
+def puzzle_options() -> dict[str, object]:
+    """The options of puzzles with their defaults."""
+    from rl_serial.envs.puzzles.sudoku import Sudoku
+
+    return {field.name: field.default for field in fields(Sudoku)}
 
 
 def collision_table(id_: str) -> str | None:

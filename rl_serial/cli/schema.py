@@ -23,7 +23,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticUndefined
 
 from rl_serial.agents.registry import AGENTS
-from rl_serial.config import NETWORKS, EnvConfig, EvaluationConfig, RunConfig
+from rl_serial.config import NETWORKS, EnvConfig, EvaluationConfig, RunConfig, WandbConfig
 from rl_serial.envs.registry import ENV_IDS, NAMESPACE, TASKS, options_of
 from rl_serial.networks.config import BudgetConfig, NetworkConfig
 from rl_serial.networks.trunks import TRUNKS
@@ -118,7 +118,7 @@ def models() -> dict[str, type[BaseModel]]:
     from rl_serial.study import schema
 
     found: list[type[BaseModel]] = [RunConfig, EnvConfig, EvaluationConfig]
-    found += [NetworkConfig, BudgetConfig]
+    found += [NetworkConfig, BudgetConfig, WandbConfig]
     found += [m for m in vars(schema).values() if isinstance(m, type) and issubclass(m, BaseModel)]
     found += [row.config for row in AGENTS.values()]
     found += [row.evaluation for row in SUBJECTS.values()]
@@ -287,6 +287,8 @@ def keys() -> dict[str, type[BaseModel] | str]:
     for subject in SUBJECTS.values():
         for key in subject.evaluation.model_fields:
             found.setdefault(f"evaluation.{key}", subject.evaluation)
+    for key in WandbConfig.model_fields:
+        found[f"wandb.{key}"] = WandbConfig
     return found
 
 
@@ -300,6 +302,8 @@ def explained(key: str) -> list[tuple[str, ...]]:
         owners = [(f"agent.kind {kind}", row.config) for kind, row in AGENTS.items()]
     elif part == "evaluation" and rest:
         owners = [(f"on {name}", row.evaluation) for name, row in SUBJECTS.items()]
+    elif part == "wandb" and rest:
+        owners = [(part, WandbConfig)]
     elif part in NETWORKS and rest:
         owners = [(part, BudgetConfig if rest.startswith("budget.") else NetworkConfig)]
         rest = rest.removeprefix("budget.")

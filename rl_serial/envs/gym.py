@@ -255,6 +255,7 @@ class SerialVectorEnv(VectorEnv[Observation, NDArray[np.int64], Any]):
         self.state: Any = None
         self.instances = InstanceSeeds(num_envs)
         self._ended = np.zeros(num_envs, dtype=np.bool_)
+        self._last_scenes: dict[int, rendering.Scene] = {}
 
     def reset(
         self,
@@ -317,6 +318,8 @@ class SerialVectorEnv(VectorEnv[Observation, NDArray[np.int64], Any]):
         infos: dict[str, Any] = {}
         ends = np.flatnonzero(terminated)
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
+            if self.render_mode is not None:
+                self._last_scenes = {int(row): self._scenes[row] for row in ends}
             if ends.size:
                 infos = self._final_info(ends)
                 self._start_episodes(ends)
@@ -353,6 +356,18 @@ class SerialVectorEnv(VectorEnv[Observation, NDArray[np.int64], Any]):
         text = self.render_mode == "ansi"
         draw = self.pictures.ansi if text else self.pictures.rgb_array
         return tuple(draw(scene) for scene in self._scenes)
+
+    def picture(self, row: int, ended: bool = False) -> NDArray[np.uint8]:
+        """A picture [height, width, 3] of environment ``row`` alone; it needs a render mode.
+
+        Args:
+            row: which one.
+            ended: of the last state of its episode that ended in the last step, which ``render``
+                does not show under SAME_STEP.
+        """
+        scene = self._last_scenes.get(row, self._scenes[row]) if ended else self._scenes[row]
+        frame: NDArray[np.uint8] = self.pictures.rgb_array(scene)
+        return frame
 
     def _start_episodes(self, rows: NDArray[np.int64]) -> None:
         """Put the next instance of each of ``rows`` in their places."""

@@ -64,6 +64,8 @@ class Write(Generic[C]):
         memory: words (the agent sees what it wrote) or filler (only how much).
         start: full (serial_depth steps remaining, nothing written), uniform (1 to serial_depth) or
             written (the same, and of the words of right reasoning any number is there already).
+        missing: of start written: at most so many of those words are yet to be written; None: any
+            number.
 
     Raises:
         ValueError: an option outside its range.
@@ -74,6 +76,7 @@ class Write(Generic[C]):
     least_words: int = 0
     memory: str = "words"
     start: str = "full"
+    missing: int | None = None
 
     def __post_init__(self) -> None:
         require(self.scratchpad >= 0, "scratchpad", self.scratchpad, "at least 0")
@@ -82,6 +85,10 @@ class Write(Generic[C]):
         require(self.memory in MEMORIES, "memory", self.memory, f"one of {', '.join(MEMORIES)}")
         starts = (*STARTS, WRITTEN)
         require(self.start in starts, "start", self.start, f"one of {', '.join(starts)}")
+        if self.missing is not None:
+            require(self.missing >= 0, "missing", self.missing, "at least 0")
+            right = f"left out: start {self.start} has no words yet"
+            require(self.start == WRITTEN, "missing", self.missing, right)
 
     @cached_property
     def action_names(self) -> tuple[str, ...]:
@@ -250,7 +257,8 @@ class Write(Generic[C]):
         dice = random_words(seeds, 1 + self.scratchpad, stream=3)
         # Of the words that it will have written, with which it answers: as many as there is room.
         most = xp.clip(self.remaining(state), None, self.scratchpad)
-        written = (dice[:, 0] * (most + 1)) >> 32
+        least = most * 0 if self.missing is None else xp.clip(most - self.missing, 0)
+        written = least + ((dice[:, 0] * (most - least + 1)) >> 32)
         words = self.right_words(state)
         if expert == "shuffled" and self.scratchpad:
             words = _shuffled(words, most, dice[:, 1:])

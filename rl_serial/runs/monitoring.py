@@ -211,17 +211,22 @@ class Monitor:
         self.writer._get_file_writer().add_summary(summary, step)  # type: ignore[no-untyped-call]
 
     def finish(self, hyperparameters: dict[str, Any], metrics: dict[str, float]) -> None:
-        """Log the hyperparameters with the final metrics.
+        """Log the hyperparameters, and which metrics TensorBoard shows beside them.
+
+        Its page of hyperparameters takes the last value of each scalar that is named, so what the
+        last evaluation has logged is there without a second, one-point chart.
 
         They go into the run's own file. ``SummaryWriter.add_hparams`` writes a second one, and of
         two files of the same second TensorBoard may read that one first, and then drop it.
+
+        Args:
+            hyperparameters: numbers, texts and truth values by dotted keys.
+            metrics: by tags that have been logged as scalars; what was not measured is NaN.
         """
-        final = {f"final/{tag}": value for tag, value in metrics.items()}
+        measured = {tag: value for tag, value in metrics.items() if not np.isnan(value)}
         writer = self.writer._get_file_writer()  # type: ignore[no-untyped-call]
-        for summary in hparams(hyperparameters, final):  # type: ignore[no-untyped-call]
+        for summary in hparams(hyperparameters, measured):  # type: ignore[no-untyped-call]
             writer.add_summary(summary)
-        for tag, value in final.items():
-            self.writer.add_scalar(tag, value, 0)
         self.close()
 
     def close(self) -> None:

@@ -13,6 +13,8 @@ from rl_serial.subjects import row_of
 
 def population_key(config: RunConfig) -> str | None:
     """Runs with the same key can be trained as one batch; None: this one is carried out alone."""
+    if config.wandb is not None:
+        return None  # which tracks one run of a process at a time
     together = row_of(config.env.id, config.agent.kind, config.subject).together
     return None if together is None else together(config)
 

@@ -40,6 +40,7 @@ from rl_serial.runs.files import (
     write_text,
 )
 from rl_serial.runs.monitoring import Monitor
+from rl_serial.runs.tracking import refuse_without_wandb, start_tracking
 from rl_serial.subjects import row_of, subject_of
 from rl_serial.subjects.animation import animated_gif
 from rl_serial.subjects.protocol import Examination, Examine, Subject
@@ -121,6 +122,7 @@ def opened(
             chosen_device
         )
         # What the configuration cannot have is refused before the folder is made.
+        refuse_without_wandb(config)
         subject = subject_of(config)
         run = TrainingRun(
             config, subject, subject.examiner(), folder, summary, chosen_device, progress
@@ -184,6 +186,7 @@ class TrainingRun:
         resumed_at = self.trainer.step if self.last_checked >= 0 else None
         row = row_of(self.config.env.id, self.config.agent.kind, self.config.subject)
         late = [place.tag for place in row.places(self.config) if place.metric.late]
+        self.finish_tracking = start_tracking(self.config, self.folder)
         self.monitor = Monitor(self.folder, self.subject.charts, resumed_at, late)
         self.monitor.text("config", write_yaml(self.config), self.trainer.step, "yaml")
         if self.command:
@@ -200,12 +203,14 @@ class TrainingRun:
                 self.monitor.start_progress(self.config.name, self.trainer.total, self.trainer.step)
         except BaseException:
             self.monitor.close()
+            self.finish_tracking(1)
             raise
         self.started = _clocks()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         self.monitor.close()
+        self.finish_tracking(int(any(error)))
 
     @property
     def due(self) -> bool:

@@ -9,7 +9,15 @@ from functools import lru_cache
 from rl_serial.errors import UserError
 from rl_serial.loading import resolved_config
 from rl_serial.study.measures import check_levels, check_metric, metric_of, refuse_unable_to_choose
-from rl_serial.study.schema import SEED, PlannedRun, Scalar, Study, canonical, describe
+from rl_serial.study.schema import (
+    SEED,
+    FigureConfig,
+    PlannedRun,
+    Scalar,
+    Study,
+    canonical,
+    describe,
+)
 from rl_serial.subjects import row_of
 
 
@@ -92,11 +100,29 @@ def check_columns(study: Study, smoke: bool) -> None:
                     path,
                 )
 
+    def check_spent(figure: FigureConfig, path: str) -> None:
+        for metric, key in ((figure.x, "x"), (figure.metric or study.config.metric[0], "metric")):
+            if going := metric_of(study, metric).over:
+                raise UserError(
+                    f"{metric!r} goes over {', '.join(going)}; a figure of a metric over another "
+                    "takes metrics with one number a run",
+                    f"{path}.{key}",
+                )
+        for column in (*figure.panels, *([figure.series] if figure.series else [])):
+            if column not in study.columns:
+                raise UserError(
+                    f"{column!r} is no column of the grid; there are {', '.join(study.columns)}",
+                    path,
+                )
+
     for i, column in enumerate(study.config.tuned):
         check(column, f"tuned.{i}")
     for i, figure in enumerate(study.config.figures):
         path = f"figures.{i}"
         check_metric(figure.metric, f"{path}.metric")
+        if figure.x in study.config.metric:
+            check_spent(figure, path)
+            continue
         check(figure.x, f"{path}.x")
         if figure.scale == "log2":
             check_number(figure.x, figure.scale, f"{path}.x")

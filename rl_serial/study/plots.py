@@ -44,6 +44,7 @@ from rl_serial.study.panels import (
     words_of_floor,
     words_of_seeds,
 )
+from rl_serial.study.paths import against_metric
 from rl_serial.study.schema import Scalar, Study
 from rl_serial.study.statistics import aggregate, performance_profile
 from rl_serial.study.table import Record
@@ -66,6 +67,9 @@ def draw(study: Study, records: Sequence[Record], curves: Sequence[Record]) -> l
     drawings: list[Drawing] = []
     plans = layouts(study)
     for layout in plans:
+        if layout.x in study.config.metric:
+            drawings += against_metric(study, chosen, layout)
+            continue
         measure = metric_of(study, layout.metric)
         named = (layout.x, layout.series, *layout.panels)
         open_ = [column for column in measure.over if column not in named]
@@ -79,7 +83,7 @@ def draw(study: Study, records: Sequence[Record], curves: Sequence[Record]) -> l
             replace(d, caption=d.caption + missing_runs(lacks))
             for d in _against_axis(*shown, layout)
         ]
-    inside = within_run(study)
+    inside = within_run(study) | {*study.config.metric}
     own = [p for p in plans if not {p.x, p.series, *p.panels} & inside]
     first = own[0] if own else default_layout(study)
     others = _profile_of_subject(study, chosen, first)

@@ -136,7 +136,7 @@ class Hypothesis(_Model):
 
 
 class FigureConfig(_Model):
-    """A figure of a metric against a column."""
+    """A figure of a metric against a column, or against another metric of the study."""
 
     x: str
     series: str | None = None

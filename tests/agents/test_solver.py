@@ -28,7 +28,12 @@ def solved(name: str, puzzles: Puzzles, predict: Any, size: int = 6) -> Solved:
     givens = torch.as_tensor(puzzles.givens.astype(np.int64))
     told = torch.as_tensor(puzzles.when.astype(np.int64))
     noise = torch.Generator().manual_seed(0)
-    return commit(WAYS[name], givens, size, predict, told, noise)
+    return commit(WAYS[name], givens, size, predict, told, noise, indifferent)
+
+
+def indifferent(grid: Tensor, chances: Tensor) -> Tensor:
+    """A policy without a preference."""
+    return torch.zeros(grid.shape)
 
 
 def knowing(puzzles: Puzzles, size: int = 6) -> Any:

@@ -15,7 +15,10 @@ from rl_serial.agents.value import ValueTrainer, monte_carlo_targets, td0_target
 from rl_serial.envs import make_task
 from rl_serial.envs.chain import map_state
 from rl_serial.envs.random import random_words
-from rl_serial.networks import Network, build_trunk
+from rl_serial.errors import UserError
+from rl_serial.loading import parse_config
+from rl_serial.networks import Network, account, build_trunk
+from rl_serial.subjects.chains.subject import ChainSubject
 
 SEEDS = np.arange(4000, dtype=np.int64)
 TASKS = {
@@ -224,3 +227,25 @@ def test_rules_of_numpy_only_chains_stay_numpy_while_the_network_is_elsewhere() 
     assert trainer.step == 1
     with pytest.raises(ValueError, match="ManyBody runs on NumPy arrays, not on torch's"):
         task.initial(torch.arange(2))
+
+
+def test_it_acts_by_a_search_where_it_is_told_so() -> None:
+    data = {
+        "name": "searching",
+        "env": {"id": "rl_serial/PermutationAutomatonBet-v0", "serial_depth": 3},
+        "network": {"depth": 1, "width": 4},
+        "agent": {"kind": "value", "updates": 2, "batch_size": 4, "simulations": 8},
+        "evaluation": {"instances": 16, "per_remaining": 4},
+    }
+    config = parse_config(data, "test")
+    subject: Any = ChainSubject(config)
+    trainer = subject.trainer(torch.device("cpu"), lambda tag, value, step: None)
+    trainer.train(lambda: None)
+    found = subject.last_examination(subject.examiner(), trainer)
+    on_top = subject.searcher(trainer, torch.device("cpu"), simulations=8)
+    assert found.score == subject.examiner().score(on_top).score
+    assert found.score > subject.examiner().score(trainer.raw_agent).score
+    path = account(trainer.network, trainer.examples["value"]).critical_path
+    assert found.critical_path == 9 * path
+    with pytest.raises(UserError, match=r"agent\.simulations: with agent\.one_ply"):
+        parse_config(data, "test", ["agent.one_ply=true"])

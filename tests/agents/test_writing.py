@@ -11,9 +11,11 @@ import torch
 from rl_serial.agents.baselines import OptimalAgent
 from rl_serial.agents.cloning import CloningTrainer, PolicyNetworkAgent
 from rl_serial.agents.protocols import Judgement, Preference
+from rl_serial.agents.sb3.curriculum import Curriculum, right_answers
 from rl_serial.agents.settings import CloningAgentConfig
 from rl_serial.envs import make_task
 from rl_serial.envs.chains.permutation_automaton import GENERATORS
+from rl_serial.envs.gym import SerialVectorEnv
 from rl_serial.errors import UserError
 from rl_serial.loading import parse_config
 from rl_serial.metrics import tagged
@@ -252,3 +254,61 @@ def test_a_net_that_writes_reads_eight_letters_and_with_filler_it_does_not(seed:
         horizons[memory] = evaluator(PolicyNetworkAgent(task, network, CPU)).serial_horizon
     assert horizons["words"] == 8
     assert horizons["filler"] < 6
+
+
+class AlwaysBets:
+    """Writes word 0 until it may answer, then bets."""
+
+    preference = Preference.PROBABILITY
+
+    def __init__(self, task: Any) -> None:
+        self.task = task
+
+    def judge(self, state: Any) -> Judgement:
+        names = len(self.task.action_names)
+        return Judgement(np.tile(np.eye(names, dtype=np.float32)[1], (len(state.ended), 1)), None)
+
+
+def test_the_curriculum_goes_on_where_answers_are_right_and_nowhere_else() -> None:
+    env = SerialVectorEnv(
+        4, family="PermutationAutomaton", task="Write", serial_depth=3, scratchpad=2,
+        start="written", missing=0,
+    )  # fmt: skip
+    curriculum = Curriculum(env, 0.9, seed=0)
+    task: Any = env.task
+    curriculum.consider(AlwaysBets(task), 64)
+    assert curriculum.missing == 0
+    seeds = np.arange(4000)
+    share = right_answers(AlwaysBets(task), task, seeds, 0)
+    assert share == pytest.approx(0.4, abs=0.03)  # two of five points pay
+    optimal = OptimalAgent(task)
+    assert right_answers(optimal, task, seeds, 0) == 1
+    curriculum.consider(optimal, 64)  # it has been there: a run that was resumed
+    assert curriculum.missing == 0
+    for timestep, missing in ((128, 1), (192, 2), (256, 2)):
+        curriculum.consider(optimal, timestep)
+        assert curriculum.missing == missing == env.task.missing  # type: ignore[attr-defined]
+    state = curriculum.state_dict()
+    other = Curriculum(env, 0.9, seed=0)
+    curriculum.env.task = task
+    other.load_state_dict(state)
+    assert (other.missing, other.tested_at) == (2, 192)
+    assert other.env.task.observe(task.initial(seeds[:1])).shape == (1, task.layout.size)
+
+
+def test_a_curriculum_is_trained_and_goes_with_written_starts() -> None:
+    arguments = {"n_steps": 8, "batch_size": 16, "n_epochs": 1}
+    starts = {"written_starts": True, "curriculum": 0.1}
+    sizes = {"timesteps": 64, "num_envs": 4}
+    agent = {"kind": "maskable_ppo", **sizes, **starts, "arguments": arguments}
+    subject: Any = ChainSubject(parse_config(run(agent=agent), "writing.yaml"))
+    assert (subject.training_task.start, subject.training_task.missing) == ("written", 0)
+    trainer = subject.trainer(CPU, lambda tag, value, step: None)
+    trainer.train(lambda: None)
+    assert trainer.curriculum.missing == trainer.metrics["train/missing_words"] == 1
+    again = subject.trainer(CPU, lambda tag, value, step: None)
+    again.load_state_dict(trainer.state_dict())
+    assert again.curriculum.missing == 1
+    alone = run(agent={"kind": "ppo", "curriculum": 0.9})
+    with pytest.raises(UserError, match=r"agent\.curriculum: goes with agent\.written_starts"):
+        parse_config(alone, "writing.yaml")

@@ -138,7 +138,7 @@ class Browser:
         assert DRIVER is not None
         with (folder / "driver.log").open("w") as log:
             self.process = subprocess.Popen([DRIVER, "--port=0"], stdout=log, stderr=log)
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while "on port " not in (text := (folder / "driver.log").read_text()).replace(
             "on port 0", ""
         ):
@@ -176,7 +176,7 @@ class Browser:
         data = {"actions": [{"type": "key", "id": "keys", "actions": steps}]}
         self.ask("POST", f"{self.session}/actions", data)
 
-    def wait(self, script: str, seconds: float = 20) -> Any:
+    def wait(self, script: str, seconds: float = 60) -> Any:
         """What the script returns, once that is true."""
         end = time.monotonic() + seconds
         while not (found := self.run(script)):

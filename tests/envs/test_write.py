@@ -282,3 +282,20 @@ def test_chains_without_words_are_not_written() -> None:
 def test_options_out_of_range_are_named(options: dict[str, Any], error: str) -> None:
     with pytest.raises(ValueError, match=error):
         make_task("PointerChase", "Write", **options)
+
+
+def test_starts_with_words_missing() -> None:
+    options = {"serial_depth": 4, "scratchpad": 3, "start": "written"}
+    seeds, lacks = np.arange(600), {}
+    for missing in (None, 0, 2):
+        task: Any = make_task("PermutationAutomaton", "Write", missing=missing, **options)
+        state = task.initial(seeds)
+        written = task.written(state)
+        lacks[missing] = set((np.minimum(task.remaining(state), 3) - written).tolist())
+        newest = task.right_words(state)[np.arange(600), np.maximum(written - 1, 0)]
+        assert (state.scratchpad[:, 0] == newest)[written > 0].all()
+    assert lacks == {None: {0, 1, 2, 3}, 0: {0}, 2: {0, 1, 2}}
+    with pytest.raises(ValueError, match="missing"):
+        make_task("PermutationAutomaton", "Write", start="uniform", missing=1)
+    with pytest.raises(ValueError, match="missing"):
+        make_task("PermutationAutomaton", "Write", start="written", missing=-1)

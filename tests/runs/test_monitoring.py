@@ -169,7 +169,32 @@ def test_hyperparameters_and_final_metrics_are_there(run: str, tensorboard: str)
     names = {info["name"] for info in experiment["hparamInfos"]}
     assert {"env.id", "network.depth", "agent.kind", "seed"} <= names
     metrics = {info["name"]["tag"] for info in experiment["metricInfos"]}
-    assert "final/eval/score" in metrics
+    assert {"eval/score", "value/rmse", "floor/reach"} <= metrics
+    assert not any(tag.startswith("final/") for tag in metrics)
+
+
+def test_hyperparameters_have_the_last_value_of_each_metric(tensorboard: str) -> None:
+    """And no chart of a single point is made for it."""
+    asked = {"experimentName": "", "startIndex": 0, "sliceSize": 10, "colParams": []}
+    asked["allowedStatuses"] = ["STATUS_SUCCESS", "STATUS_RUNNING", "STATUS_UNKNOWN"]  # type: ignore[assignment]
+    request = urllib.request.Request(
+        tensorboard + "/data/plugin/hparams/session_groups",
+        data=json.dumps(asked).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as response:
+        groups = json.loads(response.read())["sessionGroups"]
+    scalars = get(tensorboard, "/data/plugin/scalars/tags")
+    for group in groups:
+        [session] = group["sessions"]
+        run = session["name"]
+        shown = {v["name"]["tag"]: v["value"] for v in session["metricValues"]}
+        assert {"eval/score", "eval/serial_reach", "floor/reach"} <= shown.keys()
+        for tag in ("eval/score", "floor/reach"):
+            points = get(tensorboard, f"/data/plugin/scalars/scalars?run={run}&tag={tag}")
+            assert shown[tag] == points[-1][2]
+        assert not any(tag.startswith("final/") for tag in scalars[run])
+    assert {group["sessions"][0]["name"] for group in groups} == RUNS.keys()
 
 
 def test_custom_scalars_page_is_there(tensorboard: str) -> None:
@@ -253,5 +278,10 @@ def test_final_metrics_stay_whatever_the_event_files_are_called(
     """The number that ends the name of an event file goes from 9 to 10, which sorts before 9."""
     monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(9))
     monitor = Monitor(tmp_path, {})
-    monitor.finish({"seed": 0}, {"eval/return": 0.5})
-    assert points(tmp_path, "final/eval/return") == [(0, 0.5)]
+    monitor.evaluation(3, [measured(RETURN, 0.5)], {})
+    monitor.finish({"seed": 0}, {"eval/return": 0.5, "value/rmse": float("nan")})
+    read = EventAccumulator(str(tmp_path)).Reload()
+    assert points(tmp_path, "eval/return") == [(3, 0.5)]
+    content = read.SummaryMetadata("_hparams_/experiment").plugin_data.content
+    assert b"eval/return" in content
+    assert b"value/rmse" not in content  # nobody measured it

@@ -839,3 +839,30 @@ def test_what_is_no_finite_number_is_missing(value: object) -> None:
     [finding] = judge(study_with(test), table)
     assert finding.verdict == "undecided"
     assert finding.reason == "runs missing"
+
+
+def test_a_figure_over_what_answers_cost() -> None:
+    """A cell stands at its mean cost; the lines are joined along it, whatever the grid's order."""
+    cost = "eval/critical_path"
+    metrics: Data = {"metric": ["eval/serial_reach", cost], "seeds": 5}
+    figure = {"x": cost, "series": "role", "scale": "log2"}
+    study = study_with(ABOVE, **metrics, figures=[figure])
+    table = [row | {cost: 2.0 * (9 - row["network.depth"]) + row["seed"] % 2} for row in TABLE]
+    drawing = draw(study, table, [])[0]
+    assert drawing.name == "01_serial_reach_over_critical_path"
+    [axis] = drawing.figure.axes
+    lines = {c.get_label(): c.lines[0].get_xydata() for c in axis.containers}
+    # Depth 4 costs 10 or 11, in the mean 10.4, depth 1 16.4; the twin reaches 9 and 5 there.
+    np.testing.assert_allclose(lines["twin"], [[10.4, 9.0], [16.4, 5.0]])
+    assert axis.get_xscale() == "log"
+    plt.close("all")
+    for change, error in (
+        ({"x": "eval/no_metric"}, r"figures\.0\.x: no column"),
+        ({"x": cost, "series": cost}, r"figures\.0: 'eval/critical_path' is no column"),
+        ({"x": "value/accuracy"}, r"figures\.0\.x: 'value/accuracy' goes over remaining"),
+    ):
+        with pytest.raises(UserError, match=error):
+            study_with(
+                ABOVE, **metrics | {"metric": [*metrics["metric"], "value/accuracy"]},
+                figures=[change],
+            )  # fmt: skip

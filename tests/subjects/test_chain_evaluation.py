@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from rl_serial.agents.baselines import OptimalAgent, RandomAgent
-from rl_serial.agents.protocols import Judgement
+from rl_serial.agents.protocols import Judgement, Preference
 from rl_serial.envs import ENV_IDS, make_task, task_of
 from rl_serial.envs.shortcuts import serial_reach
 from rl_serial.metrics import tagged
+from rl_serial.networks import Account
 from rl_serial.subjects.chains.evaluation import (
     Evaluator,
     collision_horizon,
@@ -273,3 +274,25 @@ def test_the_reach_of_a_perfect_agent_has_an_interval_too() -> None:
     half = found.serial_reach_interval[1] - found.serial_reach
     assert found.serial_reach == 4
     assert 0.05 < half < 0.3
+
+
+class ThinksAndBets:
+    """Takes THINK while there is budget, then bets."""
+
+    preference = Preference.NONE
+
+    def __init__(self, task: Any, passes: int) -> None:
+        self.task, self.passes = task, passes
+
+    def judge(self, state: Any) -> Judgement:
+        legal = self.task.legal_actions(state)
+        return Judgement(np.where(legal, np.arange(legal.shape[1], dtype=np.float32), -1.0), None)
+
+
+@pytest.mark.parametrize("passes", [1, 5])
+def test_the_critical_path_of_an_answer_is_decisions_times_passes(passes: int) -> None:
+    task: Any = make_task("PermutationAutomaton", "Bet", serial_depth=3, think_budget=2)
+    evaluator = Evaluator(task, 16, per_remaining=4)
+    cost = Account(parameters=1, flops_forward=1, flops_update=1, critical_path=7)
+    found = evaluator.critical_path(ThinksAndBets(task, passes), cost)
+    assert found == 3 * passes * 7  # THINK, THINK, BET

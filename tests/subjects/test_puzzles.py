@@ -13,6 +13,7 @@ import torch
 
 from rl_serial.agents.baselines import OptimalAgent, RandomAgent
 from rl_serial.cli import main
+from rl_serial.envs.puzzles.certificate import certify_rounds, guess_chances
 from rl_serial.envs.puzzles.generator import make_puzzles, rate_puzzles
 from rl_serial.envs.puzzles.sudoku import Sudoku
 from rl_serial.errors import UserError
@@ -21,7 +22,7 @@ from rl_serial.metrics import tagged
 from rl_serial.networks import account
 from rl_serial.subjects import row_of, subject_of
 from rl_serial.subjects.puzzles.evaluation import PuzzleEvaluator, serial_horizon
-from rl_serial.subjects.puzzles.floors import floor_chances, guess_chances
+from rl_serial.subjects.puzzles.floors import floor_chances
 
 CPU = torch.device("cpu")
 
@@ -170,3 +171,16 @@ def test_rounds_that_no_puzzle_has_are_the_examinations_fault() -> None:
     with pytest.raises(UserError) as error:
         subject_of(config).examiner()
     assert "evaluation.rounds: no puzzle of 4 by 4 with 10 blanks that 9 rounds" in str(error.value)
+
+
+def test_the_certificate_says_what_rounds_and_guesses_solve() -> None:
+    for rounds in (1, 2, 3):
+        chances = certify_rounds(4, rounds, instances=64)
+        assert len(chances) == rounds + 1
+        assert chances == sorted(chances)
+        assert chances[0] < 0.1
+        assert chances[-1] == 1
+    task = Sudoku(size=4, serial_depth=3)
+    floor = floor_chances(task.puzzles(2**62 + np.arange(64)), 4).mean()
+    assert chances[1] == pytest.approx(floor)  # the floor is one round, and guesses
+    assert chances[1] < 0.5

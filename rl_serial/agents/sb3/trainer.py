@@ -25,6 +25,7 @@ from rl_serial.agents.protocols import Log, World
 from rl_serial.agents.sb3.acting import ActingAgent, SB3Agent
 from rl_serial.agents.sb3.algorithms import KINDS, Trunk, make_model, unknown_metrics
 from rl_serial.agents.sb3.checks import check_arguments
+from rl_serial.agents.sb3.curriculum import Curriculum
 from rl_serial.agents.sb3.episodes import KeptEpisodes, NewEpisodes
 from rl_serial.agents.sb3.normalization import load_statistics, normalized, statistics
 from rl_serial.agents.sb3.state import load_model_state, model_state, pending_log
@@ -119,6 +120,10 @@ class SB3Trainer:
         else:
             self.episodes = NewEpisodes(seed)
             self.agent = ActingAgent(self.model, self._normalize)
+        enough = getattr(config, "curriculum", None)
+        self.curriculum = None if enough is None else Curriculum(env, enough, seed)
+        if self.curriculum is not None:
+            self.metrics["train/missing_words"] = 0.0
 
     def _normalize(self, observations: Any) -> Any:
         if isinstance(self.env, VecNormalize):
@@ -166,6 +171,9 @@ class SB3Trainer:
         def between_rollouts() -> None:
             self._check_losses()
             self._renew_metrics()
+            if self.curriculum is not None and self.step > 0:
+                self.curriculum.consider(self.agent, self.step)
+                self.metrics["train/missing_words"] = float(self.curriculum.missing)
             pause()
             self.episodes.begin(self.model)
 
@@ -250,10 +258,13 @@ class SB3Trainer:
             "model": model_state(self.model),
             "statistics": statistics(self.env),
             "metrics": dict(self.metrics),
+            "curriculum": None if self.curriculum is None else self.curriculum.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""
+        if self.curriculum is not None:
+            self.curriculum.load_state_dict(state["curriculum"])
         self.episodes.load_state_dict(self.model, state["episodes"])
         load_model_state(self.model, state["model"])
         load_statistics(self.env, state["statistics"])

@@ -154,6 +154,11 @@ class SearchAgent:
             qtransform=_PUCT_VALUES,
         )
 
+    @property
+    def passes(self) -> int:
+        """Judgements of a decision, one after the other: of the root, then one a simulation."""
+        return 1 + self.simulations
+
     def judge(self, state: Any) -> Judgement:
         """The searched action, with action values and the root's value from the search."""
         own = self.agent.judge(state)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from rl_serial.agents.protocols import Log
+    from rl_serial.agents.solver.ordering import OrderingTrainer
     from rl_serial.agents.solver.trainer import SolverTrainer
 
 
@@ -29,4 +30,24 @@ def make_trainer(world: Any, device: torch.device, log: Log) -> SolverTrainer:
     )
 
 
-__all__ = ["make_trainer"]
+def make_ordering_trainer(world: Any, device: torch.device, log: Log) -> OrderingTrainer:
+    """The same of a network with a policy; the network is the one that it is without."""
+    from rl_serial.agents.solver.agent import cells_head, policy_head
+    from rl_serial.agents.solver.ordering import OrderingTrainer
+    from rl_serial.networks import build_network, build_trunk
+
+    task = world.task
+    network = build_network(build_trunk(**world.trunk("network")), cells_head(task.size))
+    policy = build_network(build_trunk(**world.trunk("policy_network")), policy_head(task.size))
+    return OrderingTrainer(
+        task.puzzles,
+        task.size,
+        world.agent,
+        network.to(device),
+        policy.to(device),
+        world.seed,
+        device,
+    )
+
+
+__all__ = ["make_ordering_trainer", "make_trainer"]

@@ -31,6 +31,31 @@ def cells_head(size: int) -> HorizonHead:
     return HorizonHead(size * size, size, "per_token")
 
 
+def policy_layout(size: int) -> TokenLayout:
+    """What a policy reads that chooses cells: of each cell what the network reads, and the chances
+    that this one gives its digits; one global, the share of blank cells."""
+    return TokenLayout(size * size, 2 * size + 1, 1)
+
+
+def policy_head(size: int) -> HorizonHead:
+    """A head that is the same for every cell and gives a preference."""
+    return HorizonHead(size * size, 1, "per_token")
+
+
+def seen_by_policy(grid: Tensor, chances: Tensor) -> Tensor:
+    """[B, policy_layout.size] of grids [B, C] and the network's chances [B, C, N]."""
+    size = chances.shape[2]
+    blank = (grid == 0)[:, :, None]
+    cells = torch.cat([shown_cells(grid, size), chances * blank], dim=2).flatten(1)
+    return torch.cat([cells, blank.float().mean(1)], dim=1)
+
+
+def preferences_of(policy: nn.Module, seen: Tensor) -> Tensor:
+    """[B, C] a policy's preferences for cells."""
+    preferences: Tensor = policy(seen)
+    return preferences[:, :, 0]
+
+
 def logits_of(network: nn.Module, cells: Tensor, level: Tensor, **asked: Any) -> Tensor:
     """The network's logits [..., B, C, N] for cells [B, C, N + 1] and noise levels [B]."""
     logits: Tensor = network(torch.cat([cells.flatten(1), level[:, None]], dim=1), **asked)
@@ -48,15 +73,23 @@ class SolverAgent:
         device: of the network.
         way: its own, by name.
         seed: of its dice.
+        policy: which cell next, for the way ``learned``; reads :func:`policy_layout`, gives
+            :func:`policy_head`.
     """
 
     preference = Preference.PROBABILITY
 
     def __init__(
-        self, network: nn.Module, size: int, device: torch.device, way: str, seed: int = 0
+        self,
+        network: nn.Module,
+        size: int,
+        device: torch.device,
+        way: str,
+        seed: int = 0,
+        policy: nn.Module | None = None,
     ) -> None:
         self.network, self.size, self.device = network, size, device
-        self.way, self.seed = way, seed
+        self.way, self.seed, self.policy = way, seed, policy
 
     def solve(self, puzzles: Puzzles, way: str | None = None) -> tuple[NDArray[Any], ...]:
         """Fill puzzles; the same puzzles in the same order always alike.
@@ -76,7 +109,15 @@ class SolverAgent:
             givens = torch.as_tensor(puzzles.givens[rows].astype(np.int64), device=self.device)
             told = torch.as_tensor(puzzles.when[rows].astype(np.int64), device=self.device)
             with torch.no_grad():
-                found = commit(WAYS[way or self.way], givens, self.size, self._predict, told, noise)
+                found = commit(
+                    WAYS[way or self.way],
+                    givens,
+                    self.size,
+                    self._predict,
+                    told,
+                    noise,
+                    self._choose,
+                )
             parts.append(found)
         return tuple(
             torch.cat([getattr(part, name) for part in parts]).cpu().numpy()
@@ -98,3 +139,7 @@ class SolverAgent:
 
     def _predict(self, cells: Tensor, level: Tensor) -> Tensor:
         return logits_of(self.network, cells, level)
+
+    def _choose(self, grid: Tensor, chances: Tensor) -> Tensor:
+        assert self.policy is not None
+        return preferences_of(self.policy, seen_by_policy(grid, chances))

@@ -15,6 +15,9 @@ from rl_serial.agents.solver.ways import Order, Way
 Predict = Callable[[Tensor, Tensor], Tensor]
 """Cells [B, C, N + 1] and noise levels [B] to logits of digits [B, C, N]."""
 
+Choose = Callable[[Tensor, Tensor], Tensor]
+"""Grids [B, C] and the network's chances [B, C, N] to preferences of cells [B, C]."""
+
 
 @dataclass(frozen=True)
 class Solved:
@@ -56,7 +59,13 @@ def rates(level: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def commit(
-    way: Way, givens: Tensor, size: int, predict: Predict, told: Tensor, noise: torch.Generator
+    way: Way,
+    givens: Tensor,
+    size: int,
+    predict: Predict,
+    told: Tensor,
+    noise: torch.Generator,
+    choose: Choose | None = None,
 ) -> Solved:
     """Solve puzzles in a way.
 
@@ -68,6 +77,7 @@ def commit(
         told: [B, C] int64 the round of singles that tells a cell; -1 where none does, which then
             comes last.
         noise: of random orders and Gaussian noise, on the CPU.
+        choose: the policy of a way that asks one.
     """
     if way.noised:
         return _denoised(way, givens, size, predict, noise)
@@ -92,7 +102,12 @@ def commit(
                 steps = blanks.clamp(min=1, max=way.passes)
                 count = -(-blanks * number // steps) - (blanks - blank.sum(1))
             assert way.order is not None
-            fills = _first(_scores(way.order, chances, late, dice), blank, count)
+            if way.asks_policy:
+                assert choose is not None
+                scores = choose(grid, chances)
+            else:
+                scores = _scores(way.order, chances, late, dice)
+            fills = _first(scores, blank, count)
         grid = torch.where(fills, chances.argmax(2) + 1, grid)
         when = torch.where(fills, number, when)
     return Solved(grid, when, passes)

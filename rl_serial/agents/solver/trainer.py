@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rl_serial.agents.fitted import NetworkTrainer
-from rl_serial.agents.settings_solver import SolverAgentConfig
+from rl_serial.agents.settings_solver import SolverSettings
 from rl_serial.agents.solver.agent import SolverAgent, cells_layout, logits_of
 from rl_serial.agents.solver.commit import clean_cells, noised_cells, rates, shown_cells
 from rl_serial.envs.puzzles.generator import Puzzles
@@ -45,7 +45,7 @@ class SolverTrainer(NetworkTrainer):
         self,
         puzzles: Callable[[NDArray[np.int64]], Puzzles],
         size: int,
-        config: SolverAgentConfig,
+        config: SolverSettings,
         network: nn.Module,
         seed: int,
         device: torch.device,

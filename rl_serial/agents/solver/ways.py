@@ -23,6 +23,7 @@ class Order(StrEnum):
     RANDOM = "random"
     RASTER = "raster"  # row by row
     SINGLES = "singles"  # as rounds of singles tell the cells: knowledge of the puzzle
+    LEARNED = "learned"  # as a policy has learned by reinforcement
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class Way:
         """Whether it shows the network noised boards in place of blank cells."""
         return self.order is None
 
+    @property
+    def asks_policy(self) -> bool:
+        """Whether a policy that was trained for it says which cell comes first."""
+        return self.order == Order.LEARNED
+
 
 STEPS = (2, 4, 8, 16)
 """Denoising steps, masked and Gaussian."""
@@ -57,6 +63,7 @@ WAYS: dict[str, Way] = {
     "raster": Way("cell by cell, row by row", Order.RASTER),
     "probability": Way("cell by cell, by probability", Order.PROBABILITY),
     "margin": Way("cell by cell, by margin", Order.MARGIN),
+    "learned": Way("cell by cell, as a policy learned it", Order.LEARNED),
     "singles": Way("cell by cell, as singles tell them", Order.SINGLES),
     "rounds": Way("round by round of singles", Order.SINGLES, by_rounds=True),
     **{f"gaussian_{n}": Way(f"{n} Gaussian steps", None, n) for n in (1, *STEPS, 64)},

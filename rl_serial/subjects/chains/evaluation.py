@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rl_serial.agents.protocols import Agent, decide
+from rl_serial.agents.protocols import Agent, TakesPasses, decide
 from rl_serial.envs.random import episode_seeds, state_seeds
 from rl_serial.envs.shortcuts import Sample, right_actions, serial_reach
 from rl_serial.envs.tasks import Task
 from rl_serial.envs.write import FIRST_WORD, Write
 from rl_serial.metrics import Measurement, measured
+from rl_serial.networks import Account
 from rl_serial.subjects.chains import metrics as of
 from rl_serial.subjects.chains.floors import CPU, Floor, measure_floor
 from rl_serial.subjects.chains.metrics import RIGHT
@@ -56,6 +57,7 @@ class Evaluation:
     words: float = float("nan")  # written before the answer, in the mean; NaN where there are none
     right_words: float = float("nan")  # share of them that are right
     floor: Floor | None = None  # measured once, at the end of a run
+    critical_path: float = float("nan")  # of an answer, in the mean; the same
 
     def measurements(self) -> list[Measurement]:
         """What was measured; NaN where nothing was."""
@@ -73,6 +75,8 @@ class Evaluation:
         found.append(measured(of.COLLISION_HORIZON, self.collision_horizon))
         for collisions, accuracy in enumerate(self.collision_accuracy.tolist()):
             found.append(measured(of.COLLISIONS, accuracy, collisions=collisions))
+        if not math.isnan(self.critical_path):
+            found.append(measured(of.PATH, self.critical_path))
         if self.floor is not None:
             above = self.serial_reach - self.floor.highest.reach
             found += [measured(of.ABOVE_FLOOR, above), *self.floor.measurements()]
@@ -130,6 +134,18 @@ def play(agent: Agent, task: Task[Any], seeds: NDArray[np.int64]) -> NDArray[np.
         returns += transition.reward
         state, running = transition.state, ~transition.terminated
     return returns
+
+
+def decisions(agent: Agent, task: Task[Any], seeds: NDArray[np.int64]) -> float:
+    """Mean number of decisions in the agent's episodes on the instances ``seeds`` [B]."""
+    state = task.initial(seeds)
+    running, count = np.ones(seeds.shape[0], dtype=np.bool_), 0
+    while running.any():
+        count += int(running.sum())
+        action = decide(agent.judge(state), task.legal_actions(state))
+        transition = task.step(state, action)
+        state, running = transition.state, running & ~transition.terminated
+    return count / seeds.size
 
 
 class Answers(NamedTuple):
@@ -308,6 +324,19 @@ class Evaluator:
             words=words,
             right_words=right_words,
         )
+
+    def critical_path(self, agent: Agent, account: Account) -> float:
+        """Matrix products in sequence of an answer, the mean over the episodes that are played.
+
+        Decisions of an episode times passes of a decision times products of a pass. What the rules
+        compute, of a THINK or in the model of a search, is no product of the network.
+
+        Args:
+            agent: acts.
+            account: of a forward pass.
+        """
+        passes = agent.passes if isinstance(agent, TakesPasses) else 1
+        return decisions(agent, self.task, self.seeds) * passes * account.critical_path
 
     def floor(
         self,

@@ -76,6 +76,12 @@ ACCURACY = Metric(
 )
 WORDS = Metric("eval/words", "words written before the answer", better="neither")
 RIGHT_WORDS = Metric("eval/right_words", "share of right words among those written")
+PATH = Metric(
+    "eval/critical_path",
+    "matrix products in sequence of an answer",
+    better="neither",
+    late=True,
+)
 COLLISION_HORIZON = Metric("value/collision_horizon", "collision horizon (collisions)")
 COLLISIONS = Metric(
     "value/accuracy/collisions_{collisions}",
@@ -181,9 +187,9 @@ MODEL_ERROR = Metric(
 )
 METRICS = (
     RETURN, SCORE, HORIZON, REACH, ABOVE_FLOOR, FLOOR_REACH, REACH_OF_KIND, RMSE, VALUE_HORIZON,
-    ACCURACY, FLOOR_ACCURACY, WORDS, RIGHT_WORDS, COLLISION_HORIZON, COLLISIONS, *LOOPS.values(),
-    SEARCH_SCORE, ONE_PLY_SCORE, SEARCH_RIGHT, SEARCH_STEPS, BASELINE_SCORE, BASELINE_RIGHT,
-    BASELINE_STEPS, COMPARED_SCORE, COMPARED_STEPS, MODEL_ERROR,
+    ACCURACY, FLOOR_ACCURACY, WORDS, RIGHT_WORDS, PATH, COLLISION_HORIZON, COLLISIONS,
+    *LOOPS.values(), SEARCH_SCORE, ONE_PLY_SCORE, SEARCH_RIGHT, SEARCH_STEPS, BASELINE_SCORE,
+    BASELINE_RIGHT, BASELINE_STEPS, COMPARED_SCORE, COMPARED_STEPS, MODEL_ERROR,
 )  # fmt: skip
 
 
@@ -204,6 +210,8 @@ def places(config: RunConfig) -> Iterator[Place]:
         yield Place(COLLISION_HORIZON)
     if task.deliberates:
         yield Place(WORDS)
+    if agent.answers_by:
+        yield Place(PATH)
     yield from (Place(ABOVE_FLOOR), Place(FLOOR_REACH))
     yield from (Place(REACH_OF_KIND, {"kind": kind}) for kind in FLOOR_KINDS)
     env = config.env.model_dump_json()

@@ -9,18 +9,21 @@ from typing import Any, ClassVar, Protocol
 
 import torch
 
+from rl_serial.agents.denoising import num_outputs, places_layout
 from rl_serial.agents.dynamics import DynamicsNetwork, rollout_error
 from rl_serial.agents.fitted import fitted_outputs
 from rl_serial.agents.protocols import Agent, Log, ReadsLoops, Trainer
 from rl_serial.agents.registry import AGENTS
 from rl_serial.agents.search.agent import SearchAgent
 from rl_serial.agents.search.on_top import refuse_without_values, search_on_top, searchable
+from rl_serial.agents.settings_denoising import DenoisingAgentConfig
 from rl_serial.config import EnvConfig, RunConfig
 from rl_serial.envs.gym import SerialVectorEnv, action_space, observation_space
 from rl_serial.envs.registry import ENV_IDS, task_of
 from rl_serial.envs.tasks import Task, num_actions
 from rl_serial.errors import wrong_in
 from rl_serial.metrics import Measurement, measured
+from rl_serial.networks import account
 from rl_serial.networks.config import NetworkConfig
 from rl_serial.networks.configured import solved_trunk
 from rl_serial.subjects.chains import metrics as of
@@ -97,6 +100,8 @@ class ChainSubject:
             key = "network"
         network: NetworkConfig | None = getattr(self.config, key)
         assert network is not None
+        if isinstance(self.agent, DenoisingAgentConfig):
+            return solved_trunk(network, key, places_layout(self.task), num_outputs(self.task))
         layout, outputs = self.task.layout, fitted_outputs(self.agent, self.task)
         if key == "model_network":
             layout = DynamicsNetwork.input_layout(layout, num_actions(self.task))
@@ -107,7 +112,7 @@ class ChainSubject:
         """A native vector environment of the training task, which is one batch in one process."""
         assert processes == 1
         family, kind = ENV_IDS[self.config.env.id]
-        options = self.config.env.options | {"start": self.training_task.start}
+        options = self.config.env.options | self.agent.training_options
         return SerialVectorEnv(num_envs, family=family.name, task=kind, **options)
 
     def trainer(self, device: torch.device, log: Log) -> ChainTrainer:
@@ -130,7 +135,12 @@ class ChainSubject:
         consumed: Any = trainer
         device = getattr(trainer, "device", CPU)
         floor = examine.floor(consumed.instances, self.config.seed, self.training_task, device)
-        return replace(examine(trainer.agent), floor=floor)
+        found = replace(examine(trainer.agent), floor=floor)
+        if not self.row.answers_by:
+            return found
+        name = self.row.answers_by
+        cost = account(trainer.networks[name], trainer.examples[name])
+        return replace(found, critical_path=examine.critical_path(trainer.agent, cost))
 
     def further_measurements(
         self, trainer: Trainer, examine: Examine, device: torch.device

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from rl_serial.agents.registry import AGENTS, kinds_playing
-from rl_serial.agents.settings_solver import SolverAgentConfig, WayName
+from rl_serial.agents.settings_solver import SolverSettings, WayName
 from rl_serial.config import EvaluationConfig, RunConfig
 from rl_serial.envs.chain import MOST_NUMBERS
 from rl_serial.envs.puzzles.generator import check_dial
@@ -41,7 +41,7 @@ def evaluation_of(config: RunConfig) -> PuzzleEvaluationConfig:
 
 def ways_of(config: RunConfig) -> list[str]:
     """The ways in which the end of a run has puzzles solved."""
-    if not isinstance(config.agent, SolverAgentConfig):
+    if not isinstance(config.agent, SolverSettings):
         return []
     asked = evaluation_of(config).ways
     return config.agent.ways if asked is None else list(dict.fromkeys(asked))
@@ -74,7 +74,7 @@ def check(config: RunConfig) -> None:
         raise UserError(error.message, f"env.{error.option}") from None
     if evaluation.rounds:
         _check_rounds(evaluation.rounds, task)
-    if evaluation.ways is not None and not isinstance(config.agent, SolverAgentConfig):
+    if evaluation.ways is not None and not isinstance(config.agent, SolverSettings):
         raise UserError(
             f"only the agent solver has ways to commit, not {agent.kind}; leave them out",
             "evaluation.ways",

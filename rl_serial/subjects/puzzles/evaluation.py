@@ -14,6 +14,7 @@ from scipy.stats import binomtest
 
 from rl_serial.agents.protocols import Agent, decide
 from rl_serial.agents.solver.agent import SolverAgent
+from rl_serial.agents.solver.ways import WAYS
 from rl_serial.envs.puzzles.generator import Puzzles
 from rl_serial.envs.puzzles.sudoku import Sudoku, SudokuState
 from rl_serial.envs.random import episode_seeds, state_seeds
@@ -188,14 +189,17 @@ class PuzzleEvaluator:
             solved_by={r: self._share(agent, puzzles) for r, puzzles in self.by_rounds.items()},
         )
 
-    def way(self, agent: SolverAgent, name: str, account: Account) -> WayScore:
+    def way(self, agent: SolverAgent, name: str, accounts: dict[str, Account]) -> WayScore:
         """Have a solver solve the puzzles in a way.
 
         Args:
             agent: the solver.
             name: of the way.
-            account: what one forward pass costs.
+            accounts: what one forward pass of each of its networks costs; a policy comes after
+                the network whose chances it reads.
         """
+        parts = ("solver", "policy") if WAYS[name].asks_policy else ("solver",)
+        costs = [accounts[part] for part in parts]
         grid, _, passes = agent.solve(self.whole.puzzles, name)
         mean = float(passes.mean())
         return WayScore(
@@ -207,8 +211,8 @@ class PuzzleEvaluator:
                 for rounds, part in self.by_rounds.items()
             },
             passes=mean,
-            flops=mean * account.flops_forward,
-            critical_path=mean * account.critical_path,
+            flops=mean * sum(cost.flops_forward for cost in costs),
+            critical_path=mean * sum(cost.critical_path for cost in costs),
         )
 
     def floor(self) -> PuzzleFloor:

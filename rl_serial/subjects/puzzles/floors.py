@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from rl_serial.envs.puzzles.certificate import guess_chances
 from rl_serial.envs.puzzles.generator import Puzzles, rate_puzzles
-from rl_serial.envs.puzzles.sudoku import candidates
 
 
 def floor_chances(puzzles: Puzzles, size: int) -> NDArray[np.float64]:
@@ -20,10 +20,3 @@ def floor_chances(puzzles: Puzzles, size: int) -> NDArray[np.float64]:
     told = rate_puzzles(puzzles.givens, size)
     grid = np.where(told.when == 1, told.solution, puzzles.givens)
     return guess_chances(grid, size)
-
-
-def guess_chances(grid: NDArray[np.int8], size: int) -> NDArray[np.float64]:
-    """[B] the chance that one uniform candidate for each blank cell of grids [B, C] is right."""
-    counts = candidates(grid, size).sum(axis=2)
-    chances: NDArray[np.float64] = np.where(grid == 0, 1 / np.maximum(counts, 1), 1.0).prod(axis=1)
-    return chances

@@ -18,8 +18,8 @@ from rl_serial.agents.registry import AGENTS
 from rl_serial.agents.search.agent import SearchAgent
 from rl_serial.agents.search.judgement import OnePlyAgent
 from rl_serial.agents.search.on_top import refuse_without_values, search_on_top
-from rl_serial.agents.settings_solver import SolverAgentConfig
-from rl_serial.agents.solver.agent import cells_head, cells_layout
+from rl_serial.agents.settings_solver import SolverSettings
+from rl_serial.agents.solver.agent import cells_head, cells_layout, policy_head, policy_layout
 from rl_serial.config import EnvConfig, RunConfig
 from rl_serial.envs.puzzles.gym import SudokuVectorEnv
 from rl_serial.envs.puzzles.sudoku import Sudoku, make_sudoku
@@ -77,18 +77,20 @@ class PuzzleSubject:
         Raises:
             UserError: a depth that the trunk cannot have, or a budget that no width meets.
         """
-        if key == "policy_network" and self.config.policy_network is None:
-            key = "network"
-        network: NetworkConfig | None = getattr(self.config, key)
+        shared = key == "policy_network" and self.config.policy_network is None
+        found = "network" if shared else key
+        network: NetworkConfig | None = getattr(self.config, found)
         assert network is not None
-        if isinstance(self.agent, SolverAgentConfig):
+        if isinstance(self.agent, SolverSettings):
             size = self.task.size
-            return solved_trunk(network, key, cells_layout(size), cells_head(size))
+            if key == "policy_network":
+                return solved_trunk(network, found, policy_layout(size), policy_head(size))
+            return solved_trunk(network, found, cells_layout(size), cells_head(size))
         layout, outputs = self.task.layout, fitted_outputs(self.agent, self.task)
         if key == "model_network":
             layout = DynamicsNetwork.input_layout(layout, num_actions(self.task))
             outputs = 1
-        return solved_trunk(network, key, layout, outputs)
+        return solved_trunk(network, found, layout, outputs)
 
     def make_vec(self, num_envs: int, processes: int = 1) -> SudokuVectorEnv:
         """A native vector environment of the training task, which is one batch in one process."""
@@ -125,8 +127,11 @@ class PuzzleSubject:
         ways = ways_of(self.config)
         if not ways:
             return found
-        cost = account(trainer.networks["solver"], trainer.examples["solver"])
-        return replace(found, ways={way: examine.way(trainer.agent, way, cost) for way in ways})
+        examples = trainer.examples
+        costs = {
+            name: account(network, examples[name]) for name, network in trainer.networks.items()
+        }
+        return replace(found, ways={way: examine.way(trainer.agent, way, costs) for way in ways})
 
     def further_measurements(
         self, trainer: Trainer, examine: Examine, device: torch.device
