@@ -6,7 +6,7 @@ where it cannot learn the other; what errors remain grow with the steps of a rol
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -38,6 +38,10 @@ class Step:
 class Dynamics(Protocol):
     """A model that a search can be run in."""
 
+    @property
+    def discount(self) -> float:
+        """Of what follows a step: 1, or -1 where it is the other player's turn then."""
+
     def embed(self, state: Any) -> Any:
         """The embeddings [B, ...] of states of the task."""
 
@@ -50,6 +54,8 @@ class Dynamics(Protocol):
 
 class TrueDynamics:
     """The rules of the task, one serial step at a time; an embedding is a state."""
+
+    discount = 1.0
 
     def __init__(self, task: Task[Any]) -> None:
         self.task = task
@@ -83,6 +89,11 @@ class CountedDynamics:
     def __init__(self, dynamics: Dynamics) -> None:
         self.dynamics = dynamics
         self.decisions = self.steps = 0
+
+    @property
+    def discount(self) -> float:
+        """The model's."""
+        return self.dynamics.discount
 
     @property
     def steps_per_decision(self) -> float:
@@ -128,7 +139,7 @@ class DynamicsNetwork(nn.Module):
     @staticmethod
     def input_layout(layout: TokenLayout, actions: int) -> TokenLayout:
         """The layout of observations with the action behind the globals."""
-        return TokenLayout(layout.tokens, layout.features, layout.globals + actions)
+        return replace(layout, globals=layout.globals + actions)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """[B, size + actions] to [B, size + 2 + actions].
@@ -174,6 +185,8 @@ class LearnedDynamics:
         network: on ``device``.
         device: where the network is.
     """
+
+    discount = 1.0
 
     def __init__(self, task: Task[Any], network: DynamicsNetwork, device: torch.device) -> None:
         self.task, self.network, self.device = task, network, device

@@ -192,7 +192,7 @@ for _row in (
     AgentKind(
         "search",
         SearchAgentConfig,
-        ("chains", "puzzles"),
+        _EXACT,
         "rl_serial.agents.search:make_trainer",
         {**WITH_POLICY, "model_network": Need(where=("dynamics", "learned"))},
     ),

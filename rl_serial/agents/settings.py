@@ -17,6 +17,7 @@ from pydantic import (
 
 from rl_serial.envs.chain import ChainWithStarts, has_binary_observations
 from rl_serial.envs.control import CONTROL_TASKS
+from rl_serial.envs.games.duel import Duel
 from rl_serial.envs.tasks import ENUMERATION_LIMIT, Bet, Steer, Task, num_actions
 from rl_serial.envs.write import WRITTEN, Write
 from rl_serial.errors import OptionError, UserError
@@ -372,9 +373,16 @@ class SearchAgentConfig(AgentSettings):
     buffer_size: PositiveInt = 20_000  # newest steps that updates draw from
     learning_rate: PositiveFloat = 1e-3  # the largest, of AdamW
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4  # of AdamW
+    # In games, share of self-play that begins after a uniform number of random moves.
+    random_starts: Annotated[float, Field(ge=0, le=1)] = 0.0
+    reuse: bool = True  # in games, what was searched below a move is kept for the next one
+    symmetries: bool = True  # in games, what is learned of a board is learned of turned ones
 
     def check(self, run: Run, rules: Task[Any]) -> None:
-        """What learned dynamics and targets ask of the task."""
+        """What learned dynamics and targets ask of the task, and what only games have."""
+        for key in ("random_starts", "reuse", "symmetries"):
+            if not isinstance(rules, Duel) and getattr(self, key) != (key != "random_starts"):
+                raise UserError("only games have it; leave it out", f"agent.{key}")
         if self.dynamics == "learned" and not isinstance(rules, Steer):
             raise UserError(
                 "learned needs a Steer environment, where a step of play is a serial step; a BET "

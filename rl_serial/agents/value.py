@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rl_serial.agents.dynamics import TrueDynamics
 from rl_serial.agents.fitted import (
     FittedTrainer,
     Lesson,
@@ -29,6 +28,7 @@ from rl_serial.agents.fitted import (
 )
 from rl_serial.agents.protocols import Agent, ChainWorld, Judgement, Log, Preference
 from rl_serial.agents.search.agent import SearchAgent, tensors_on
+from rl_serial.agents.search.games import true_dynamics
 from rl_serial.agents.search.judgement import OnePlyAgent
 from rl_serial.agents.settings import ValueAgentConfig
 from rl_serial.agents.targets import (
@@ -276,9 +276,9 @@ class ValueTrainer(FittedTrainer[ValueAgentConfig]):
     def _acting(self, agent: Agent) -> Agent:
         """The agent on the network's values, looking ahead where the configuration says so."""
         if self.config.one_ply:
-            return OnePlyAgent(self.task, agent, TrueDynamics(self.task))
+            return OnePlyAgent(self.task, agent, true_dynamics(self.task))
         if self.config.simulations:
-            model, device = TrueDynamics(self.task), tensors_on(self.device, self.task)
+            model, device = true_dynamics(self.task), tensors_on(self.device, self.task)
             return SearchAgent(self.task, agent, model, self.config.simulations, device=device)
         return agent
 

@@ -34,12 +34,14 @@ class TokenLayout:
     """How a flat observation folds into tokens.
 
     The first ``tokens * features`` numbers are the tokens, row by row; the last ``globals`` numbers
-    belong to no token (the working state, a visible bit, the remaining steps as a one-hot).
+    belong to no token (the working state, a visible bit, the remaining steps as a one-hot). Tokens
+    that are the cells of a board, row by row from the top, say so.
     """
 
     tokens: int
     features: int
     globals: int
+    grid: tuple[int, int] | None = None  # rows and columns of a board, tokens in all
 
     @property
     def size(self) -> int:

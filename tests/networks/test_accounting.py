@@ -23,6 +23,7 @@ torch.set_num_threads(1)
 
 SMALL = TokenLayout(tokens=2, features=3, globals=4)  # 10 numbers
 OTHER = TokenLayout(tokens=3, features=2, globals=5)  # 11 numbers
+BOARD = TokenLayout(tokens=4, features=1, globals=2, grid=(2, 2))  # 6 numbers
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,10 @@ CASES = [
     # MACs: global 24; from below 2·18 = 36 and 2·2·12 = 48; hidden 3·2·12 = 72; head 4.
     # Update 2 (2·(24+36) + 3·(48+72+4)). The path goes up 3 layers and along 2 tokens in 4 steps.
     Case("recurrent", SMALL, 3, 2, 1, Account(150, 368, 984, 1 + 4 + 1)),
+    # a board of 2 by 2: 1·2+2 = 4, 2·2 = 4, LN 4, convolution 9·2·2+2 = 38, LN 4,
+    # head (4·2)·2+2 = 18
+    # MACs: 4·1·2 + 2·2 = 12, 4·9·2·2 = 144, 16. Update 2 (2·12 + 3·160)
+    Case("conv", BOARD, 1, 2, 1, Account(72, 344, 1008, 1 + 1 + 1)),
     # global 5·4+4 = 24; layers 3·2·2 + 12 + 12 = 36 twice; head 6
     # MACs: global 20; a pass: 3·12 = 36 from the tokens, 36 from the layer below, hidden 2·36;
     # three passes 108, 108, 216; head 4. Update 2 (2·(20+108) + 3·(108+216+4)).

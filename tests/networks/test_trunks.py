@@ -412,6 +412,34 @@ def test_conv_is_the_same_rule_at_every_token() -> None:
     assert torch.allclose(here[3:6], there[4:7], atol=1e-6)
 
 
+def test_conv_on_a_board_reaches_a_ring_of_cells_further_a_convolution() -> None:
+    layout = TokenLayout(tokens=35, features=3, globals=4, grid=(5, 7))
+    tokens, rest = fold(observations(1, layout), layout)
+    changed = tokens.clone()
+    changed[:, 2 * 7 + 3] += 1  # row 2, column 3
+    for depth in (1, 2):
+        trunk = ConvTrunk(layout, depth=depth, width=8)
+        difference = trunk(tokens_first(changed, rest)) - trunk(tokens_first(tokens, rest))
+        moved = difference.view(5, 7, 8).abs().amax(2) > 0
+        expected = torch.zeros(5, 7, dtype=torch.bool)
+        expected[2 - depth : 3 + depth, 3 - depth : 4 + depth] = True
+        assert (moved == expected).all()
+    # One convolution by hand, with a frame of zeros around the board.
+    trunk = ConvTrunk(layout, depth=1, width=2)
+    weights = trunk.state_dict()
+    h = trunk._embedding(observations(1, layout))
+    x = torch.nn.functional.silu(torch.nn.functional.layer_norm(h, (2,))).view(5, 7, 2)
+    framed = torch.zeros(7, 9, 2)
+    framed[1:-1, 1:-1] = x
+    kernel = weights["stack.0.convolutions.0.weight"]  # [out, in, 3, 3]
+    taps = torch.zeros(5, 7, 2)
+    for i, j in itertools.product(range(3), repeat=2):
+        taps += framed[i : i + 5, j : j + 7] @ kernel[:, :, i, j].T
+    expected_stream = h + taps.view(1, 35, 2)
+    stream = trunk.streams(observations(1, layout))[-1]
+    assert torch.allclose(stream, expected_stream, atol=1e-6)
+
+
 def test_conv_takes_a_single_token() -> None:
     layout = TokenLayout(tokens=1, features=3, globals=4)
     assert ConvTrunk(layout, depth=2, width=8)(observations(2, layout)).shape == (2, 8)

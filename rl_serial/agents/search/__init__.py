@@ -7,23 +7,29 @@ improved policies, the value from what came of them (Silver et al. 2017; Danihel
 """
 
 from rl_serial.agents.search.agent import SearchAgent, searched, tensors_on
+from rl_serial.agents.search.games import GameDynamics, SearchPlayer, true_dynamics
 from rl_serial.agents.search.judgement import (
     OnePlyAgent,
     planned_judgement,
     prior_logits,
     state_values,
 )
-from rl_serial.agents.search.trainer import PolicyValueAgent, SearchTrainer, make_trainer
+from rl_serial.agents.search.self_play import SelfPlayTrainer, make_trainer
+from rl_serial.agents.search.trainer import PolicyValueAgent, SearchTrainer
 
 __all__ = [
+    "GameDynamics",
     "OnePlyAgent",
     "PolicyValueAgent",
     "SearchAgent",
+    "SearchPlayer",
     "SearchTrainer",
+    "SelfPlayTrainer",
     "make_trainer",
     "planned_judgement",
     "prior_logits",
     "searched",
     "state_values",
     "tensors_on",
+    "true_dynamics",
 ]

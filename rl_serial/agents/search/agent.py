@@ -29,6 +29,7 @@ from rl_serial.planning import (
     PolicyOutput,
     RecurrentOutput,
     Root,
+    Tree,
     gumbel_muzero_policy,
     muzero_policy,
 )
@@ -104,7 +105,10 @@ class SearchAgent:
         return other
 
     def search(
-        self, state: Any, generator: np.random.Generator | None = None
+        self,
+        state: Any,
+        generator: np.random.Generator | None = None,
+        reused: Tree | None = None,
     ) -> tuple[PolicyOutput, Judgement]:
         """The searches from a batch of states, and the agent's own judgement of them.
 
@@ -112,6 +116,7 @@ class SearchAgent:
             state: of the task, B rows.
             generator: where given, the search explores as in training: Gumbel noise, or for PUCT
                 Dirichlet noise and actions drawn by their visits.
+            reused: what :func:`rl_serial.planning.reuse` kept of the searches that led here.
 
         Raises:
             RunError: the agent or the model says numbers that cannot be searched with.
@@ -124,11 +129,13 @@ class SearchAgent:
         value = state_values(self.agent, own, legal)
         root = Root(prior_logits(self.agent, own), value, embedding, legal)
         try:
-            return self._plan(root, generator), own
+            return self._plan(root, generator, reused), own
         except ValueError as error:
             raise RunError(f"search with {type(self.agent).__name__}: {error}") from error
 
-    def _plan(self, root: Root, generator: np.random.Generator | None) -> PolicyOutput:
+    def _plan(
+        self, root: Root, generator: np.random.Generator | None, reused: Tree | None
+    ) -> PolicyOutput:
         if self.algorithm == "gumbel":
             return gumbel_muzero_policy(
                 root,
@@ -137,6 +144,7 @@ class SearchAgent:
                 max_depth=self.max_depth,
                 backend=self.backend,
                 memory=self.memory,
+                reused=reused,
                 gumbel_scale=0.0 if generator is None else 1.0,
                 generator=generator,
                 qtransform=_GUMBEL_VALUES,
@@ -148,6 +156,7 @@ class SearchAgent:
             max_depth=self.max_depth,
             backend=self.backend,
             memory=self.memory,
+            reused=reused,
             temperature=0.0 if generator is None else 1.0,
             dirichlet_fraction=0.0 if generator is None else 0.25,
             generator=generator,
@@ -180,7 +189,7 @@ class SearchAgent:
         goes_on = xp.astype(~step.terminated, xp.float32)
         output = RecurrentOutput(
             reward=step.reward,
-            discount=goes_on,
+            discount=self.dynamics.discount * goes_on,
             prior_logits=prior_logits(self.agent, judgement),
             value=state_values(self.agent, judgement, step.legal) * goes_on,
             legal=step.legal,

@@ -102,7 +102,7 @@ class OnePlyAgent:
             following = np.where(
                 step.terminated, 0, state_values(self.agent, judgement, step.legal)
             )
-            columns.append(step.reward + following)
+            columns.append(step.reward + self.dynamics.discount * following)
         preferences = np.stack(columns, axis=1).astype(np.float32)
         legal = self.task.legal_actions(state)
         if not np.isfinite(preferences[legal]).all():

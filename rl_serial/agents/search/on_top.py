@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 
-from rl_serial.agents.dynamics import Dynamics, TrueDynamics
+from rl_serial.agents.dynamics import Dynamics
 from rl_serial.agents.protocols import Trainer
 from rl_serial.agents.search.agent import SearchAgent, tensors_on
+from rl_serial.agents.search.games import true_dynamics
 from rl_serial.agents.settings import AgentSettings, SearchAgentConfig
 from rl_serial.envs.tasks import Task
 from rl_serial.errors import UserError
@@ -63,7 +64,7 @@ def search_on_top(
 
 def searchable(trainer: Trainer, task: Task[Any]) -> dict[str, Dynamics]:
     """The models that a trained agent can be searched in: true, and learned where it has one."""
-    models: dict[str, Dynamics] = getattr(trainer, "searchable", {"true": TrueDynamics(task)})
+    models: dict[str, Dynamics] = getattr(trainer, "searchable", {"true": true_dynamics(task)})
     return models
 
 

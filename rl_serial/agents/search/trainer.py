@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -18,12 +18,12 @@ from rl_serial.agents.dynamics import (
     Dynamics,
     DynamicsNetwork,
     LearnedDynamics,
-    TrueDynamics,
     dynamics_loss,
 )
 from rl_serial.agents.fitted import FUSED_ON, apply_network, probabilities
 from rl_serial.agents.protocols import ChainWorld, Judgement, Log, Preference, on_host
 from rl_serial.agents.search.agent import SearchAgent, tensors_on
+from rl_serial.agents.search.games import true_dynamics
 from rl_serial.agents.search.judgement import take_rows
 from rl_serial.agents.settings import SearchAgentConfig
 from rl_serial.envs.chain import Array
@@ -55,6 +55,17 @@ class PolicyValueAgent:
         return Judgement(probabilities(logits, legal), values)
 
 
+class Remembered(Protocol):
+    """Steps of a round, one row a step, in the order of play: a dataclass of arrays [N, ...]."""
+
+    @property
+    def value(self) -> NDArray[np.float32]:
+        """[N] the target of the value network."""
+
+
+R = TypeVar("R", bound=Remembered)
+
+
 @dataclass(frozen=True)
 class Episodes:
     """Steps of a round of episodes, one row a step, in the order of play."""
@@ -71,7 +82,12 @@ class Episodes:
 
 
 def value_targets(
-    kind: str, rewards: NDArray[Any], root_values: NDArray[Any], lengths: NDArray[Any], n_steps: int
+    kind: str,
+    rewards: NDArray[Any],
+    root_values: NDArray[Any],
+    lengths: NDArray[Any],
+    n_steps: int,
+    discount: float = 1.0,
 ) -> NDArray[np.float32]:
     """[T, B] float32: what the value network is to say at each step of B episodes.
 
@@ -82,10 +98,13 @@ def value_targets(
         root_values: [T, B] searched values of the roots.
         lengths: [B] steps of each episode, at most T.
         n_steps: of n_step.
+        discount: of what follows a step: 1, or -1 where it is the other player's turn then.
     """
     if kind == "root":
         return root_values.astype(np.float32)
-    returns = np.cumsum(rewards[::-1], axis=0)[::-1].astype(np.float32)
+    turns = discount ** np.arange(rewards.shape[0])[:, None]  # 1 or -1, their own inverses
+    from_start = np.cumsum((turns * rewards)[::-1], axis=0)[::-1]
+    returns: NDArray[np.float32] = (turns * from_start).astype(np.float32)
     if kind == "final":
         return returns
     later = np.zeros_like(returns)
@@ -93,8 +112,9 @@ def value_targets(
         # Return from t less the return from t + n is what the n steps pay.
         still_running = np.arange(n_steps, rewards.shape[0])[:, None] < lengths
         bootstrap = np.where(still_running, root_values[n_steps:] - returns[n_steps:], 0)
-        later[:-n_steps] = bootstrap
-    return returns + later
+        later[:-n_steps] = discount**n_steps * bootstrap
+    targets: NDArray[np.float32] = returns + later
+    return targets
 
 
 def policy_loss(logits: Tensor, legal: Tensor, target: Tensor) -> Tensor:
@@ -108,8 +128,10 @@ def policy_loss(logits: Tensor, legal: Tensor, target: Tensor) -> Tensor:
     return (cross_entropy * decided).sum() / decided.sum().clamp(min=1)
 
 
-class SearchTrainer:
+class SearchTrainer(Generic[R]):
     """Learns from its own search; a step is a step of an environment.
+
+    How a round is played is :meth:`_play`, and R what is remembered of it.
 
     Each round plays one episode in each of ``num_envs`` environments, every decision by a search
     with exploration, and then makes ``updates`` updates on steps drawn from the newest
@@ -127,6 +149,9 @@ class SearchTrainer:
         log: receives (tag, value, step) of what depends on the clock.
     """
 
+    remembered: type[R] = Episodes  # type: ignore[assignment]
+    further_metrics: tuple[str, ...] = ()  # what :meth:`_play` notes
+
     def __init__(
         self,
         task: Task[Any],
@@ -141,7 +166,7 @@ class SearchTrainer:
         self.task, self.config, self.seed, self.device, self.log = task, config, seed, device, log
         self.policy, self.value, self.model = policy, value, model
         self.step, self.episodes, self.total = 0, 0, config.timesteps
-        self.metrics = dict.fromkeys(_METRICS, float("nan"))
+        self.metrics = dict.fromkeys((*_METRICS, *self.further_metrics), float("nan"))
         if model is not None:
             self.metrics["train/model_loss"] = float("nan")
         self.optimizer = torch.optim.AdamW(
@@ -151,9 +176,9 @@ class SearchTrainer:
             fused=device.type in FUSED_ON,
         )
         self.generator = np.random.default_rng(seed)
-        self.replay: Episodes | None = None
+        self.replay: R | None = None
         self.raw_agent = PolicyValueAgent(task, policy, value, device)
-        self.dynamics: Dynamics = TrueDynamics(task)
+        self.dynamics = true_dynamics(task)
         if model is not None:
             self.dynamics = LearnedDynamics(task, model, device)
         self.agent = SearchAgent(
@@ -183,7 +208,7 @@ class SearchTrainer:
     @property
     def searchable(self) -> dict[str, Dynamics]:
         """What can be searched in: the true rules, and what it has learned of them."""
-        models: dict[str, Dynamics] = {"true": TrueDynamics(self.task)}
+        models: dict[str, Dynamics] = {"true": true_dynamics(self.task)}
         return models if self.model is None else models | {"learned": self.dynamics}
 
     @property
@@ -201,7 +226,7 @@ class SearchTrainer:
             pause()
             episodes = self._play()
             self._remember(episodes)
-            self.step += episodes.reward.size
+            self.step += episodes.value.size
             self._report_search()
             self._learn()
 
@@ -225,7 +250,7 @@ class SearchTrainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.bit_generator.state = json.loads(state["generator"])
         if state["replay"]:
-            self.replay = Episodes(**{k: tensor.numpy() for k, tensor in state["replay"].items()})
+            self.replay = self.remembered(**{k: t.numpy() for k, t in state["replay"].items()})
         self.metrics = state["metrics"]
 
     def model_state(self) -> dict[str, Any]:
@@ -237,15 +262,20 @@ class SearchTrainer:
         for name, network in self.networks.items():
             network.load_state_dict(state[name])
 
-    def _play(self) -> Episodes:
+    def _next_instances(self) -> NDArray[np.int64]:
+        """[num_envs] seeds of the next instances."""
+        index = np.arange(self.episodes, self.episodes + self.config.num_envs, dtype=np.int64)
+        self.episodes += self.config.num_envs
+        seeds: NDArray[np.int64] = fold_in(np.full_like(index, self.seed), index)
+        return seeds
+
+    def _play(self) -> R:
         """A round: the next ``num_envs`` instances, played to their ends."""
         task, batch = self.task, self.config.num_envs
-        index = np.arange(self.episodes, self.episodes + batch, dtype=np.int64)
-        self.episodes += batch
-        state = task.initial(fold_in(np.full_like(index, self.seed), index))
+        state = task.initial(self._next_instances())
         running = np.ones(batch, dtype=np.bool_)
         steps: list[dict[str, NDArray[Any]]] = []
-        self._tally = _Tally()
+        self._new_tally()
         while running.any():
             legal = task.legal_actions(state)
             searched = self._decide(state, legal, running)
@@ -272,7 +302,7 @@ class SearchTrainer:
             played.sum(axis=0),
             self.config.n_steps,
         )
-        return Episodes(**{name: array[played] for name, array in table.items()})
+        return self.remembered(**{name: array[played] for name, array in table.items()})
 
     def _decide(
         self, state: Any, legal: NDArray[np.bool_], running: NDArray[np.bool_]
@@ -296,6 +326,10 @@ class SearchTrainer:
             root_value[rows] = on_host(output.value)
         return {"action": action, "policy": policy.astype(np.float32), "root_value": root_value}
 
+    def _new_tally(self) -> None:
+        """Begin the sums of a round."""
+        self._tally = _Tally()
+
     def _report_search(self) -> None:
         """What the searches of a round were like."""
         tally = self._tally
@@ -308,20 +342,20 @@ class SearchTrainer:
             speed = tally.simulations / tally.seconds
             self.log("search/simulations_per_second", speed, self.step)
 
-    def _remember(self, new: Episodes) -> None:
+    def _remember(self, new: R) -> None:
         """Keep the newest steps."""
         size = self.config.buffer_size
         if self.replay is None:
-            self.replay = Episodes(**{name: array[-size:] for name, array in vars(new).items()})
+            self.replay = self.remembered(**{k: v[-size:] for k, v in vars(new).items()})
         else:
             old = vars(self.replay)
             joined = {k: np.concatenate([old[k], v])[-size:] for k, v in vars(new).items()}
-            self.replay = Episodes(**joined)
+            self.replay = self.remembered(**joined)
 
     def _learn(self) -> None:
         """The updates of a round."""
         assert self.replay is not None
-        count = self.replay.reward.size
+        count = self.replay.value.size
         for group in self.optimizer.param_groups:
             # Down to a tenth, so that what is learned last stays.
             group["lr"] = self.config.learning_rate * (1 - 0.9 * min(1, self.step / self.total))
@@ -340,23 +374,25 @@ class SearchTrainer:
             if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
                 raise RunError(self._diverged(f"the {name} network is not finite"))
 
-    def _update(self, rows: NDArray[np.int64]) -> dict[str, float]:
-        def batch(name: str) -> Tensor:
-            return torch.as_tensor(getattr(self.replay, name)[rows]).to(self.device)
+    def _drawn(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """What an update learns from: ``rows`` of what is remembered."""
+        return {name: array[rows] for name, array in vars(self.replay).items()}
 
-        observation, legal = batch("observation"), batch("legal")
+    def _update(self, rows: NDArray[np.int64]) -> dict[str, float]:
+        batch = {k: torch.as_tensor(v).to(self.device) for k, v in self._drawn(rows).items()}
+        observation = batch["observation"]
         losses = {
-            "policy": policy_loss(self.policy(observation), legal, batch("policy")),
-            "value": F.mse_loss(self.value(observation)[:, 0], batch("value")),
+            "policy": policy_loss(self.policy(observation), batch["legal"], batch["policy"]),
+            "value": F.mse_loss(self.value(observation)[:, 0], batch["value"]),
         }
         if self.model is not None:
-            action = F.one_hot(batch("action"), num_actions(self.task)).float()
+            action = F.one_hot(batch["action"], num_actions(self.task)).float()
             losses["model"] = dynamics_loss(
                 self.model(torch.cat([observation, action], dim=1)),
-                batch("next_observation"),
-                batch("reward"),
-                batch("terminated"),
-                batch("next_legal"),
+                batch["next_observation"],
+                batch["reward"],
+                batch["terminated"],
+                batch["next_legal"],
             )
         self.optimizer.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
@@ -392,8 +428,10 @@ class _Tally:
         self.seconds += seconds
 
 
-def make_trainer(world: ChainWorld, device: torch.device, log: Log) -> SearchTrainer:
-    """The trainer that a run describes."""
+def trainer_of(
+    world: ChainWorld, device: torch.device, log: Log, trainer: type[SearchTrainer[Any]]
+) -> SearchTrainer[Any]:
+    """The trainer that a run describes, of the class ``trainer``."""
     config, task, actions = world.agent, world.task, num_actions(world.task)
     assert isinstance(config, SearchAgentConfig)
     value_trunk, policy_trunk = world.trunk("network"), world.trunk("policy_network")
@@ -401,7 +439,7 @@ def make_trainer(world: ChainWorld, device: torch.device, log: Log) -> SearchTra
     if config.dynamics == "learned":
         trunk = build_trunk(**world.trunk("model_network"))
         model = DynamicsNetwork(trunk, task.layout, actions).to(device)
-    return SearchTrainer(
+    return trainer(
         task,
         config,
         Network(build_trunk(**policy_trunk), actions).to(device),

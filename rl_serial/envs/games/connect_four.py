@@ -92,7 +92,7 @@ class ConnectFour:
     @property
     def layout(self) -> TokenLayout:
         """Cells, and how many of them are empty."""
-        return cell_layout(self.width * self.height)
+        return cell_layout(self.height, self.width)
 
     @cached_property
     def symmetries(self) -> tuple[Symmetry, ...]:

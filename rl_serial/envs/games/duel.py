@@ -32,7 +32,7 @@ OPPONENTS = ("random", "perfect")
 RUN = "run:"
 """Begins the name of an opponent that a run has trained."""
 RUN_PLAYER = "rl_serial.api.opponents:run_player"
-"""Makes that opponent: of game and folder."""
+"""Makes that opponent: of game, folder and simulations."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,8 @@ class Duel:
     Args:
         game: the rules.
         opponent: random, perfect (boards that :func:`is_solvable` admits), run:FOLDER (what a run
-            has trained), or a :class:`rl_serial.envs.games.players.Player`.
+            has trained), run:FOLDER@N (with a search of N simulations on top), or a
+            :class:`rl_serial.envs.games.players.Player`.
         mistakes: share of its moves that a perfect opponent draws at random, 0 to 1.
         seat: first, second, or random: as the episode's seed says.
         start: full (the empty board) or uniform (after a uniform number of random moves; the agent
@@ -105,11 +106,14 @@ class Duel:
             return PerfectPlayer(self.game, self.mistakes)
         if isinstance(self.opponent, str) and self.opponent.startswith(RUN):
             module, _, function = RUN_PLAYER.partition(":")
+            folder, at, simulations = self.opponent.removeprefix(RUN).rpartition("@")
+            if not at or not simulations.isdecimal():  # an @ can be part of a folder's name
+                folder, simulations = self.opponent.removeprefix(RUN), "0"
             found: Player = getattr(import_module(module), function)(
-                self.game, self.opponent.removeprefix(RUN)
+                self.game, folder, int(simulations)
             )
             return found
-        right = f"{', '.join(OPPONENTS)}, run:FOLDER or a Player"
+        right = f"{', '.join(OPPONENTS)}, run:FOLDER, run:FOLDER@N or a Player"
         require(isinstance(self.opponent, Player), "opponent", self.opponent, right)
         player: Player = self.opponent
         return player

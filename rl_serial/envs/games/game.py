@@ -141,9 +141,10 @@ def outcome(state: GameState) -> Array:
     return array_namespace(state.board).astype(state.result, array_namespace(state.board).float32)
 
 
-def cell_layout(cells: int, further: int = 0) -> TokenLayout:
+def cell_layout(height: int, width: int, further: int = 0) -> TokenLayout:
     """Three numbers for each cell (mine, the other's, empty); empty cells as a one-hot."""
-    return TokenLayout(cells, 3, cells + 1 + further)
+    cells = height * width
+    return TokenLayout(cells, 3, cells + 1 + further, (height, width))
 
 
 def observed(board: Array, *further: Array) -> Array:

@@ -116,7 +116,7 @@ class Hex:
     @property
     def layout(self) -> TokenLayout:
         """Cells, how many of them are empty, and with the swap rule whether one may swap now."""
-        return cell_layout(self.size**2, int(self.swap))
+        return cell_layout(self.size, self.size, int(self.swap))
 
     @cached_property
     def symmetries(self) -> tuple[Symmetry, ...]:

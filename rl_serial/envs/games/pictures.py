@@ -92,7 +92,9 @@ def _value_lines(scene: Scene) -> list[str]:
     for name, values in scene.values.items():
         lines.append(name)
         for place in np.argsort(-values[legal], kind="stable")[:BEST_SHOWN]:
-            lines.append(f"  {game.action_names[seen[place]]:<5}{values[legal[place]]:+.2f}")
+            number = values[legal[place]]
+            shown = f"{number:d}" if np.issubdtype(values.dtype, np.integer) else f"{number:+.2f}"
+            lines.append(f"  {game.action_names[seen[place]]:<5}{shown}")
     return lines
 
 

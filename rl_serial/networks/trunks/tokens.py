@@ -1,4 +1,4 @@
-"""Trunks that read all tokens at once: a transformer and a convolution."""
+"""Trunks that read all tokens at once: a transformer, and convolutions over a line or a board."""
 
 from __future__ import annotations
 
@@ -110,29 +110,38 @@ class TransformerTrunk(Trunk):
 class ConvBlock(nn.Module):
     """``length`` times layer norm over channels, swish, convolution; added to the input, scaled.
 
-    Maps [B, tokens, width] to the same shape; places outside the tokens count as zero.
+    Maps [B, tokens, width] to the same shape; places outside the tokens count as zero. With a
+    ``grid`` (rows, columns) tokens are cells of a board, and a kernel covers three by three.
     """
 
-    def __init__(self, width: int, length: int, scale: float) -> None:
+    def __init__(
+        self, width: int, length: int, scale: float, grid: tuple[int, int] | None = None
+    ) -> None:
         super().__init__()
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(length))
+        kind = nn.Conv1d if grid is None else nn.Conv2d
         self.convolutions = nn.ModuleList(
-            nn.Conv1d(width, width, KERNEL, padding=KERNEL // 2) for _ in range(length)
+            kind(width, width, KERNEL, padding=KERNEL // 2) for _ in range(length)
         )
         for convolution in self.convolutions:
             nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
-        self.scale = scale
+        self.scale, self.grid = scale, grid
 
     def forward(self, x: Tensor) -> Tensor:
         h = x
         for norm, convolution in zip(self.norms, self.convolutions, strict=True):
-            h = convolution(F.silu(norm(h)).transpose(1, 2)).transpose(1, 2)
+            channels = F.silu(norm(h)).transpose(1, 2)
+            if self.grid is not None:
+                channels = channels.reshape(*channels.shape[:2], *self.grid)
+            h = convolution(channels).flatten(2).transpose(1, 2)
         return x + self.scale * h
 
 
 class ConvTrunk(Trunk):
-    """A residual 1-D convolution over the tokens; features are tokens * width, positions kept.
+    """A residual convolution over the tokens; features are tokens * width, positions kept.
 
+    It goes along the line of tokens, or, where the layout says that they are cells of a board, over
+    that board in two dimensions.
     Every token gets the globals through the input layer. ``depth`` counts convolutions; they come
     in pre-norm blocks of two (of one where the depth is odd), each scaled by 1 / sqrt(blocks run)
     so that deep stacks neither explode nor forget their input; a layer norm ends the trunk.
@@ -156,7 +165,9 @@ class ConvTrunk(Trunk):
         length = math.gcd(depth, 2)
         blocks = depth // length
         scale = (blocks * loops) ** -0.5
-        self.stack = nn.Sequential(*(ConvBlock(width, length, scale) for _ in range(blocks)))
+        self.stack = nn.Sequential(
+            *(ConvBlock(width, length, scale, layout.grid) for _ in range(blocks))
+        )
         self.norm = nn.LayerNorm(width)
 
     def forward(self, observation: Tensor, loops: int | None = None) -> Tensor:
@@ -178,6 +189,7 @@ class ConvTrunk(Trunk):
     def forward_flops(self) -> int:
         layout, width = self.layout, self.width
         inputs = (layout.tokens * layout.features + layout.globals) * width
-        convolution = layout.tokens * KERNEL * width * width
+        taps = KERNEL if layout.grid is None else KERNEL**2
+        convolution = layout.tokens * taps * width * width
         convolutions = self.loops * self.depth * convolution
         return 2 * (inputs + convolutions + layout.tokens * self.joining())

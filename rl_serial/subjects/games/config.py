@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, NonNegativeInt
 
 from rl_serial.agents.registry import AGENTS, kinds_playing
 from rl_serial.config import EvaluationConfig, RunConfig
@@ -23,6 +23,9 @@ class GameEvaluationConfig(EvaluationConfig, extra="forbid"):
     loops: list[Loops] = Field(
         default_factory=list
     )  # of the trained network, examined at the end with so many, too
+    simulations: list[NonNegativeInt] = Field(
+        default_factory=list
+    )  # of searches on top of the trained agent, examined at the end; 0 is its network alone
 
 
 def evaluation_of(config: RunConfig) -> GameEvaluationConfig:
@@ -72,6 +75,8 @@ def check(config: RunConfig) -> None:
             f"{config.agent.kind}",
             "evaluation.loops",
         )
+    if evaluation_of(config).simulations and not AGENTS[config.agent.kind].has_values:
+        raise UserError(f"the agent {config.agent.kind} has no values", "evaluation.simulations")
     for key, rows in (
         ("evaluation.instances", evaluation_of(config).instances),
         ("evaluation.per_plies", evaluation_of(config).per_plies * task.game.most_plies),

@@ -10,14 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rl_serial.agents.protocols import Agent, decide, on_host
+from rl_serial.agents.search import SearchAgent
+from rl_serial.agents.search.judgement import take_rows
 from rl_serial.envs.games import is_solvable
-from rl_serial.envs.games.duel import Duel
+from rl_serial.envs.games.duel import Duel, DuelState
 from rl_serial.envs.random import episode_seeds, state_seeds
 from rl_serial.metrics import Measurement, measured
 from rl_serial.subjects.games import metrics as of
 from rl_serial.subjects.games.floors import GameFloor, measure_floor
 from rl_serial.subjects.games.metrics import RIGHT
 from rl_serial.subjects.games.positions import ROUND, ROUNDS, Positions, draw_positions
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What an agent says of N positions."""
+
+    sign: NDArray[np.bool_] | None  # [N] whether its value has the right sign
+    kept: NDArray[np.bool_]  # [N] whether its move keeps the value
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,7 @@ class GameEvaluation:
     choice: NDArray[np.bool_]  # [N] where the move matters
     kept: NDArray[np.bool_]  # [N] whether the agent's move keeps the value
     floor: GameFloor | None = None  # measured once, at the end of a run
+    raw: Answers | None = None  # of an agent that searches: its network's
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -68,10 +79,24 @@ class GameEvaluation:
             found.append(measured(of.SIGN, _share(self.sign)))
             found.append(measured(of.SIGN_HORIZON, serial_horizon(self.sign_by)))
             found += [measured(of.SIGN_BY, share, plies=g) for g, share in self.sign_by.items()]
+        found += self._of_the_network()
         if self.floor is not None:
             floors = self.floor.measurements(self.plies, self.plies[self.choice], self.groups)
             highest = next(m.value for m in floors if m.metric is of.KEPT_FLOOR)
             found += [*floors, measured(of.ABOVE_FLOOR, kept - highest)]
+        return found
+
+    def _of_the_network(self) -> list[Measurement]:
+        """What the network alone says, of an agent that searches."""
+        if self.raw is None:
+            return []
+        found = [measured(of.RAW_KEPT, _share(self.raw.kept[self.choice]))]
+        if (sign := self.raw.sign) is not None:
+            found.append(measured(of.RAW_SIGN, _share(sign)))
+            found += [
+                measured(of.RAW_SIGN_BY, _share(sign[self.plies == group]), plies=group)
+                for group in self.groups
+            ]
         return found
 
     def after_loops(self, loops: int) -> list[Measurement]:
@@ -134,6 +159,19 @@ def right_signs(
     return right
 
 
+def play_out(agent: Agent, task: Duel, state: DuelState) -> NDArray[np.float64]:
+    """[B] returns of the games that an agent plays against the opponent from ``state`` on."""
+    returns = np.zeros(len(state.seeds))
+    while not state.ended.all():
+        going = np.flatnonzero(~state.ended)
+        some = take_rows(state, going)
+        action = np.zeros(len(returns), np.int64)
+        action[going] = decide(agent.judge(some), task.legal_actions(some))
+        transition = task.step(state, action)
+        state, returns = transition.state, returns + transition.reward
+    return returns
+
+
 class GameEvaluator:
     """Examines agents on the same positions and games.
 
@@ -163,30 +201,28 @@ class GameEvaluator:
         if part is None or not len(part.plies):
             none = np.zeros(0, dtype=np.bool_)
             return GameEvaluation(returns, [], np.zeros(0, np.int64), None, none, none)
+        found = self.answers(agent)
+        raw = self.answers(agent.agent) if isinstance(agent, SearchAgent) else None
+        return GameEvaluation(
+            returns, self.groups, part.plies, found.sign, part.choice, found.kept, raw=raw
+        )
+
+    def answers(self, agent: Agent) -> Answers:
+        """What an agent says of the positions, of a board that can be solved."""
+        part = self.positions
+        assert part is not None
         judgement = agent.judge(part.state)
         action = decide(judgement, part.legal)
         sign = None
         if judgement.values is not None:
             values = on_host(judgement.values)
             sign = right_signs(values, part.values, self.task.game.has_draws)
-        return GameEvaluation(
-            returns,
-            self.groups,
-            part.plies,
-            sign,
-            part.choice,
-            kept=part.keeping[np.arange(len(action)), action],
-        )
+        return Answers(sign, part.keeping[np.arange(len(action)), action])
 
-    def play(self, agent: Agent) -> NDArray[np.float64]:
-        """[instances] returns of the games."""
-        state = self.task.initial(self.seeds)
-        returns = np.zeros(len(self.seeds))
-        while not state.ended.all():
-            action = decide(agent.judge(state), self.task.legal_actions(state))
-            transition = self.task.step(state, action)
-            state, returns = transition.state, returns + transition.reward
-        return returns
+    def play(self, agent: Agent, task: Duel | None = None) -> NDArray[np.float64]:
+        """[instances] returns of the games, against the opponent of ``task`` (None: the run's)."""
+        rules = self.task if task is None else task
+        return play_out(agent, rules, rules.initial(self.seeds))
 
     def floor(self, instances: int, seed: int, training_task: Duel) -> GameFloor | None:
         """What needs no looking ahead; see :func:`measure_floor`."""

@@ -68,10 +68,65 @@ LOOPS_BY = Metric(
     asked_by=("evaluation.loops",),
 )
 """What the same weights know with another number of loops."""
+_SEARCHING = ("agent.kind",)
+RAW_KEPT = Metric(
+    "raw/kept",
+    "moves of the network alone that keep the value",
+    floor=KEPT_FLOOR,
+    asked_by=_SEARCHING,
+)
+RAW_SIGN = Metric(
+    "raw/sign", "right value signs of the network alone", floor=SIGN_FLOOR, asked_by=_SEARCHING
+)
+RAW_SIGN_BY = Metric(
+    "raw/sign_by/plies_{plies}",
+    _by("right value signs of the network alone"),
+    heat_map=True,
+    asked_by=_SEARCHING,
+    floor=SIGN_FLOOR_BY,
+)
+"""Of an agent that searches, what its network says without."""
+_ASKED = ("evaluation.simulations",)
+
+
+def _searched(what: str) -> Callable[[Index], str]:
+    return lambda index: f"{what}, {index.get('simulations', 'some')} simulations"
+
+
+SEARCHED_KEPT = Metric(
+    "search/kept/{simulations}",
+    _searched("moves that keep the value"),
+    late=True,
+    asked_by=_ASKED,
+    floor=KEPT_FLOOR,
+)
+SEARCHED_SIGN = Metric(
+    "search/sign/{simulations}",
+    _searched("right value signs"),
+    late=True,
+    asked_by=_ASKED,
+    floor=SIGN_FLOOR,
+)
+SEARCHED_OPENINGS = Metric(
+    "search/openings_not_won/{simulations}",
+    _searched("won openings not won against perfect play"),
+    better="lower",
+    late=True,
+    asked_by=_ASKED,
+)
+SEARCHED_RETURN = Metric(
+    "search/return_against_{opponent}/{simulations}",
+    _searched("return against a player"),
+    late=True,
+    to_name=("opponent",),
+    asked_by=_ASKED,
+)
+KNOWN_PLAYERS = ("random", "perfect")
 METRICS = (
     RETURN, WON, KEPT, KEPT_FLOOR, ABOVE_FLOOR, HORIZON, KEPT_BY, KEPT_FLOOR_BY, SIGN, SIGN_FLOOR,
     SIGN_HORIZON, SIGN_BY, SIGN_FLOOR_BY, SIGN_OF_KIND, KEPT_OF_KIND, LOOPS_SIGN,
-    LOOPS_BY,
+    LOOPS_BY, RAW_KEPT, RAW_SIGN, RAW_SIGN_BY, SEARCHED_KEPT, SEARCHED_SIGN, SEARCHED_OPENINGS,
+    SEARCHED_RETURN,
 )  # fmt: skip
 NO_VALUES = ("random", "cloning")
 """Agents that say nothing of values."""
@@ -82,6 +137,11 @@ def places(config: RunConfig) -> Iterator[Place]:
     plies, values = plies_of(config), config.agent.kind not in NO_VALUES
     yield Place(RETURN)
     yield Place(WON)
+    for count in evaluation_of(config).simulations:
+        for opponent in KNOWN_PLAYERS if plies else ("random",):
+            yield Place(SEARCHED_RETURN, {"opponent": opponent, "simulations": count})
+        for metric in (SEARCHED_KEPT, SEARCHED_SIGN, SEARCHED_OPENINGS) if plies else ():
+            yield Place(metric, {"simulations": count})
     if not plies:
         return
     whole = [KEPT, KEPT_FLOOR, ABOVE_FLOOR, HORIZON, SIGN_FLOOR]
@@ -89,6 +149,9 @@ def places(config: RunConfig) -> Iterator[Place]:
     if values:
         whole += [SIGN, SIGN_HORIZON]
         by += [SIGN_BY]
+    if config.agent.kind == "search" or getattr(config.agent, "simulations", 0):
+        whole += [RAW_KEPT, RAW_SIGN]
+        by += [RAW_SIGN_BY]
     yield from (Place(metric) for metric in whole)
     yield from (Place(metric, {"plies": count}) for count in plies for metric in by)
     for kind in KINDS:

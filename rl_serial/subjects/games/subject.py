@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -12,6 +12,8 @@ import torch
 from rl_serial.agents.fitted import fitted_outputs
 from rl_serial.agents.protocols import Log, ReadsLoops, Trainer
 from rl_serial.agents.registry import AGENTS
+from rl_serial.agents.search import SearchAgent
+from rl_serial.agents.search.on_top import refuse_without_values, search_on_top
 from rl_serial.config import EnvConfig, RunConfig
 from rl_serial.envs.games import game_name
 from rl_serial.envs.games.duel import Duel, make_duel
@@ -23,9 +25,10 @@ from rl_serial.networks.configured import solved_trunk
 from rl_serial.subjects.games import metrics as of
 from rl_serial.subjects.games.config import duel_of, evaluation_of, plies_of
 from rl_serial.subjects.games.evaluation import GameEvaluation, GameEvaluator
+from rl_serial.subjects.games.simulations import measured_search, search_scores
 from rl_serial.subjects.games.tables import draw_by_plies, tables
 from rl_serial.subjects.games.watching import GameMoment, watch_game
-from rl_serial.subjects.protocol import Examine
+from rl_serial.subjects.protocol import Examine, SearchScore
 
 
 class GameSubject:
@@ -39,7 +42,7 @@ class GameSubject:
             "right value signs": ["Multiline", [of.SIGN.tag, of.SIGN_FLOOR.tag]],
             "signs by plies": ["Multiline", [of.SIGN_BY.pattern]],
             "serial horizon": ["Multiline", [of.HORIZON.tag, of.SIGN_HORIZON.tag]],
-            "loss": ["Multiline", ["train/loss"]],
+            "loss": ["Multiline", ["train/loss", "train/policy_loss", "train/value_loss"]],
         }
     }
     drawn = "value signs and kept moves by plies to the end"
@@ -112,13 +115,36 @@ class GameSubject:
     def further_measurements(
         self, trainer: Trainer, examine: Examine, device: torch.device
     ) -> list[Measurement]:
-        """Value signs with other numbers of loops."""
+        """Value signs with other numbers of loops, and what searches on top add."""
         assert isinstance(examine, GameEvaluator)
         found: list[Measurement] = []
         for loops in self.settings.loops:
             assert isinstance(trainer, ReadsLoops)
             found += examine(trainer.agent_after(loops)).after_loops(loops)
+        if self.settings.simulations:
+            searcher = self.searcher(trainer, device)
+            for count in self.settings.simulations:
+                found += measured_search(searcher.with_simulations(count), examine)
         return found
+
+    def searcher(
+        self,
+        trainer: Trainer,
+        device: torch.device,
+        dynamics: str | None = None,
+        algorithm: str | None = None,
+        simulations: int = 0,
+    ) -> SearchAgent:
+        """A search in the game itself, on top of a trained agent; see the protocol."""
+        run = self.config.name
+        refuse_without_values(self.row.has_values, self.row.kind, run)
+        return search_on_top(
+            self.task, trainer, self.agent, device, dynamics, algorithm, simulations, run
+        )
+
+    def search_scores(self, searcher: SearchAgent, simulations: Sequence[int]) -> list[SearchScore]:
+        """Scores of the one-ply agent and of searches with each number of ``simulations``."""
+        return search_scores(searcher, self.examiner(), simulations)
 
     def watch(self, agent: Any, instance: int = 0) -> list[GameMoment]:
         """An evaluation game from its first state to its end."""
