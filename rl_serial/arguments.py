@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NoReturn
 
-from rl_serial.errors import UserError, shortened, shown
+from rl_serial.errors import shortened, shown
 
 MOST_THREADS = 1024
 MOST_SIMULATIONS = 2**31 - 1
@@ -54,20 +54,3 @@ def counts(text: str) -> list[int]:
     if not all(word.strip().isdecimal() for word in words):
         raise argparse.ArgumentTypeError(f"{shown(text)}: must be whole numbers, as in 0,1,2,4")
     return [whole(0, MOST_SIMULATIONS)(word) for word in words]
-
-
-def assignments(words: Sequence[str], option: str) -> dict[str, Any]:
-    """The values of ``key=value``, as YAML has them.
-
-    Raises:
-        UserError: a word without ``=``.
-    """
-    from rl_serial.yaml_core import load_yaml
-
-    pairs = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals:
-            raise UserError("must be key=value, as in network.depth=8", f"{option} {word}")
-        pairs[key] = load_yaml(value)
-    return pairs

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rl_serial.arguments import MOST_SEED, MOST_THREADS, assignments, counts, whole
+from rl_serial.arguments import MOST_SEED, MOST_THREADS, counts, whole
+from rl_serial.cli.words import assignments
 from rl_serial.importing import add_import, named_function
 
 MOST_PLIES, MOST_PAIRS = 64, 2**20

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rl_serial.arguments import MOST_EPISODES, MOST_SEED, MOST_THREADS, assignments, whole
+from rl_serial.arguments import MOST_EPISODES, MOST_SEED, MOST_THREADS, whole
+from rl_serial.cli.words import assignments
 from rl_serial.errors import UserError
 from rl_serial.importing import add_import, named_function
 
