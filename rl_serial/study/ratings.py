@@ -106,11 +106,12 @@ def fit_ratings(
         count = int(2 * games.pairs[player].sum())
         score = float(2 * games.wins[player].sum() / count) if count else math.nan
         if group[player]:
-            middle = logits[player] / UNIT
-            ends = middle, middle - half[player] / UNIT, middle + half[player] / UNIT
+            place = float(logits[player]) / UNIT
+            ends = place, place - half[player] / UNIT, place + half[player] / UNIT
         else:
             ends = games.open_interval(player, zero, confidence)
-        found.append(Rating(*map(float, ends), count, score))
+        middle, low, high = (float(end) for end in ends)
+        found.append(Rating(middle, low, high, count, score))
     return Ladder(tuple(found), covariance / UNIT**2)
 
 

@@ -59,6 +59,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     session: Session
     lock: threading.Lock
+    server: ThreadingHTTPServer
     server_version = "rl_serial"
     sys_version = ""
     timeout = 30
@@ -120,7 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _is_ours(self) -> bool:
         """Whether the request was addressed to this server by its own page, or by no page."""
-        port = self.server.server_address[1]
+        port = self.server.server_port
         hosts = {f"{name}:{port}" for name in (HOST, "localhost")}
         origin = self.headers.get("Origin")
         if self.headers.get("Host") in hosts and (

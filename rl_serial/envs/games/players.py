@@ -90,7 +90,10 @@ class PerfectPlayer:
         """See :class:`ThinkingPlayer`: exact values and plies of all moves."""
         moves = self.perfect.moves(state)
         value = np.where(moves.legal, moves.values, -1).max(axis=1).astype(np.float32)
-        numbers = {"exact value": moves.values, "plies to the end": moves.plies}
+        numbers: dict[str, NDArray[Any]] = {
+            "exact value": moves.values,
+            "plies to the end": moves.plies,
+        }
         return Thought(self.act(state, seeds), value, numbers)
 
 
