@@ -50,6 +50,7 @@ def add_play(commands: Any, require: Callable[[str, int], None]) -> None:
 def _play(options: argparse.Namespace) -> None:
     from rl_serial.api.arena import player_named
     from rl_serial.api.play import Session, play_in_terminal, serve
+    from rl_serial.api.play.server import HOST
 
     game, contender = player_named(options.run, options.simulations, game_asked(options))
     seat = ("first", "second").index(options.seat)
@@ -58,9 +59,7 @@ def _play(options: argparse.Namespace) -> None:
         play_in_terminal(session)
         return
     server = serve(session, options.port)
-    print(
-        f"http://{server.server_address[0]}:{server.server_address[1]}/ (Ctrl-C ends)", flush=True
-    )
+    print(f"http://{HOST}:{server.server_port}/ (Ctrl-C ends)", flush=True)
     with server:
         try:
             server.serve_forever()
