@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from rl_serial.errors import UserError
 
@@ -50,6 +51,29 @@ def load_modules(names: Sequence[str]) -> tuple[str, ...]:
             raises; it names the module, and the line.
     """
     return tuple(_load(name) for name in names)
+
+
+def named_function(word: str) -> Any:
+    """What ``module:function`` names; the folder that one stands in is searched too.
+
+    Raises:
+        UserError: no such module, or nothing of that name in it.
+    """
+    module, _, name = word.partition(":")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name and error.name != module.partition(".")[0] and error.name != module:
+            raise
+        raise UserError(
+            "no such module; it is looked for here and where Python looks", source=word
+        ) from None
+    finally:
+        sys.path.pop(0)
+    if not hasattr(found, name):
+        raise UserError(f"{module} has no {name}", source=word)
+    return getattr(found, name)
 
 
 def _load(name: str) -> str:

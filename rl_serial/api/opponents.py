@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from rl_serial.agents.protocols import ObservingAgent, decide
+import numpy as np
+from numpy.typing import NDArray
+
+from rl_serial.agents.protocols import ObservingAgent, Preference, decide, on_host
 from rl_serial.agents.registry import AGENTS
 from rl_serial.agents.search import SearchPlayer
 from rl_serial.agents.settings_search import SearchAgentConfig
 from rl_serial.api.agents import load
-from rl_serial.envs.games import Game, ObservingPlayer, Player
+from rl_serial.envs.games import Game, ObservingPlayer, Player, Thought
 from rl_serial.errors import OptionError
 
 
@@ -35,10 +38,24 @@ def run_player(game: Game[Any], folder: str, simulations: int = 0) -> Player:
     if size != (game.layout.size,) or loaded.action_space.n != len(game.action_names):
         raise OptionError("opponent", f"{folder}: was trained on another board than {game}")
     if not simulations:
-        return ObservingPlayer(game, lambda seen, legal: decide(agent.assess(seen, legal), legal))
+        return _observing(game, agent)
     settings = loaded.config.agent
     if not AGENTS[settings.kind].has_values:
         raise OptionError("opponent", f"{folder}: its agent has no values to search with")
     if isinstance(settings, SearchAgentConfig):
         return SearchPlayer(game, agent, simulations, settings.algorithm, settings.max_depth)
     return SearchPlayer(game, agent, simulations)
+
+
+def _observing(game: Game[Any], agent: ObservingAgent) -> ObservingPlayer:
+    """A network alone, with what it makes of positions."""
+
+    def explain(seen: NDArray[Any], legal: NDArray[np.bool_]) -> Thought:
+        judgement = agent.assess(seen, legal)
+        values = None if judgement.values is None else on_host(judgement.values)
+        numbers = {}
+        if agent.preference != Preference.NONE:
+            numbers[str(agent.preference)] = on_host(judgement.preferences)
+        return Thought(decide(judgement, legal), values, numbers)
+
+    return ObservingPlayer(game, lambda *seen: explain(*seen).action, explain)

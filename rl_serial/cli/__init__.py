@@ -1,5 +1,5 @@
 """The command ``rl-serial``: envs, configs, config, train, evaluate, watch, study, suite, tune,
-bench.
+arena, play, bench.
 
 Libraries load inside the commands that use them, so that the base install has ``envs`` and
 ``configs``, and an error names the extra that a command lacks.
@@ -30,6 +30,7 @@ from rl_serial.arguments import (
     counts,
     whole,
 )
+from rl_serial.cli.arena import add_arena
 from rl_serial.cli.completing import completed
 from rl_serial.cli.configs import add_config, add_configs
 from rl_serial.cli.envs import (
@@ -39,6 +40,7 @@ from rl_serial.cli.envs import (
     registry_table,
     shortcut_table,
 )
+from rl_serial.cli.play import add_play
 from rl_serial.cli.suite import add_suite
 from rl_serial.cli.tune import add_tune
 from rl_serial.errors import RunError, UserError, did_you_mean, missing_extra
@@ -165,6 +167,8 @@ def _parser() -> Parser:
 
     add_suite(commands, _require_training)
     add_tune(commands, _require_training)
+    add_arena(commands, _require_training)
+    add_play(commands, _require_training)
 
     bench = commands.add_parser("bench", help="side-by-side measurements, in a checkout")
     bench.add_argument("name", help="a file of benchmarks/: envs, train, …")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from rl_serial.arguments import MOST_EPISODES, MOST_SEED, MOST_THREADS, whole
+from rl_serial.cli.words import assignments
 from rl_serial.errors import UserError
-from rl_serial.importing import add_import
+from rl_serial.importing import add_import, named_function
 
 
 def add_suite(commands: Any, require: Callable[[str, int], None]) -> None:
@@ -82,7 +82,10 @@ def _suite(options: argparse.Namespace) -> None:
         kwargs: dict[str, Any] = {"by_setting": True}
         if options.train:
             agents = of_recipe(
-                options.train, _pairs(options.overrides), runs=options.runs, device=options.device
+                options.train,
+                assignments(options.overrides, "--set"),
+                runs=options.runs,
+                device=options.device,
             )
             called = options.train
         elif ":" in options.agent[0]:
@@ -114,34 +117,8 @@ def _suite(options: argparse.Namespace) -> None:
         print(f"{options.figure}: accuracy by remaining steps")
 
 
-def _pairs(overrides: list[str]) -> dict[str, Any]:
-    from rl_serial.yaml_core import load_yaml
-
-    pairs = {}
-    for word in overrides:
-        key, equals, value = word.partition("=")
-        if not equals:
-            raise UserError("an override is key=value, as in network.depth=8", f"--set {word}")
-        pairs[key] = load_yaml(value)
-    return pairs
-
-
 def _function(words: list[str]) -> Any:
-    """What ``module:function`` names; the folder that one stands in is searched too."""
+    """What ``module:function`` names."""
     if len(words) > 1:
         raise UserError("one module:function is examined at a time", source=words[1])
-    module, _, name = words[0].partition(":")
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        found = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name and error.name != module.partition(".")[0] and error.name != module:
-            raise
-        raise UserError(
-            "no such module; it is looked for here and where Python looks", source=words[0]
-        ) from None
-    finally:
-        sys.path.pop(0)
-    if not hasattr(found, name):
-        raise UserError(f"{module} has no {name}", source=words[0])
-    return getattr(found, name)
+    return named_function(words[0])

@@ -16,7 +16,7 @@ from rl_serial.agents.protocols import Agent, Judgement, ObservingAgent, on_host
 from rl_serial.agents.search.agent import SearchAgent
 from rl_serial.agents.search.judgement import SEARCH_BATCH, take_rows
 from rl_serial.envs.chain import Array, TokenLayout
-from rl_serial.envs.games import Game
+from rl_serial.envs.games import Game, Thought
 from rl_serial.envs.games.duel import Duel, DuelState
 from rl_serial.envs.tasks import Task, Transition
 
@@ -122,3 +122,13 @@ class SearchPlayer:
             rows = np.arange(first, min(first + SEARCH_BATCH, len(seeds)))
             found.append(on_host(self.searcher.search(take_rows(state, rows))[0].action))
         return np.concatenate(found) if found else np.zeros(0, np.int64)
+
+    def think(self, state: Any, seeds: NDArray[np.int64]) -> Thought:
+        """See :class:`rl_serial.envs.games.ThinkingPlayer`: visits and values of the search."""
+        output, own = self.searcher.search(state)
+        numbers = {
+            "visits": on_host(output.visit_counts),
+            "searched value": on_host(output.qvalues),
+            f"network ({self.searcher.agent.preference})": on_host(own.preferences),
+        }
+        return Thought(on_host(output.action), on_host(output.value), numbers)

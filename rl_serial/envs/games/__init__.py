@@ -26,7 +26,14 @@ from rl_serial.envs.games.perfect import (
     is_solvable,
     perfect_play,
 )
-from rl_serial.envs.games.players import ObservingPlayer, PerfectPlayer, Player, RandomPlayer
+from rl_serial.envs.games.players import (
+    ObservingPlayer,
+    PerfectPlayer,
+    Player,
+    RandomPlayer,
+    ThinkingPlayer,
+    Thought,
+)
 from rl_serial.envs.games.registry import GAMES, GameRow, make_game
 from rl_serial.envs.games.registry import register_game as _register_game
 
@@ -91,6 +98,8 @@ __all__ = [
     "Solved",
     "SolvedMoves",
     "Symmetry",
+    "ThinkingPlayer",
+    "Thought",
     "game_id",
     "game_name",
     "is_game",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -28,6 +29,23 @@ class Player(Protocol):
             state: of the game; the player is the one to move.
             seeds: [B] int64, of the dice of this move; other ones at every move.
         """
+
+
+@dataclass(frozen=True)
+class Thought:
+    """What a player makes of positions before it moves."""
+
+    action: NDArray[np.int64]  # [B] what it plays
+    value: NDArray[np.float32] | None  # [B] for the player to move, 1 won, -1 lost; None: no idea
+    numbers: Mapping[str, NDArray[Any]]  # of each move, by what they are (visits, value): [B, A]
+
+
+@runtime_checkable
+class ThinkingPlayer(Player, Protocol):
+    """A player that shows what it thinks."""
+
+    def think(self, state: Any, seeds: NDArray[np.int64]) -> Thought:
+        """The moves that :meth:`Player.act` gives for the same arguments, and why."""
 
 
 class RandomPlayer:
@@ -68,6 +86,16 @@ class PerfectPlayer:
             allowed[plays] = self.perfect.optimal_actions(some)
         return one_of(allowed, words[:, 1])
 
+    def think(self, state: Any, seeds: NDArray[np.int64]) -> Thought:
+        """See :class:`ThinkingPlayer`: exact values and plies of all moves."""
+        moves = self.perfect.moves(state)
+        value = np.where(moves.legal, moves.values, -1).max(axis=1).astype(np.float32)
+        numbers: dict[str, NDArray[Any]] = {
+            "exact value": moves.values,
+            "plies to the end": moves.plies,
+        }
+        return Thought(self.act(state, seeds), value, numbers)
+
 
 class ObservingPlayer:
     """Plays by what is seen of a position, as trained networks do.
@@ -75,17 +103,30 @@ class ObservingPlayer:
     Args:
         game: the rules.
         choose: observations [B, layout.size] and legal moves [B, A] to actions [B].
+        explain: of the same two arguments what is thought, its actions those of ``choose``; None:
+            nothing is shown.
     """
 
     def __init__(
-        self, game: Game[Any], choose: Callable[[NDArray[Any], NDArray[np.bool_]], NDArray[Any]]
+        self,
+        game: Game[Any],
+        choose: Callable[[NDArray[Any], NDArray[np.bool_]], NDArray[Any]],
+        explain: Callable[[NDArray[Any], NDArray[np.bool_]], Thought] | None = None,
     ) -> None:
-        self.game, self.choose = game, choose
+        self.game, self.choose, self.explain = game, choose, explain
 
     def act(self, state: Any, seeds: NDArray[np.int64]) -> NDArray[np.int64]:
         """See :class:`Player`."""
-        seen = np.asarray(self.game.observe(state)), np.asarray(self.game.legal(state))
-        return np.asarray(self.choose(*seen)).astype(np.int64)
+        return np.asarray(self.choose(*self._seen(state))).astype(np.int64)
+
+    def think(self, state: Any, seeds: NDArray[np.int64]) -> Thought:
+        """See :class:`ThinkingPlayer`."""
+        if self.explain is None:
+            return Thought(self.act(state, seeds), None, {})
+        return self.explain(*self._seen(state))
+
+    def _seen(self, state: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        return np.asarray(self.game.observe(state)), np.asarray(self.game.legal(state))
 
 
 def one_of(allowed: NDArray[np.bool_], words: NDArray[np.int64]) -> NDArray[np.int64]:
