@@ -63,7 +63,7 @@ MOST_PATH = 4096
 """Of a network: depth * loops."""
 
 MOST_SEED = 2**32 - 1
-Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """What NumPy, torch and Stable-Baselines3 all take as a seed."""
 
 Loops = Annotated[int, Field(gt=0, le=MOST["loops"])]

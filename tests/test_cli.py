@@ -344,7 +344,7 @@ def test_bad_training_request_is_a_short_error(
         (["bench", "mujcoo"], "; did you mean mujoco?"),
         (
             ["bench", "nothing"],
-            "bench nothing: no such benchmark; there are commitments, coverage, envs, goals",
+            "bench nothing: no such benchmark; there are commitments, envs, games, goals",
         ),
         (["train", "nowhere.yaml"], "nowhere.yaml: No such file"),
     ],

@@ -146,9 +146,13 @@ def test_seeds_of_any_size_play_the_same_single_and_batched() -> None:
 def test_every_option_of_a_task_changes_something(id_: str, option: str) -> None:
     family, task = ENV_IDS[id_]
     default = options_of(family.name, task)[option]
-    base: dict[str, Any] = {"think_budget": 2} if option == "think_cost" else {}
-    words = {"start": "uniform", "memory": "filler"}
-    other = words.get(option) or default + (2 if isinstance(default, int) else 0.25)
+    bases: dict[str, dict[str, Any]] = {
+        "think_cost": {"think_budget": 2},
+        "missing": {"start": "written"},
+    }
+    base = bases.get(option, {})
+    others: dict[str, Any] = {"start": "uniform", "memory": "filler", "missing": 0}
+    other = others[option] if option in others else default + (2 if type(default) is int else 0.25)
 
     def trace(options: dict[str, Any]) -> str:
         rules = task_of(id_, **options)

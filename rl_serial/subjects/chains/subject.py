@@ -136,9 +136,9 @@ class ChainSubject:
         device = getattr(trainer, "device", CPU)
         floor = examine.floor(consumed.instances, self.config.seed, self.training_task, device)
         found = replace(examine(trainer.agent), floor=floor)
-        if not self.row.answers_by:
-            return found
         name = self.row.answers_by
+        if not name or name not in getattr(trainer, "networks", {}):  # somebody else's agent
+            return found
         cost = account(trainer.networks[name], trainer.examples[name])
         return replace(found, critical_path=examine.critical_path(trainer.agent, cost))
 
