@@ -20,7 +20,7 @@ DEMO := runs/study/demo
 # One thread a process: the tests and the small networks gain nothing from more.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: fuzz gpu setup demo test check lowest learning study-chaos bench peers $(LIBRARIES) figures dist schema docs ray clean
+.PHONY: browser fuzz gpu setup demo test check lowest learning study-chaos bench peers $(LIBRARIES) figures dist schema docs ray clean
 
 setup: $(INSTALLED)
 
@@ -73,6 +73,10 @@ dist: setup
 schema: setup
 	$(BIN)/python docs/schema.py
 
+# The page on which a person plays, driven in Chromium by chromedriver to the end of a game.
+browser: setup
+	$(BIN)/pytest -rs -m browser tests/api/test_play_page.py
+
 # The documentation as a site, in site/; a broken link or a page that the navigation lacks is an error. Then it
 # is opened in a browser, where there is one (tests/test_site_browser.py).
 docs: .venv-docs/installed
@@ -107,7 +111,7 @@ ray: .venv-ray/installed
 # its own, and sudoku against another solver; twenty minutes.
 peers: setup $(PEERS) $(LIBRARIES)
 	.venv-peers/bin/python -m pytest -m peers tests/planning tests/envs
-	$(BIN)/pytest -m peers tests/examples -k own_study
+	$(BIN)/pytest -m peers tests/examples -k 'own_study or takes_longer'
 
 # What a GPU has to show: that updates on it are those of the CPU and never wait for it, what a population costs, and
 # the GPU presets of the studies of depth, of which each says in its head what it takes (hours; all are resumed by the

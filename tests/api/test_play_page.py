@@ -210,6 +210,7 @@ IDLE = "return !document.body.hasAttribute('aria-busy') && view !== null"
 OPEN = "return [...document.querySelectorAll('.cell.open')].map(c => c.ariaLabel.split(',')[0])"
 
 
+@pytest.mark.browser
 def test_a_game_of_hex_in_a_browser_to_its_end_with_the_mouse(
     served: Any, browser: Browser
 ) -> None:
@@ -239,6 +240,7 @@ def test_a_game_of_hex_in_a_browser_to_its_end_with_the_mouse(
     assert browser.complaints() == []
 
 
+@pytest.mark.browser
 def test_a_game_of_connect_four_in_a_browser_with_the_keyboard(
     served: Any, browser: Browser
 ) -> None:
@@ -270,6 +272,7 @@ def test_a_game_of_connect_four_in_a_browser_with_the_keyboard(
     assert browser.complaints() == []
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
 def test_nothing_hangs_over_the_edge_of_a_screen(
     served: Any, browser: Browser, width: int, height: int
