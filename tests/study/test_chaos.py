@@ -86,6 +86,7 @@ def equal(out: Path, undisturbed: Path) -> None:
     assert not list(out.rglob("*.partial"))
 
 
+@pytest.mark.chaos
 def test_four_kills_change_nothing(
     tiny: Data, study_file: Callable[[Data], Path], tmp_path: Path, finished: Path
 ) -> None:
