@@ -1,6 +1,6 @@
 """Moves per second of the batched rules of games, beside OpenSpiel's, of the solver, and self-play.
 
-python -P benchmarks/games.py [--seconds S]
+rl-serial bench games [--seconds S]
 
 Both play uniformly random games and ask for the legal moves at every ply. OpenSpiel (extra
 ``peers``) is called from Python, a game at a time, as its users do. Self-play of Hex is timed with

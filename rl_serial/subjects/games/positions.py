@@ -73,8 +73,9 @@ def draw_positions(task: Duel, seeds: NDArray[np.int64], per_plies: int) -> Posi
         plies = below(random_words(some, 1, stream=99)[:, 0], game.most_plies)
         state = random_positions(game, some, plies)
         keys = [row.tobytes() for row in np.packbits(game.observe(state) > 0, axis=1)]
-        fresh = [row for row, key in enumerate(keys) if not (key in seen or seen.add(key))]  # type: ignore[func-returns-value]
-        state = take(state, np.array(fresh, dtype=np.int64))
+        firsts = {key: row for row, key in reversed([*enumerate(keys)]) if key not in seen}
+        seen |= firsts.keys()
+        state = take(state, np.array(sorted(firsts.values()), dtype=np.int64))
         solved = perfect.solve(state)
         groups = (solved.plies + 1) // 2 * 2
         chosen: list[int] = []
