@@ -306,8 +306,10 @@ def _check_folder(config: RunConfig, folder: Path, resume: bool) -> None:
 
 def _refuse_other(folder: Path, there: dict[str, Any], config: RunConfig) -> None:
     """Refuse another configuration than the folder's, but for one that trains longer."""
-    differing = _differences(there, config.model_dump(mode="json"))
+    differing = _differences(there, config)
     key = config.agent.length
+    if not differing:
+        return
     if differing != [f"agent.{key}"]:
         raise UserError(
             f"holds a run of another configuration ({', '.join(differing)} differ); "
@@ -330,7 +332,7 @@ def _make_folder(config: RunConfig, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file, text = folder / "config.yaml", write_yaml(config)
-        if file.exists() and read_text(file) != text:
+        if file.exists() and _differences(read_yaml(file), config):
             (folder / MODEL).unlink(missing_ok=True)  # of the shorter training
         write_text(file, text)
     except OSError as error:
@@ -439,6 +441,9 @@ def _flatten(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    before, after = _flatten(old), _flatten(new)
-    return [key for key in after | before if before.get(key) != after.get(key)]
+def _differences(there: dict[str, Any], config: RunConfig) -> list[str]:
+    """Keys in which a folder's configuration differs, with today's default for a key that it lacks."""
+    before, after = _flatten(there), _flatten(config.model_dump(mode="json"))
+    said = _flatten(config.model_dump(mode="json", exclude_defaults=True))
+    newer = after.keys() - before.keys() - said.keys()
+    return [key for key in after | before if key not in newer and before.get(key) != after.get(key)]

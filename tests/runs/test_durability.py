@@ -420,6 +420,24 @@ def test_folder_of_another_run_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "run/metrics.csv").read_bytes() == before
 
 
+def test_a_key_that_is_newer_than_the_folder_has_its_default(tmp_path: Path) -> None:
+    """A run that an earlier version began goes on; one that asks for another value does not."""
+    folder = tmp_path / "run"
+    train("value", folder)
+    file, model = folder / "config.yaml", (folder / "model.pt").read_bytes()
+    whole = file.read_text()
+    older = "".join(line for line in whole.splitlines(True) if "  one_ply:" not in line)
+    assert older != whole
+    file.write_text(older)
+    again = config("value", agent=ARGUMENTS["value"] | {"kind": "value", "one_ply": True})
+    with pytest.raises(UserError, match=r"another configuration \(agent\.one_ply differ"):
+        run.train(again, folder, resume=True, device="cpu", progress=False)
+    assert file.read_text() == older
+    run.train(config("value"), folder, resume=True, device="cpu", progress=False)
+    assert file.read_text() == whole
+    assert (folder / "model.pt").read_bytes() == model
+
+
 def test_one_ply_acts_one_step_ahead_and_search_starts_from_the_network(tmp_path: Path) -> None:
     """The same weights with and without: the run's score is the other's one-ply score."""
     agent = ARGUMENTS["value"] | {"kind": "value"}
