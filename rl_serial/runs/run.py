@@ -442,7 +442,7 @@ def _flatten(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _differences(there: dict[str, Any], config: RunConfig) -> list[str]:
-    """Keys in which a folder's configuration differs, with today's default for a key that it lacks."""
+    """Keys in which a folder's configuration differs; one that it lacks has today's default."""
     before, after = _flatten(there), _flatten(config.model_dump(mode="json"))
     said = _flatten(config.model_dump(mode="json", exclude_defaults=True))
     newer = after.keys() - before.keys() - said.keys()
