@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from rl_serial.envs.chain import TokenLayout
 from rl_serial.errors import require
+from rl_serial.networks import fused
 from rl_serial.networks.trunks.base import Trunk, dense
 
 
@@ -27,10 +28,26 @@ class ResidualBlock(nn.Module):
             else:
                 layers += [nn.LayerNorm(width), nn.SiLU(), dense(width, width)]
         self.layers = nn.Sequential(*layers)
-        self.scale = scale
+        self.kind, self.length, self.scale = block, length, scale
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.scale * self.layers(x)  # type: ignore[no-any-return]
+
+
+class ResidualStack(nn.Sequential):
+    """Blocks one after the other; on a CPU fused (:mod:`rl_serial.networks.fused`)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        block: ResidualBlock = self[0]  # type: ignore[assignment]
+        if block.kind != "wang" or not fused.applies(x):
+            return super().forward(x)  # type: ignore[no-any-return]
+        parameters = [
+            parameter
+            for part in self
+            for layer in part.layers
+            for parameter in layer._parameters.values()
+        ]
+        return fused.run_blocks(x, parameters, block.length, block.scale)
 
 
 class ResidualTrunk(Trunk):
@@ -73,7 +90,7 @@ class ResidualTrunk(Trunk):
         blocks = depth // length
         require(blocks > 1 or not recall, "recall", recall, f"off where depth {depth} is one block")
         scale = (blocks * loops) ** -0.5 if scaled else 1.0
-        self.stack = nn.Sequential(
+        self.stack = ResidualStack(
             *(ResidualBlock(block, width, length, scale) for _ in range(blocks))
         )
         self.recall = nn.ModuleList(
