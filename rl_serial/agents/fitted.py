@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rl_serial.agents.adamw import QuickAdamW
 from rl_serial.agents.protocols import Agent
 from rl_serial.agents.settings import AgentSettings, CloningAgentConfig, ValueAgentConfig
 from rl_serial.agents.settings_denoising import DenoisingAgentConfig
@@ -21,6 +22,7 @@ from rl_serial.envs.random import fold_in, random_words
 from rl_serial.envs.tasks import Task, num_actions
 from rl_serial.errors import RunError
 from rl_serial.networks import HorizonHead
+from rl_serial.networks.fused import gradients_in_place
 from rl_serial.planning.qtransforms import softmax
 
 FittedConfig = ValueAgentConfig | CloningAgentConfig
@@ -336,10 +338,11 @@ class FittedTrainer(NetworkTrainer, Generic[C]):
         self.updated(loss)
 
     def _gradients(self, *lesson: Tensor) -> Tensor:
-        loss = self.loss(self.network, *lesson)
-        # A graph writes gradients to where they were when it was captured.
-        self.optimizer.zero_grad(set_to_none=not self.gradients.replays)
-        loss.backward()  # type: ignore[no-untyped-call]
+        with gradients_in_place():
+            loss = self.loss(self.network, *lesson)
+            # A graph writes gradients to where they were when it was captured.
+            self.optimizer.zero_grad(set_to_none=not self.gradients.replays)
+            loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
     def _target_values(self, observations: Array) -> Array:
@@ -373,6 +376,8 @@ def make_optimizer(
     parameters: Iterable[Tensor], config: Optimised, device: torch.device
 ) -> torch.optim.AdamW:
     """AdamW as configured."""
+    if device.type == "cpu":
+        return QuickAdamW(parameters, config.learning_rate, weight_decay=config.weight_decay)
     return torch.optim.AdamW(
         parameters,
         config.learning_rate,

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import importlib.util
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -30,11 +31,29 @@ cache of a core."""
 KEPT = 4
 """Shapes whose memory is kept."""
 
+_in_place = False
+
+
+@contextmanager
+def gradients_in_place() -> Iterator[None]:
+    """Within it ``backward`` leaves the gradients of fused layers at their parameters directly.
+
+    To autograd they are no longer inputs, which saves it hundreds of small steps: ``torch.autograd
+    .grad`` and hooks do not see them. For plain updates; holds for all threads.
+    """
+    global _in_place
+    before, _in_place = _in_place, True
+    try:
+        yield
+    finally:
+        _in_place = before
+
+
 HAS_NUMBA = importlib.util.find_spec("numba") is not None
 
 
 def applies(x: Tensor) -> bool:
-    """Whether :func:`run_blocks` takes ``x`` as things are, and not only the plain modules."""
+    """Whether :func:`run` takes ``x`` as things are, and not only the plain modules."""
     return (
         HAS_NUMBA
         and type(x) is Tensor
@@ -51,55 +70,66 @@ def applies(x: Tensor) -> bool:
     )
 
 
-def run_blocks(x: Tensor, parameters: Sequence[Tensor], length: int, scale: float) -> Tensor:
+def run(
+    x: Tensor, parameters: Sequence[Tensor], length: int, scale: float, *, entry: bool
+) -> Tensor:
     """What residual blocks of the kind ``wang`` make of ``x``, one after the other.
 
     Args:
-        x: [B, W] float32 on the CPU.
+        x: [B, N] float32 on the CPU; N = W where there is no entry.
         parameters: of each layer the dense layer's weight [W, W] and bias [W], and the layer norm's
-            weight and bias [W]; a multiple of ``length`` layers.
+            weight and bias [W].
         length: layers of a block.
         scale: what the output of a block's last layer is multiplied by before it is added.
+        entry: whether the first layer stands before the blocks, with a weight [W, N].
 
     Returns:
         [B, W]; its gradient can be taken, and not that of its gradient.
     """
-    if torch.is_grad_enabled():
-        result: Tensor = _Blocks.apply(x, length, scale, *parameters)  # type: ignore[no-untyped-call]
-        return result
-    return _forward(x.contiguous(), parameters, length, scale, keeps=False)[0]
+    x = x.contiguous()
+    if not torch.is_grad_enabled():
+        return _Lease.of(x, parameters, length, entry, keeps=False).space.forward(
+            x, parameters, scale
+        )
+    result: Tensor
+    if _in_place and x.requires_grad:
+        result = _Run.apply(x, parameters, length, scale, entry)  # type: ignore[no-untyped-call]
+    else:
+        result = _Run.apply(x, None, length, scale, entry, *parameters)  # type: ignore[no-untyped-call]
+    return result
 
 
-class _Blocks(torch.autograd.Function):
+class _Run(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, length: int, scale: float, *parameters: Tensor) -> Tensor:
-        x = x.contiguous()
-        output, ctx.lease = _forward(x, parameters, length, scale, keeps=True)
-        ctx.scale = scale
-        ctx.save_for_backward(x)
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        aside: Sequence[Tensor] | None,
+        length: int,
+        scale: float,
+        entry: bool,
+        *parameters: Tensor,
+    ) -> Tensor:
+        own = parameters if aside is None else aside
+        ctx.lease = _Lease.of(x, own, length, entry, keeps=True)
+        ctx.scale, ctx.aside = scale, aside is not None
+        ctx.save_for_backward(x, *own)
+        output: Tensor = ctx.lease.space.forward(x, own, scale)
         return output
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-        [x] = ctx.saved_tensors
-        space: _Space = ctx.lease.space
-        of_x, of_weights, of_affine = space.backward(x, gradient.contiguous(), ctx.scale)
-        of_parameters = []
-        for weight, (bias, gain, shift) in zip(
-            of_weights.unbind(), of_affine.unbind(), strict=True
-        ):
-            of_parameters += [weight, bias, gain, shift]
-        return of_x, None, None, *of_parameters
-
-
-def _forward(
-    x: Tensor, parameters: Sequence[Tensor], length: int, scale: float, *, keeps: bool
-) -> tuple[Tensor, _Lease]:
-    lease = _Lease((*x.shape, len(parameters) // 4, length, keeps))
-    with torch.no_grad():
-        torch._foreach_copy_(lease.space.parameters, list(parameters))
-    return lease.space.forward(x, scale), lease
+        x, *parameters = ctx.saved_tensors
+        of_x, gradients = ctx.lease.space.backward(
+            x, parameters, gradient.contiguous(), ctx.scale, ctx.needs_input_grad[0]
+        )
+        if not ctx.aside:
+            return of_x, None, None, None, None, *gradients
+        for parameter, own in zip(parameters, gradients, strict=True):
+            if parameter.requires_grad:
+                parameter.grad = own if parameter.grad is None else parameter.grad + own
+        return of_x, None, None, None, None
 
 
 class _Lease:
@@ -114,8 +144,14 @@ class _Lease:
             self.space = _Space(*shape)
         self.shape = shape
 
+    @classmethod
+    def of(
+        cls, x: Tensor, parameters: Sequence[Tensor], length: int, entry: bool, *, keeps: bool
+    ) -> _Lease:
+        return cls((len(x), len(parameters[1]), len(parameters) // 4, length, entry, keeps))
+
     def __del__(self) -> None:
-        if hasattr(self, "space"):
+        if hasattr(self, "shape"):
             self.free.setdefault(self.shape, []).append(self.space)
             while len(self.free) > KEPT:
                 self.free.popitem(last=False)
@@ -127,37 +163,35 @@ class _Both(NamedTuple):
     tensor: Tensor
     array: NDArray[np.float32]
 
-    @staticmethod
-    def of(tensor: Tensor) -> _Both:
-        return _Both(tensor, tensor.numpy())
+    @classmethod
+    def of(cls, tensor: Tensor) -> _Both:
+        return cls(tensor, tensor.detach().numpy())
 
 
 class _Space:
-    """The memory of a run through a stack, and all views of it that the run needs.
+    """The memory of a run through the layers, and all views of it that the run needs.
 
     Args:
         rows: of the input.
         width: of every layer.
-        layers: of the stack.
+        layers: with the entry.
         length: layers of a block.
+        entry: whether one layer stands before the blocks.
         keeps: what a gradient needs.
     """
 
-    def __init__(self, rows: int, width: int, layers: int, length: int, keeps: bool) -> None:
-        self.weights = torch.empty(layers, width, width)
+    def __init__(
+        self, rows: int, width: int, layers: int, length: int, entry: bool, keeps: bool
+    ) -> None:
         self.affine = torch.empty(layers, 3, width)
-        self.parameters = [
-            part
-            for weight, affine in zip(self.weights, self.affine, strict=True)
-            for part in (weight, *affine)
-        ]
+        # Which layers end what is added to, the entry included.
+        ends = [(layer + 1 - entry) % length == 0 for layer in range(layers)]
         piece = min(rows, max(PIECE // width, 1))
         height = rows if keeps else piece
-        blocks = layers // length
-        # One of each for every layer and block, or what all of them share in turns.
+        # One of each for every layer and stream, or what all of them share in turns.
         normed = torch.empty(layers if keeps else 1, height, width)
         deviations = torch.empty(layers if keeps else 1, height)
-        streams = torch.empty(max(blocks - 1, 1) if keeps else 2, height, width)
+        streams = torch.empty(max(sum(ends) - 1, 1) if keeps else 2, height, width)
         working = torch.empty(WORKING, piece, width)
         self.pieces = []
         for first in range(0, rows, piece):
@@ -172,130 +206,188 @@ class _Space:
                     (working, slice(last - first)),
                 )
             ]
-            self.pieces.append(_Piece(slice(first, last), self, length, *views))
+            rows_of_affine = list(self.affine.numpy())
+            self.pieces.append(_Piece(slice(first, last), ends, entry, rows_of_affine, *views))
 
-    def forward(self, x: Tensor, scale: float) -> Tensor:
-        """The output [B, W] of the stack."""
-        output = torch.empty_like(x)
+    def forward(self, x: Tensor, parameters: Sequence[Tensor], scale: float) -> Tensor:
+        """The output [B, W] of the last layer."""
+        # One copy of many small tensors: to look at each from NumPy takes longer.
+        torch.cat(_affine(parameters), out=self.affine.view(-1))
+        transposed = [weight.T for weight in parameters[::4]]
+        output = x.new_empty(len(x), self.affine.shape[-1])
         for piece in self.pieces:
-            piece.forward(x[piece.rows], output[piece.rows], np.float32(scale))
+            rows = piece.rows
+            piece.forward(x[rows], transposed, output[rows], np.float32(scale))
         return output
 
     def backward(
-        self, x: Tensor, gradient: Tensor, scale: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The gradients of ``x``, of all weights and of what is added and multiplied."""
-        of_x, of_weights = torch.empty_like(x), torch.zeros_like(self.weights)
+        self,
+        x: Tensor,
+        parameters: Sequence[Tensor],
+        gradient: Tensor,
+        scale: float,
+        to_input: bool,
+    ) -> tuple[Tensor | None, list[Tensor]]:
+        """The gradients of ``x``, if asked for, and of the parameters."""
+        of_x = torch.empty_like(x) if to_input else None
+        weights = parameters[::4]
+        of_weights = [torch.empty_like(weight) for weight in weights]
         of_affine = torch.zeros_like(self.affine)
-        parts = of_weights.unbind(), of_affine.numpy()
+        rows_of_affine = list(of_affine.numpy())
         for piece in self.pieces:
-            rows = piece.rows
-            piece.backward(x[rows], gradient[rows], of_x[rows], *parts, np.float32(scale))
-        return of_x, of_weights, of_affine
+            own = None if of_x is None else of_x[piece.rows]
+            piece.backward(
+                x[piece.rows],
+                weights,
+                gradient[piece.rows],
+                own,
+                of_weights,
+                rows_of_affine,
+                np.float32(scale),
+            )
+        gradients: list[Tensor] = []
+        for weight, affine in zip(of_weights, of_affine.unbind(), strict=True):
+            gradients += [weight, *affine.unbind()]
+        return of_x, gradients
+
+
+def _affine(parameters: Sequence[Tensor]) -> list[Tensor]:
+    """All but the weights."""
+    return [parameter.detach() for i, parameter in enumerate(parameters) if i % 4]
 
 
 WORKING = 6
 
 
 class _Piece:
-    """Some rows on their way through the stack; arguments as of :class:`_Space`.
+    """Some rows on their way through the layers.
 
     Args:
         rows: which.
-        space: has the parameters.
-        length: layers of a block.
+        ends: of each layer, whether it ends a block or is the entry.
+        entry: whether the first is that.
+        affine: of each layer, [3, W].
         normed: what each layer's norm gave [B, W].
         deviations: by what it had divided [B].
-        streams: what stands behind each block but the last [B, W].
+        streams: what stands behind each end but the last [B, W].
         working: :data:`WORKING` arrays [B, W].
     """
 
     def __init__(
         self,
         rows: slice,
-        space: _Space,
-        length: int,
-        normed: list[_Both],
-        deviations: list[_Both],
-        streams: list[_Both],
-        working: list[_Both],
+        ends: Sequence[bool],
+        entry: bool,
+        affine: Sequence[NDArray[np.float32]],
+        normed: Sequence[_Both],
+        deviations: Sequence[_Both],
+        streams: Sequence[_Both],
+        working: Sequence[_Both],
     ) -> None:
         from rl_serial.networks import kernels  # Numba takes a second
 
-        self.kernels = kernels
-        self.rows, self.length = rows, length
-        self.layers = len(space.weights)
-        self.weights = list(space.weights)
-        self.transposed = [weight.T for weight in space.weights]
-        self.affine = list(space.affine.numpy())
-        blocks = self.layers // length
-        self.normed = cycled(normed, self.layers)
-        self.deviations = [both.array for both in cycled(deviations, self.layers)]
-        self.streams = cycled(streams, blocks - 1)
+        self.kernels, self.rows, self.ends, self.entry = kernels, rows, ends, entry
+        self.layers = list(
+            zip(
+                _cycled(normed, len(ends)),
+                [both.array for both in _cycled(deviations, len(ends))],
+                affine,
+                strict=True,
+            )
+        )
+        self.streams = _cycled(streams, sum(ends) - 1)
         self.hidden, *self.of_products, self.of_hidden = working[:4]
         self.of_streams = working[4:]
         self.means = np.empty((2, rows.stop - rows.start), np.float32)
         self.nothing = np.empty((0, 0), np.float32)
 
-    def forward(self, x: Tensor, output: Tensor, scale: np.float32) -> None:
-        """``output`` [B, W] becomes what the stack makes of ``x``."""
-        run, (means, _) = self.kernels.forward, self.means
-        stream = inputs = _Both.of(x.detach())
-        after = [*self.streams, _Both.of(output)]
-        for layer in range(self.layers):
-            normed, affine = self.normed[layer], self.affine[layer]
-            deviations = self.deviations[layer]
-            torch.mm(inputs.tensor, self.transposed[layer], out=normed.tensor)
-            if (layer + 1) % self.length:
-                inputs, added, factor = self.hidden, self.nothing, self.kernels.ONE
+    def forward(
+        self, x: Tensor, transposed: Sequence[Tensor], output: Tensor, scale: np.float32
+    ) -> None:
+        """``output`` [B, W] becomes what the layers make of ``x``."""
+        run, means, one = self.kernels.forward, self.means[0], self.kernels.ONE
+        stream = inputs = _Both.of(x)
+        following = iter([*self.streams, _Both.of(output)])
+        for layer, (normed, deviations, affine) in enumerate(self.layers):
+            torch.mm(inputs.tensor, transposed[layer], out=normed.tensor)
+            added, factor = self.nothing, one
+            if not self.ends[layer]:
+                inputs = self.hidden
             else:
-                added, factor = stream.array, scale
-                inputs = stream = after[layer // self.length]
+                if layer or not self.entry:
+                    added, factor = stream.array, scale
+                inputs = stream = next(following)
             run(normed.array, affine, means, deviations, inputs.array, added, factor)
 
     def backward(
         self,
         x: Tensor,
+        weights: Sequence[Tensor],
         gradient: Tensor,
-        of_x: Tensor,
+        of_x: Tensor | None,
         of_weights: Sequence[Tensor],
-        of_affine: NDArray[np.float32],
+        of_affine: Sequence[NDArray[np.float32]],
         scale: np.float32,
     ) -> None:
-        """``of_x`` becomes the gradient of ``x``; those of the parameters are added to theirs."""
-        run, hidden, of_hidden = self.kernels.backward, self.hidden, self.of_hidden
-        streams = [_Both.of(x.detach()), *self.streams]
-        of_stream = _Both.of(gradient)
-        above: Tensor | None = None  # the gradient of the products of the layer above, in its block
-        for layer in reversed(range(self.layers)):
-            block, place = divmod(layer, self.length)
+        """``of_x`` becomes the gradient of ``x``.
+
+        Those of the weights are set by the first piece, and all else is added.
+        """
+        run, one, hidden, of_hidden = (
+            self.kernels.backward,
+            self.kernels.ONE,
+            self.hidden,
+            self.of_hidden,
+        )
+        before = iter([*reversed(self.streams), _Both.of(x)])  # what blocks and entry had read
+        of_stream, place = _Both.of(gradient), 0
+        share = 1 if self.rows.start else 0  # of what is already in the gradients of weights
+        for layer in reversed(range(len(self.layers))):
+            normed, deviations, affine = self.layers[layer]
+            ends, starts = self.ends[layer], not layer or self.ends[layer - 1]
+            enters = self.entry and not layer
             of_products = self.of_products[layer % 2]
-            ends = place == self.length - 1
             run(
                 of_stream.array if ends else of_hidden.array,
-                scale if ends else self.kernels.ONE,
-                self.normed[layer].array,
-                self.deviations[layer],
-                self.affine[layer],
+                scale if ends and not enters else one,
+                normed.array,
+                deviations,
+                affine,
                 hidden.array,
                 of_products.array,
                 self.means,
                 of_affine[layer],
             )
-            if above is not None:
-                of_weights[layer + 1].addmm_(above.T, hidden.tensor)
-            if place:
-                torch.mm(of_products.tensor, self.weights[layer], out=of_hidden.tensor)
-                above = of_products.tensor
+            if not ends:  # the layer above has read what this one gave
+                above = self.of_products[(layer + 1) % 2].tensor
+                _product(above.T, hidden.tensor, of_weights[layer + 1], share)
+            if not starts:
+                torch.mm(of_products.tensor, weights[layer], out=of_hidden.tensor)
                 continue
-            of_weights[layer].addmm_(of_products.tensor.T, streams[block].tensor)
-            before = _Both.of(of_x) if not block else self.of_streams[block % 2]
-            torch.addmm(
-                of_stream.tensor, of_products.tensor, self.weights[layer], out=before.tensor
-            )
-            of_stream, above = before, None
+            _product(of_products.tensor.T, next(before).tensor, of_weights[layer], share)
+            if layer:
+                target = self.of_streams[place]
+            elif of_x is None:
+                return
+            else:
+                target = _Both.of(of_x)
+            if enters:
+                torch.mm(of_products.tensor, weights[layer], out=target.tensor)
+            else:
+                torch.addmm(
+                    of_stream.tensor, of_products.tensor, weights[layer], out=target.tensor
+                )
+            of_stream, place = target, 1 - place
 
 
-def cycled(parts: list[_Both], count: int) -> list[_Both]:
+def _product(a: Tensor, b: Tensor, out: Tensor, share: int) -> None:
+    """``out`` = ``share`` · ``out`` + ab."""
+    if share:
+        out.addmm_(a, b)
+    else:
+        torch.mm(a, b, out=out)
+
+
+def _cycled(parts: Sequence[Any], count: int) -> list[Any]:
     """So many of them, over and over."""
     return [parts[i % len(parts)] for i in range(count)]

@@ -1,8 +1,9 @@
-"""The residual trunk, on the flat observation."""
+"""The residual trunk, on the flat observation; on a CPU fused (:mod:`rl_serial.networks.fused`)."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -11,6 +12,18 @@ from rl_serial.envs.chain import TokenLayout
 from rl_serial.errors import require
 from rl_serial.networks import fused
 from rl_serial.networks.trunks.base import Trunk, dense
+
+
+class Entry(nn.Sequential):
+    """Dense, layer norm, swish."""
+
+    def __init__(self, size: int, width: int) -> None:
+        super().__init__(dense(size, width), nn.LayerNorm(width), nn.SiLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        if fused.applies(x):
+            return fused.run(x, _parameters(self), 1, 1.0, entry=True)
+        return super().forward(x)  # type: ignore[no-any-return]
 
 
 class ResidualBlock(nn.Module):
@@ -31,23 +44,27 @@ class ResidualBlock(nn.Module):
         self.kind, self.length, self.scale = block, length, scale
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.kind == "wang" and fused.applies(x):
+            return fused.run(x, _parameters(self.layers), self.length, self.scale, entry=False)
         return x + self.scale * self.layers(x)  # type: ignore[no-any-return]
 
 
 class ResidualStack(nn.Sequential):
-    """Blocks one after the other; on a CPU fused (:mod:`rl_serial.networks.fused`)."""
+    """Blocks one after the other."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        block: ResidualBlock = self[0]  # type: ignore[assignment]
-        if block.kind != "wang" or not fused.applies(x):
-            return super().forward(x)  # type: ignore[no-any-return]
-        parameters = [
-            parameter
-            for part in self
-            for layer in part.layers
-            for parameter in layer._parameters.values()
-        ]
-        return fused.run_blocks(x, parameters, block.length, block.scale)
+    def forward(self, x: Tensor, entry: Entry | None = None) -> Tensor:
+        """What they make of ``x`` [B, width], or with an ``entry`` of what that makes of ``x``."""
+        first: ResidualBlock = self[0]  # type: ignore[assignment]
+        if first.kind == "wang" and fused.applies(x):
+            layers = list(entry or []) + [layer for block in self for layer in block.layers]
+            enters = entry is not None
+            return fused.run(x, _parameters(layers), first.length, first.scale, entry=enters)
+        return super().forward(x if entry is None else entry(x))  # type: ignore[no-any-return]
+
+
+def _parameters(layers: Iterable[nn.Module]) -> list[Tensor]:
+    """Weights and biases of dense layers and norms, in their order."""
+    return [p for layer in layers for p in layer._parameters.values() if p is not None]
 
 
 class ResidualTrunk(Trunk):
@@ -85,7 +102,7 @@ class ResidualTrunk(Trunk):
         super().__init__(layout, depth=depth, width=width, loops=loops, injection=injection)
         require(block in self.LENGTHS, "block", block, f"one of {', '.join(self.LENGTHS)}")
         self.features_dim = width
-        self.input = nn.Sequential(dense(layout.size, width), nn.LayerNorm(width), nn.SiLU())
+        self.input = Entry(layout.size, width)
         length = math.gcd(depth, self.LENGTHS[block])
         blocks = depth // length
         require(blocks > 1 or not recall, "recall", recall, f"off where depth {depth} is one block")
@@ -101,6 +118,8 @@ class ResidualTrunk(Trunk):
     def forward(self, observation: Tensor, loops: int | None = None) -> Tensor:
         if len(self.recall):
             return self.pool(self.streams(observation, loops)[-1])
+        if self.join is None and (loops or self.loops) == 1:
+            return self.pool(self.stack(observation, self.input))
         return self.pool(self.run_loops(self.stack, self.input(observation), loops))
 
     def streams(self, observation: Tensor, loops: int | None = None) -> list[Tensor]:
