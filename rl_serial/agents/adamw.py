@@ -49,6 +49,13 @@ class QuickAdamW(torch.optim.AdamW):
             )
         return None
 
+    def state_dict(self) -> dict[str, Any]:
+        """As of ``torch.optim.AdamW``: every parameter with a count of steps of its own."""
+        saved = super().state_dict()
+        for place, own in saved["state"].items():
+            saved["state"][place] = own | {"step": own["step"].clone()}
+        return saved
+
     def _prepared(
         self, group: dict[str, Any]
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor], Tensor] | None:

@@ -374,9 +374,7 @@ class _Piece:
             if enters:
                 torch.mm(of_products.tensor, weights[layer], out=target.tensor)
             else:
-                torch.addmm(
-                    of_stream.tensor, of_products.tensor, weights[layer], out=target.tensor
-                )
+                torch.addmm(of_stream.tensor, of_products.tensor, weights[layer], out=target.tensor)
             of_stream, place = target, 1 - place
 
 

@@ -23,22 +23,25 @@ EPSILON = np.float32(1e-5)
 """Added to a variance, as by torch.nn.LayerNorm."""
 
 ONE, ZERO = np.float32(1), np.float32(0)
-FURTHEST = np.float32(126)
-MINUS_LOG2_E = np.float32(-1.44269504088896341)
-EXPONENT_BIAS = np.float32(127)
-ROUNDED_BIAS = np.float32(127.5)
-# 2**f on |f| ≤ 1/2 = 1 + C1 f + …, of least relative error: 8e-8.
+FURTHEST = np.float32(87)
+LOG2_E = np.float32(1.44269504088896341)
+LN2_HIGH = np.float32(0.693359375)  # few bits, so that its product with an integer is exact
+LN2_LOW = np.float32(-2.12194440e-4)
+HALF = np.float32(0.5)
+EXPONENT_BIAS = 127
+# exp(r) on |r| ≤ ln(2)/2 = 1 + C1 r + …, of least relative error: 8e-8.
 C1, C2, C3, C4, C5 = (
-    np.float32(c)
-    for c in (0.693146967061, 0.240221197138, 0.0555071327394, 0.00967554188074, 0.00132764735623)
+    np.float32(c) for c in (0.999999692, 0.4999889483, 0.1666757473, 0.04191538436, 0.00829765607)
 )
 
 
-def _power_of_two(context: Any, biased: Any) -> Any:
-    """2 ** (biased − 127), of an int32 in 1 … 254."""
+def _power_of_two(context: Any, power: Any) -> Any:
+    """2 ** power, of an int32 in −126 … 127."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        bits = builder.shl(arguments[0], ir.Constant(ir.IntType(32), 23))
+        word = ir.IntType(32)
+        biased = builder.add(arguments[0], ir.Constant(word, EXPONENT_BIAS))
+        bits = builder.shl(biased, ir.Constant(word, 23))
         return builder.bitcast(bits, ir.FloatType())
 
     return types.float32(types.int32), generate
@@ -64,14 +67,15 @@ def part(function: F) -> F:
 
 @part
 def sigmoid(z: Any) -> Any:
-    """1 / (1 + exp(−z)) of a float32, to 4e-7 of its value for |z| ≤ 8; for |z| > 87 as there."""
-    x = z * MINUS_LOG2_E
+    """1 / (1 + exp(−z)) of a float32, to 4 units in the last place; for |z| > 87 as there."""
+    x = -z
     x = x if x > -FURTHEST else -FURTHEST
     x = x if x < FURTHEST else FURTHEST
-    power = np.int32(x + ROUNDED_BIAS)
-    f = x - (np.float32(power) - EXPONENT_BIAS)
-    exponential = ((((C5 * f + C4) * f + C3) * f + C2) * f + C1) * f + ONE
-    return ONE / (ONE + exponential * power_of_two(power))
+    # Whole at once: of a power less the bias, sums in another order would lose digits of r.
+    whole = np.floor(x * LOG2_E + HALF)
+    r = (x - whole * LN2_HIGH) - whole * LN2_LOW
+    exponential = ((((C5 * r + C4) * r + C3) * r + C2) * r + C1) * r + ONE
+    return ONE / (ONE + exponential * power_of_two(np.int32(whole)))
 
 
 @_compile

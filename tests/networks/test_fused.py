@@ -47,9 +47,11 @@ def results(net: nn.Module, x: Tensor, context: Any = nullcontext) -> list[Tenso
     return [outputs.detach(), *(gradient.clone() for gradient in gradients if gradient is not None)]
 
 
-def assert_same(mine: list[Tensor], theirs: list[Tensor]) -> None:
-    for own, plain in zip(mine, theirs, strict=True):
-        torch.testing.assert_close(own, plain, rtol=0, atol=1e-5 * float(plain.abs().max()) + 1e-6)
+def assert_as_exact(mine: list[Tensor], plain: list[Tensor], exact: list[Tensor]) -> None:
+    """Rounding errors are of the size that the plain modules have: norms of few numbers raise both."""
+    for own, other, right in zip(mine, plain, exact, strict=False):
+        bound = 16 * float((other - right).abs().max()) + 1e-6 * float(right.abs().max())
+        assert float((own - right).abs().max()) <= bound
 
 
 CASES: dict[str, dict[str, Any]] = {
@@ -61,7 +63,7 @@ CASES: dict[str, dict[str, Any]] = {
     "loops, concat": {"loops": 2, "injection": "concat"},
     "recall": {"recall": True},
     "pre-norm": {"block": "pre_norm"},
-    "narrow": {"width": 3},
+    "narrow": {"width": 5},
 }
 
 
@@ -75,12 +77,13 @@ def test_results_and_gradients_are_those_of_the_plain_modules(
     with monkeypatch.context() as patched:
         patched.setattr(fused, "applies", lambda x: False)
         plain = results(net, x)
+        exact = results(copy.deepcopy(net).double(), x.double())
     monkeypatch.setattr(fused, "PIECE", 16 * 24)  # several pieces, the last of them smaller
     monkeypatch.setattr(fused._Lease, "free", fused.OrderedDict())
     for _ in range(2):  # also with memory that was used before
-        assert_same(results(net, x, context), plain)
+        assert_as_exact(results(net, x, context), plain, exact)
         with torch.no_grad():
-            assert_same([net(x)], plain[:1])
+            assert_as_exact([net(x)], plain, exact)
     assert fused._Lease.free  # so it has run fused
 
 
@@ -112,8 +115,11 @@ def test_swish_far_from_zero() -> None:
         outputs, space = np.empty_like(x), np.empty((2, 1), np.float32)
         kernels.forward(x.copy(), affine, *space, outputs, np.empty((0, 0), np.float32), 1)
         upper = gain / math.sqrt(1 + 1e-5)
-        expected = [upper / (1 + math.exp(-upper)), -upper * math.exp(-upper) / (1 + math.exp(-upper))]
-        np.testing.assert_allclose(outputs[0], expected, rtol=3e-5, atol=1e-30)
+        expected = [
+            upper / (1 + math.exp(-upper)),
+            -upper * math.exp(-upper) / (1 + math.exp(-upper)),
+        ]
+        np.testing.assert_allclose(outputs[0], expected, rtol=1e-5, atol=1e-30)
 
 
 def test_numbers_that_are_none_stay_none() -> None:
@@ -207,7 +213,7 @@ def test_the_quick_optimiser_is_adamw() -> None:
     nets = [network(), network()]
     options = {"weight_decay": 0.1}
     quick = QuickAdamW(nets[0].parameters(), 1e-2, **options)
-    plain = torch.optim.AdamW(nets[1].parameters(), 1e-2, **options)
+    plain = torch.optim.AdamW(nets[1].parameters(), 1e-2, fused=True, **options)
     schedules = [torch.optim.lr_scheduler.ExponentialLR(one, 0.9) for one in (quick, plain)]
     for step in range(6):
         for net, optimizer, schedule in zip(nets, (quick, plain), schedules, strict=True):
@@ -220,7 +226,7 @@ def test_the_quick_optimiser_is_adamw() -> None:
             quick.load_state_dict(states[1])
             plain.load_state_dict(states[0])
     for mine, theirs in zip(*(net.parameters() for net in nets), strict=True):
-        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=0)
+        assert torch.equal(mine, theirs)
     assert {float(state["step"]) for state in quick.state.values()} == {6.0}
 
 

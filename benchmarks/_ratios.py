@@ -1,0 +1,58 @@
+"""Figures beside their targets, handed from a benchmark to ``rl-serial bench all``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+FILE = "RL_SERIAL_RATIOS"
+"""The environment variable that names the file to which figures are added, one JSON a line."""
+
+SLACK = 0.1
+"""By what part of a target it may be missed."""
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A figure and what it is aimed at."""
+
+    what: str
+    value: float
+    target: float
+    limit: str  # what keeps it from being better
+    at_most: bool = False  # whether less is better
+    unit: str = "x"
+
+    @property
+    def reached(self) -> bool:
+        """Whether it is as good as its target."""
+        return self.value <= self.target if self.at_most else self.value >= self.target
+
+    @property
+    def missed(self) -> bool:
+        """Whether it is worse than its target by more than :data:`SLACK` of it."""
+        if self.at_most:
+            return self.value > (1 + SLACK) * self.target
+        return self.value < (1 - SLACK) * self.target
+
+    def row(self) -> tuple[str, str, str, str]:
+        """What, figure, target, limit."""
+        sign = "≤" if self.at_most else "≥"
+        figure = f"{self.value:.2f}" if self.value < 10 else f"{self.value:,.0f}"
+        missed = "**missed**: " if self.missed else ""
+        return (
+            self.what,
+            figure + self.unit,
+            f"{sign} {self.target:g}{self.unit}",
+            missed + self.limit,
+        )
+
+
+def report(ratios: Iterable[Ratio]) -> None:
+    """Hand them on, if anybody has asked."""
+    if FILE in os.environ:
+        with Path(os.environ[FILE]).open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(asdict(ratio)) + "\n" for ratio in ratios)
