@@ -21,11 +21,16 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from _ratios import Ratio, report
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
 from rl_serial.envs import ENV_IDS
 from rl_serial.tables import markdown_table
+
+TARGETS = {"DummyVecEnv": 50.0, "SubprocVecEnv": 50.0}
+SINGLE_STEP = 60.0
+"""Microseconds of a single step, over all environments."""
 
 Step = Callable[[Any], Any]
 
@@ -54,8 +59,10 @@ def single_step_microseconds(env: gymnasium.Env[Any, Any], seconds: float) -> fl
     return 1e6 * spent / steps
 
 
-def measure(id_: str, num_envs: int, processes: int, seconds: float, rounds: int) -> list[str]:
-    """A row of the table: medians over rounds of every contender."""
+def measure(
+    id_: str, num_envs: int, processes: int, seconds: float, rounds: int
+) -> tuple[dict[str, float], float]:
+    """Medians over rounds: steps a second of every contender, microseconds of a single step."""
     make = [partial(gymnasium.make, id_)]
     native = gymnasium.make_vec(id_, num_envs)
     contenders: dict[str, tuple[Any, int]] = {
@@ -78,8 +85,7 @@ def measure(id_: str, num_envs: int, processes: int, seconds: float, rounds: int
     for env, _ in contenders.values():
         env.close()
     medians = {name: statistics.median(values) for name, values in rates.items()}
-    ratios = [f"{medians['native'] / medians[name]:.0f}x" for name in list(contenders)[1:]]
-    return [f"`{id_}`", f"{medians['native']:,.0f}", *ratios, f"{statistics.median(singles):.0f}"]
+    return medians, statistics.median(singles)
 
 
 def main() -> None:
@@ -91,10 +97,18 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="for each contender and round")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    rows = [
-        measure(id_, options.num_envs, options.processes, options.seconds, options.rounds)
-        for id_ in options.ids
-    ]
+    rows, singles = [], []
+    over: dict[str, list[float]] = {name: [] for name in TARGETS}
+    for id_ in options.ids:
+        found, single = measure(
+            id_, options.num_envs, options.processes, options.seconds, options.rounds
+        )
+        native = found.pop("native")
+        ratios = [f"{native / rate:.0f}x" for rate in found.values()]
+        rows.append([f"`{id_}`", f"{native:,.0f}", *ratios, f"{single:.0f}"])
+        singles.append(single)
+        for name in TARGETS:
+            over[name].append(native / found[name])
     print(f"{os.cpu_count()} cores; native with {options.num_envs} instances; median of rounds.\n")
     header = (
         "environment",
@@ -106,6 +120,14 @@ def main() -> None:
         "one env.step (µs)",
     )
     print(markdown_table(header, rows))
+    limit = "drawing instances and writing observations; most so of circuits"
+    report(
+        Ratio(f"batch over {name}, least of the environments", min(over[name]), target, limit)
+        for name, target in TARGETS.items()
+    )
+    mean = statistics.mean(singles)
+    limit = "array functions on one row, a microsecond each"
+    report([Ratio("one env.step, mean of environments", mean, SINGLE_STEP, limit, True, " µs")])
 
 
 if __name__ == "__main__":

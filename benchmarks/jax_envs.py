@@ -21,12 +21,19 @@ import gymnasium
 import jax
 import numpy as np
 import torch
+from _ratios import Ratio, report
 
 from rl_serial.envs import ENV_IDS, jax_env
 from rl_serial.envs.chain import is_numpy_only, select
 from rl_serial.envs.registry import task_of
 from rl_serial.envs.tasks import num_actions
 from rl_serial.tables import markdown_table
+
+
+LEVEL = {
+    "rl_serial/PermutationAutomatonSteer-v0": "passes over memory, and two libraries' threads",
+}
+"""Where the native batch is to be level with the compiled one, and what limits it."""
 
 
 def with_numpy(id_: str, batch: int, steps: int) -> Callable[[], object]:
@@ -100,7 +107,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    rows = []
+    rows, ratios = [], []
     for id_ in options.ids:
         players = {
             name: make(id_, options.num_envs, options.steps)
@@ -114,11 +121,14 @@ def main() -> None:
                 spent = time.perf_counter() - started
                 rates[name].append(options.num_envs * options.steps / spent)
         found = {name: statistics.median(values) for name, values in rates.items()}
-        ratio = f"{found['numpy'] / found['jax']:.2f}x"
-        rows.append((f"`{id_}`", *(f"{found[name]:,.0f}" for name in rates), ratio))
+        ratio = found["numpy"] / found["jax"]
+        rows.append((f"`{id_}`", *(f"{found[name]:,.0f}" for name in rates), f"{ratio:.2f}x"))
+        if id_ in LEVEL:
+            ratios.append(Ratio(f"{id_.split('/')[1]}, NumPy over JAX", ratio, 1.0, LEVEL[id_]))
     where = f"{os.cpu_count()} cores, {jax.default_backend()}"
     print(f"{where}, jax {jax.__version__}, {options.num_envs} instances.\n")
     print(markdown_table(("environment", "NumPy", "torch", "JAX", "NumPy over JAX"), rows))
+    report(ratios)
 
 
 if __name__ == "__main__":

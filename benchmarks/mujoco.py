@@ -25,6 +25,7 @@ from typing import Any
 import gymnasium
 import mujoco
 import numpy as np
+from _ratios import Ratio, report
 from gymnasium.vector import AsyncVectorEnv
 
 from rl_serial.envs.chains.many_body import ManyBody
@@ -124,6 +125,9 @@ PLAIN: dict[str, Any] = {
 }
 
 
+LIMIT = "MuJoCo's own time, on the same cores on either side"
+
+
 def substeps(id_: str) -> float:
     """Time steps of MuJoCo in a step of an environment."""
     if "ManyBody" not in id_:
@@ -148,8 +152,8 @@ def steps_per_second(env: Any, instances: int, seconds: float, generator: Any) -
     return instances * calls / (time.perf_counter() - started)
 
 
-def measure(id_: str, options: argparse.Namespace) -> list[str]:
-    """A row of the table: medians over rounds of every contender."""
+def measure(id_: str, options: argparse.Namespace) -> tuple[list[str], list[Ratio]]:
+    """A row of the table, medians over rounds of every contender; and what has a target."""
     processes = options.processes
     singles = [partial(gymnasium.make, id_)] * processes
     contenders: dict[str, tuple[Any, int]] = {
@@ -175,7 +179,15 @@ def measure(id_: str, options: argparse.Namespace) -> list[str]:
         for name in ("async", "plain")
     ]
     native = medians["native"]
-    return [f"`{id_}`", f"{native:,.0f}", f"{native * substeps(id_):,.0f}", *ratios]
+    row = [f"`{id_}`", f"{native:,.0f}", f"{native * substeps(id_):,.0f}", *ratios]
+    with_targets = [
+        Ratio(
+            f"{id_.split('/')[1]} over AsyncVectorEnv ({name})", native / medians[name], 5.0, LIMIT
+        )
+        for name in ("async", "plain")
+        if name in medians
+    ]
+    return row, with_targets
 
 
 def main() -> None:
@@ -191,7 +203,7 @@ def main() -> None:
     if unknown := set(options.ids) - set(IDS):
         parser.error(f"{', '.join(sorted(unknown))}: there are {', '.join(IDS)}")
     use_threads(options.threads)
-    rows = [measure(id_, options) for id_ in options.ids]
+    rows, ratios = zip(*(measure(id_, options) for id_ in options.ids), strict=True)
     print(
         f"native: {options.num_envs} instances, {options.threads} threads; "
         f"AsyncVectorEnv: {options.processes} processes; median of rounds.\n"
@@ -204,6 +216,7 @@ def main() -> None:
         "over AsyncVectorEnv of a plain environment",
     )
     print(markdown_table(header, rows))
+    report(ratio for of_one in ratios for ratio in of_one)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from _ratios import Ratio, report
 
 from rl_serial.agents import fitted, updates
 from rl_serial.agents.population import Population
@@ -35,6 +36,9 @@ CASES = (
     ("pointer_random_depth_pays", 8),
     ("pointer_random_depth_pays", 1),
 )
+
+
+LIMIT = "the GPU's own time: it is busy"
 
 
 def trainers(name: str, layers: int, members: int, device: torch.device) -> list[ValueTrainer]:
@@ -108,6 +112,17 @@ def main() -> None:
     )
     header = ("configuration", "layers x width", "alone (ms)", "in a population (ms)")
     print(markdown_table((*header, "updates", "cost of all"), rows))
+    if device.type == "cuda":
+        report(
+            Ratio(
+                f"{options.members} of {row[0]} {row[1]} for one",
+                float(row[-1][:-1]),
+                2.0,
+                LIMIT,
+                True,
+            )
+            for row in rows
+        )
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,9 @@ TARGETS = {
     ("puct", 1024, 25, 32): 5.0,
     ("puct", 64, 25, 128): 5.0,
 }
+BESIDE_A_NEIGHBOUR = {("gumbel", 1024, 25, 32): 1.5}
+"""The same with something else on one core."""
+LIMIT = "memory of the trees, and the network between two simulations"
 HOW_TO_INSTALL = (
     "install the peers into an environment of their own:\n"
     "    make .venv-peers/installed\n"
@@ -280,8 +284,30 @@ def has(python: Path, *modules: str) -> bool:
     return subprocess.run([python, "-c", code.format(modules)], check=False).returncode == 0
 
 
-def compare_mctx(python: Path, rounds: int, rows: list[tuple[str, int, int, int]]) -> None:
+@contextmanager
+def neighbour() -> Iterator[None]:
+    """Something else that keeps a core busy."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", "while True: pass"],
+        preexec_fn=lambda: os.sched_setaffinity(0, {max(os.sched_getaffinity(0))}),
+    )
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def compare_mctx(
+    python: Path,
+    rounds: int,
+    rows: Sequence[tuple[str, int, int, int]],
+    targets: Mapping[tuple[str, int, int, int], float],
+    where: str = "",
+) -> None:
     """Print the table of rows (algorithm, B, A, n)."""
+    from _ratios import Ratio, report
+
     from rl_serial.tables import markdown_table
 
     core = {min(os.sched_getaffinity(0))}
@@ -302,7 +328,10 @@ def compare_mctx(python: Path, rounds: int, rows: list[tuple[str, int, int, int]
             times["free"].append(free.measure("mctx", *arguments))
         per_step = {who: 1e6 * statistics.median(t) / n for who, t in times.items()}
         ratio = min(per_step["pinned"], per_step["free"]) / per_step["own"]
-        target = TARGETS.get(arguments)
+        target = targets.get(arguments)
+        if target is not None:
+            what = f"{algorithm} search, B = {batch:,}, n = {n}, over mctx{where}"
+            report([Ratio(what, ratio, target, LIMIT)])
         table.append(
             [
                 algorithm,
@@ -364,7 +393,11 @@ def main() -> None:
         f"{len(os.sched_getaffinity(0))} cores. µs: one simulation in all B trees, median of "
         f"{options.rounds} rounds.\n"
     )
-    compare_mctx(python, options.rounds, rows)
+    compare_mctx(python, options.rounds, rows, TARGETS)
+    print("\nWith something else on one core:\n")
+    with neighbour():
+        beside = list(BESIDE_A_NEIGHBOUR)
+        compare_mctx(python, options.rounds, beside, BESIDE_A_NEIGHBOUR, " beside a neighbour")
     print()
     if has(python, "pyspiel", "numba"):
         compare_open_spiel(python, options.rounds)

@@ -17,6 +17,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from _ratios import Ratio, report
+
 from rl_serial.runs.files import write_json
 from rl_serial.study.commands import _summary as summary_of
 from rl_serial.study.design import load_study
@@ -27,6 +29,7 @@ from rl_serial.study.report import write_report
 from rl_serial.study.runner import run_study
 from rl_serial.tables import markdown_table
 
+CONTINUE = "continue with nothing to do"
 SEEDS, GROUPS, DEPTHS, RATES = 10, 2, 10, 5
 STUDY = """\
 question: Does depth pay, in made-up numbers?
@@ -97,13 +100,14 @@ def main() -> None:
         steps=[4 + i for i in range(steps)],
         seeds=SEEDS,
     )
-    table = []
+    table, processor_seconds = [], {}
 
     def timed(name: str, act: Callable[[], Any]) -> Any:
         clock, processor = time.perf_counter(), time.process_time()
         result = act()
         spent = (time.process_time() - processor, time.perf_counter() - clock)
         table.append((name, *(f"{seconds:.1f}" for seconds in spent)))
+        processor_seconds[name] = spent[0]
         return result
 
     place = nullcontext(options.keep) if options.keep else tempfile.TemporaryDirectory()
@@ -118,13 +122,17 @@ def main() -> None:
             return run_study(study, folder, WrittenDown(), progress=False)
 
         timed("run, with made-up results", carry_out)
-        timed("continue with nothing to do", carry_out)
+        timed(CONTINUE, carry_out)
         timed("status", lambda: summary_of(folder))
         timed("report", lambda: write_report(folder, episodes=0))
         size = folder.report.stat().st_size
         rows = len(study.runs)
     print(f"{rows} rows of {rows // SEEDS} cells; the page has {size / 2**20:.1f} MiB\n")
     print(markdown_table(("command", "processor seconds", "seconds"), table))
+    together = sum(processor_seconds[name] for name in ("plan", CONTINUE, "report"))
+    what = f"plan, continue and report of {rows:,} rows"
+    limit = "the page: intervals of every cell, and its text"
+    report([Ratio(what, together, 10.0, limit, at_most=True, unit=" s")])
 
 
 if __name__ == "__main__":

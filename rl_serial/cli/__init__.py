@@ -342,13 +342,14 @@ def _bench(options: argparse.Namespace) -> None:
     folder = Path(__file__).resolve().parents[2] / "benchmarks"
     file = folder / f"{options.name}.py"
     if not file.exists():
-        there = sorted(path.stem for path in folder.glob("*.py"))
+        there = sorted(path.stem for path in folder.glob("[!_]*.py"))
         listed = f"there are {', '.join(there)}{did_you_mean(options.name, there)}"
         raise UserError(
             f"no such benchmark; {listed}" if there else "benchmarks need a checkout",
             source=f"bench {options.name}",
         )
     sys.argv = [str(file), *options.rest]
+    sys.path.insert(0, str(folder))  # as Python does for a file that it is given
     runpy.run_path(str(file), run_name="__main__")
 
 
