@@ -38,13 +38,13 @@ class Steps(NamedTuple):
 
 
 def multilayer(key: jax.Array, inputs: int, outputs: int, last_scale: float) -> Any:
-    """Weights and biases of two hidden layers and a head, orthogonal as Stable-Baselines3 has them."""
+    """Weights and biases of two hidden layers and a head, orthogonal as in Stable-Baselines3."""
     sizes, scales = (inputs, HIDDEN, HIDDEN, outputs), (2**0.5, 2**0.5, last_scale)
     made = []
-    for key, scale, rows, columns in zip(
+    for own, scale, rows, columns in zip(
         jax.random.split(key, 3), scales, sizes, sizes[1:], strict=False
     ):
-        weight = jax.nn.initializers.orthogonal(scale)(key, (rows, columns))
+        weight = jax.nn.initializers.orthogonal(scale)(own, (rows, columns))
         made.append((weight, jnp.zeros(columns)))
     return made
 

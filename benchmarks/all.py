@@ -1,8 +1,8 @@
 """Every benchmark that has a target: its tables, and each figure beside what it is aimed at.
 
-The exit code is 1 where a figure is worse than its target by more than a tenth of it, or a benchmark
-fails. What cannot run here (no JAX, no peers, no GPU) is named and does not count. Twenty minutes on
-two free cores.
+The exit code is 1 where a figure is worse than its target by more than a tenth of it, or a
+benchmark fails. What cannot run here (no JAX, no peers, no GPU) is named and does not count. Twenty
+minutes on two free cores.
 
     rl-serial bench all [--only NAME …] [--write]
 
@@ -48,8 +48,7 @@ class Benchmark:
         if not self.python.exists():
             folder = self.python.relative_to(ROOT).parts[0]
             return f"{folder} is not there (make {folder}/installed)"
-        code = "import importlib.util as u, sys; print(*(m for m in sys.argv[1:] if not u.find_spec(m)))"
-        missing = _said(self.python, code, *self.modules)
+        missing = _said(self.python, MISSING, *self.modules)
         if missing:
             return f"{self.python} has no {missing}"
         if (
@@ -60,6 +59,11 @@ class Benchmark:
         return ""
 
 
+MISSING = """\
+import sys
+from importlib.util import find_spec
+print(*(name for name in sys.argv[1:] if not find_spec(name)))
+"""
 PEERS = ROOT / ".venv-peers/bin/python"
 BENCHMARKS = (
     Benchmark("networks"),

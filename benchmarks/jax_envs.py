@@ -29,7 +29,6 @@ from rl_serial.envs.registry import task_of
 from rl_serial.envs.tasks import num_actions
 from rl_serial.tables import markdown_table
 
-
 LEVEL = {
     "rl_serial/PermutationAutomatonSteer-v0": "passes over memory, and two libraries' threads",
 }

@@ -1,10 +1,10 @@
 """What an update and an evaluation of deep-narrow networks cost beside their matrix products.
 
-The products are those of the same shapes in ``torch.mm``, into memory that is there: forwards each
-layer's output from the one before, backwards the gradients of weights and inputs. An update is loss,
-gradients and AdamW's step as the fitted agents make them; an evaluation is the network without
-gradients. Beside them stand the plain modules, as torch runs them, with its own fused AdamW. All
-take turns, several calls a turn; medians of rounds of processor time, one thread.
+The products are those of the same shapes in ``torch.mm``, into memory that is there: forwards
+each layer's output from the one before, backwards the gradients of weights and inputs. An update is
+loss, gradients and AdamW's step as the fitted agents make them; an evaluation is the network
+without gradients. Beside them stand the plain modules, as torch runs them, with its own fused
+AdamW. All take turns, several calls a turn; medians of rounds of processor time, one thread.
 
     rl-serial bench networks [--rounds 9] [--seconds 0.2] [--compile]
 """
@@ -12,6 +12,7 @@ take turns, several calls a turn; medians of rounds of processor time, one threa
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import time
 from collections.abc import Callable
@@ -46,8 +47,7 @@ def products(depth: int, width: int, rows: int) -> tuple[Call, Call]:
     sizes = [INPUTS, *[width] * (depth + 1), OUTPUTS]
     # Of variance 1 / inputs, so that numbers neither grow nor become denormal.
     weights = [
-        torch.randn(outputs, inputs) / inputs**0.5
-        for inputs, outputs in zip(sizes, sizes[1:], strict=False)
+        torch.randn(outputs, inputs) / inputs**0.5 for inputs, outputs in itertools.pairwise(sizes)
     ]
     layers = [torch.randn(rows, size) for size in sizes]
     of_weights = [torch.empty_like(weight) for weight in weights]
@@ -98,7 +98,7 @@ def calls(depth: int, width: int, rows: int, compiled: bool) -> dict[str, Call]:
 
     def with_plain_modules(call: Call) -> Call:
         def unfused() -> None:
-            with mock.patch.object(fused, "applies", lambda x: False):
+            with mock.patch.object(fused, "applies", return_value=False):
                 call()
 
         return unfused

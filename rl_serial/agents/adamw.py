@@ -25,7 +25,7 @@ class QuickAdamW(torch.optim.AdamW):
         """One step, as ``torch.optim.AdamW.step``."""
         prepared = [self._prepared(group) for group in self.param_groups]
         if closure is not None or None in prepared:
-            return super().step(closure)  # type: ignore[arg-type]
+            return super().step(closure)
         for group, tensors in zip(self.param_groups, prepared, strict=True):
             if tensors is None or not tensors[0]:
                 continue

@@ -349,7 +349,7 @@ def _bench(options: argparse.Namespace) -> None:
             source=f"bench {options.name}",
         )
     sys.argv = [str(file), *options.rest]
-    sys.path.insert(0, str(folder))  # as Python does for a file that it is given
+    sys.path.append(str(folder))  # benchmarks share _ratios.py
     runpy.run_path(str(file), run_name="__main__")
 
 

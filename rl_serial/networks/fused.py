@@ -62,7 +62,7 @@ def applies(x: Tensor) -> bool:
         and x.ndim == 2
         and len(x) > 0
         and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
+        and torch._C._get_tracing_state() is None
         and not torch.is_autocast_enabled("cpu")
         and torch._C._len_torch_function_stack() == 0
         and torch._C._len_torch_dispatch_stack() == 0

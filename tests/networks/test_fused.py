@@ -1,4 +1,4 @@
-"""Fused layers beside the plain modules that they stand for, and where those must run themselves."""
+"""Fused layers beside the plain modules that they stand for, and where those run themselves."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def results(net: nn.Module, x: Tensor, context: Any = nullcontext) -> list[Tenso
 
 
 def assert_as_exact(mine: list[Tensor], plain: list[Tensor], exact: list[Tensor]) -> None:
-    """Rounding errors are of the size that the plain modules have: norms of few numbers raise both."""
+    """Rounding errors are of the size that the plain modules have."""
     for own, other, right in zip(mine, plain, exact, strict=False):
         bound = 16 * float((other - right).abs().max()) + 1e-6 * float(right.abs().max())
         assert float((own - right).abs().max()) <= bound

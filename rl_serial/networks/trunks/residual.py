@@ -23,7 +23,7 @@ class Entry(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         if fused.applies(x):
             return fused.run(x, _parameters(self), 1, 1.0, entry=True)
-        return super().forward(x)  # type: ignore[no-any-return]
+        return super().forward(x)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class ResidualBlock(nn.Module):
@@ -56,10 +56,13 @@ class ResidualStack(nn.Sequential):
         """What they make of ``x`` [B, width], or with an ``entry`` of what that makes of ``x``."""
         first: ResidualBlock = self[0]  # type: ignore[assignment]
         if first.kind == "wang" and fused.applies(x):
-            layers = list(entry or []) + [layer for block in self for layer in block.layers]
+            layers = list(entry or ())
+            for block in self:
+                layers += list(block.layers)  # type: ignore[arg-type]
             enters = entry is not None
             return fused.run(x, _parameters(layers), first.length, first.scale, entry=enters)
-        return super().forward(x if entry is None else entry(x))  # type: ignore[no-any-return]
+        start = x if entry is None else entry(x)
+        return super().forward(start)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _parameters(layers: Iterable[nn.Module]) -> list[Tensor]:

@@ -1,0 +1,110 @@
+"""What `rl-serial bench all` says of figures beside their targets."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+
+
+def module(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, made)
+    spec.loader.exec_module(made)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("value", "at_most", "reached", "missed"),
+    [
+        (2.0, True, True, False),
+        (2.19, True, False, False),
+        (2.21, True, False, True),
+        (2.0, False, True, False),
+        (1.81, False, False, False),
+        (1.79, False, False, True),
+    ],
+)
+def test_a_target_may_be_missed_by_a_tenth(
+    value: float, at_most: bool, reached: bool, missed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ratio = module("_ratios", monkeypatch).Ratio("x", value, 2.0, "y", at_most)
+    assert (ratio.reached, ratio.missed) == (reached, missed)
+
+
+BENCHMARK = """
+import sys
+from _ratios import Ratio, report
+report([Ratio("what", {value}, 2.0, "why")])
+sys.exit({code})
+"""
+
+
+@pytest.mark.parametrize(("value", "code", "expected"), [(2.0, 0, 0), (1.7, 0, 1), (2.0, 3, 1)])
+def test_a_missed_target_or_a_failure_is_exit_code_one(
+    value: float,
+    code: int,
+    expected: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    benches = module("all", monkeypatch)
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks/_ratios.py").write_text((FOLDER / "_ratios.py").read_text())
+    (tmp_path / "benchmarks/made.py").write_text(BENCHMARK.format(value=value, code=code))
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{benches.BEGIN}\nold\n{benches.END}\nafter\n")
+    monkeypatch.setattr(benches, "ROOT", tmp_path)
+    monkeypatch.setattr(benches, "PAGE", page)
+    absent = benches.Benchmark("absent", modules=("no_such_module",))
+    elsewhere = benches.Benchmark("elsewhere", python=tmp_path / ".venv-none/bin/python")
+    cases = (benches.Benchmark("made"), absent, elsewhere)
+    monkeypatch.setattr(benches, "BENCHMARKS", cases)
+    assert benches.main(["--write"]) == expected
+    text = page.read_text()
+    assert text.startswith(f"before\n{benches.BEGIN}\n")
+    assert text.endswith(f"{benches.END}\nafter\n")
+    assert "old" not in text
+    assert ("**missed**: why" in text) == (value < 1.8)
+    assert "no_such_module" in text
+    assert "make .venv-none/installed" in text
+    assert "cores of" in text
+    assert "≥ 2x" in capfd.readouterr().out
+
+
+def test_marks_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    benches = module("all", monkeypatch)
+    with pytest.raises(ValueError, match="marks"):
+        benches.written("no marks", "text")
+
+
+def test_the_page_has_the_marks(monkeypatch: pytest.MonkeyPatch) -> None:
+    benches = module("all", monkeypatch)
+    page = benches.PAGE.read_text(encoding="utf-8")
+    assert "new text" in benches.written(page, "new text")
+
+
+def test_figures_are_written_for_those_who_ask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ratios = module("_ratios", monkeypatch)
+    ratio = ratios.Ratio("x", 1.5, 2.0, "y", True, " s")
+    ratios.report([ratio])  # nobody has asked
+    file = tmp_path / "lines"
+    monkeypatch.setenv(ratios.FILE, str(file))
+    ratios.report([ratio])
+    ratios.report([ratio])
+    lines = file.read_text().splitlines()
+    assert [ratios.Ratio(**json.loads(line)) for line in lines] == [ratio, ratio]
+    assert ratio.row() == ("x", "1.50 s", "≤ 2 s", "y")
