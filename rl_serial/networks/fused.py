@@ -91,11 +91,11 @@ def run(
         return _Lease.of(x, parameters, length, entry, keeps=False).space.forward(
             x, parameters, scale
         )
-    result: Tensor
-    if _in_place and x.requires_grad:
-        result = _Run.apply(x, parameters, length, scale, entry)  # type: ignore[no-untyped-call]
-    else:
-        result = _Run.apply(x, None, length, scale, entry, *parameters)  # type: ignore[no-untyped-call]
+    aside, inputs = None, parameters
+    if _in_place and parameters[0].requires_grad:
+        # The first stands for all, so that there is a gradient to ask for.
+        aside, inputs = parameters, parameters[:1]
+    result: Tensor = _Run.apply(x, aside, length, scale, entry, *inputs)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -112,24 +112,24 @@ class _Run(torch.autograd.Function):
     ) -> Tensor:
         own = parameters if aside is None else aside
         ctx.lease = _Lease.of(x, own, length, entry, keeps=True)
-        ctx.scale, ctx.aside = scale, aside is not None
-        ctx.save_for_backward(x, *own)
+        ctx.scale, ctx.aside = scale, aside
+        ctx.save_for_backward(x, *own[::4])  # of all others the space has a copy
         output: Tensor = ctx.lease.space.forward(x, own, scale)
         return output
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-        x, *parameters = ctx.saved_tensors
+        x, *weights = ctx.saved_tensors
         of_x, gradients = ctx.lease.space.backward(
-            x, parameters, gradient.contiguous(), ctx.scale, ctx.needs_input_grad[0]
+            x, weights, gradient.contiguous(), ctx.scale, ctx.needs_input_grad[0]
         )
-        if not ctx.aside:
+        if ctx.aside is None:
             return of_x, None, None, None, None, *gradients
-        for parameter, own in zip(parameters, gradients, strict=True):
+        for parameter, own in zip(ctx.aside, gradients, strict=True):
             if parameter.requires_grad:
                 parameter.grad = own if parameter.grad is None else parameter.grad + own
-        return of_x, None, None, None, None
+        return of_x, None, None, None, None, None
 
 
 class _Lease:
@@ -223,14 +223,13 @@ class _Space:
     def backward(
         self,
         x: Tensor,
-        parameters: Sequence[Tensor],
+        weights: Sequence[Tensor],
         gradient: Tensor,
         scale: float,
         to_input: bool,
     ) -> tuple[Tensor | None, list[Tensor]]:
         """The gradients of ``x``, if asked for, and of the parameters."""
         of_x = torch.empty_like(x) if to_input else None
-        weights = parameters[::4]
         of_weights = [torch.empty_like(weight) for weight in weights]
         of_affine = torch.zeros_like(self.affine)
         rows_of_affine = list(of_affine.numpy())
