@@ -13,8 +13,8 @@ class QuickAdamW(torch.optim.AdamW):
     """``torch.optim.AdamW(…, fused=True)`` of parameters on the CPU: the same numbers, sooner.
 
     torch's own step looks at every parameter's state by itself and counts its steps by itself,
-    which for a deep-narrow network takes longer than the fused kernel. Here parameters that stand
-    at the same step count it together. State and checkpoints are AdamW's.
+    which for a deep-narrow network takes longer than the fused kernel. Here parameters that always
+    have gradients share one count. State and checkpoints are AdamW's.
     """
 
     def __init__(self, parameters: Any, learning_rate: float, *, weight_decay: float) -> None:
@@ -23,30 +23,18 @@ class QuickAdamW(torch.optim.AdamW):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step, as ``torch.optim.AdamW.step``."""
-        prepared = [self._prepared(group) for group in self.param_groups]
-        if closure is not None or None in prepared:
-            return super().step(closure)
-        for group, tensors in zip(self.param_groups, prepared, strict=True):
-            if tensors is None or not tensors[0]:
-                continue
-            parameters, gradients, means, squares, step = tensors
-            step += 1
-            beta1, beta2 = group["betas"]
-            torch._fused_adamw_(
-                parameters,
-                gradients,
-                means,
-                squares,
-                [],
-                [step] * len(parameters),
-                lr=float(group["lr"]),
-                beta1=beta1,
-                beta2=beta2,
-                weight_decay=group["weight_decay"],
-                eps=group["eps"],
-                amsgrad=False,
-                maximize=False,
-            )
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        complete = all(p.grad is not None for p in parameters)
+        if closure is not None or not complete or not all(self.state[p] for p in parameters):
+            self._part_counts()
+            result = super().step(closure)
+            if complete:
+                self._share_counts()
+            return result
+        counts = {id(count): count for count in (self.state[p]["step"] for p in parameters)}
+        torch._foreach_add_(list(counts.values()), 1)
+        for group in self.param_groups:
+            self._step_of(group)
         return None
 
     def state_dict(self) -> dict[str, Any]:
@@ -56,21 +44,40 @@ class QuickAdamW(torch.optim.AdamW):
             saved["state"][place] = own | {"step": own["step"].clone()}
         return saved
 
-    def _prepared(
-        self, group: dict[str, Any]
-    ) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor], Tensor] | None:
-        """What the kernel takes; None where torch has to make states, or steps differ."""
-        parameters = [p for p in group["params"] if p.grad is not None]
-        state = self.state
-        states = [state[p] for p in parameters]
-        if not all(states) or group["amsgrad"] or group["maximize"]:
-            return None
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As of ``torch.optim.AdamW``."""
+        super().load_state_dict(state_dict)
+        self._share_counts()
+
+    def _share_counts(self) -> None:
+        """Let parameters at the same step share its count."""
+        shared: dict[float, Tensor] = {}
+        for own in self.state.values():
+            if own:
+                own["step"] = shared.setdefault(float(own["step"]), own["step"])
+
+    def _part_counts(self) -> None:
+        for own in self.state.values():
+            if own:
+                own["step"] = own["step"].clone()
+
+    def _step_of(self, group: dict[str, Any]) -> None:
+        parameters: list[Tensor] = group["params"]
+        states = [self.state[p] for p in parameters]
         gradients: list[Any] = [p.grad for p in parameters]
-        step = states[0]["step"] if states else torch.zeros(())
-        if any(own["step"] is not step for own in states):
-            if any(own["step"] != step for own in states):
-                return None
-            for own in states:
-                own["step"] = step
-        means = [own["exp_avg"] for own in states]
-        return parameters, gradients, means, [own["exp_avg_sq"] for own in states], step
+        beta1, beta2 = group["betas"]
+        torch._fused_adamw_(
+            parameters,
+            gradients,
+            [own["exp_avg"] for own in states],
+            [own["exp_avg_sq"] for own in states],
+            [],
+            [own["step"] for own in states],
+            lr=float(group["lr"]),
+            beta1=beta1,
+            beta2=beta2,
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            amsgrad=False,
+            maximize=False,
+        )

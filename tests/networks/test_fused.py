@@ -233,10 +233,12 @@ def test_the_quick_optimiser_is_adamw() -> None:
 def test_a_parameter_without_a_gradient_counts_no_step() -> None:
     both = [nn.Parameter(torch.ones(2)) for _ in range(2)]
     optimizer = QuickAdamW(both, 0.1, weight_decay=0.0)
-    for step in range(4):
+    for step in range(6):
         both[0].grad = torch.ones(2)
-        both[1].grad = torch.ones(2) if step % 2 else None
+        both[1].grad = None if step in (0, 3) else torch.ones(2)
         optimizer.step()
     # Of a constant gradient every step is the learning rate.
-    for parameter, expected in zip(both, (0.6, 0.8), strict=True):
-        torch.testing.assert_close(parameter.detach(), torch.full((2,), expected))
+    for parameter, steps in zip(both, (6, 4), strict=True):
+        expected = torch.full((2,), 1 - 0.1 * steps)
+        torch.testing.assert_close(parameter.detach(), expected)
+        assert float(optimizer.state[parameter]["step"]) == steps
