@@ -104,7 +104,7 @@ ray: .venv-ray/installed
 
 .venv-ray/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-ray
-	.venv-ray/bin/pip install --quiet --constraint constraints.txt --editable '.[train,ray]' pytest
+	.venv-ray/bin/pip install --quiet --constraint constraints.txt --editable '.[train,ray]' pytest hypothesis
 	touch $@
 
 # Against mctx under JAX and pytorch-mppi, and the examples of other libraries, each in an environment of
