@@ -1,4 +1,4 @@
-"""MaskablePPO of sb3-contrib on a trunk of this package; legal actions are read through wrappers.
+"""MaskablePPO of sb3-contrib, with the legal actions read through wrappers.
 
 pip install 'rl_serial[train]'
 python examples/sb3_maskable_ppo.py
@@ -10,17 +10,8 @@ from sb3_contrib.common.maskable.evaluation import evaluate_policy
 from sb3_contrib.common.wrappers import ActionMasker
 from stable_baselines3.common.env_util import make_vec_env
 
-import rl_serial
-
 ENV = "rl_serial:rl_serial/PermutationAutomatonBet-v0"
 OPTIONS = {"group": "z5", "serial_depth": 2, "think_budget": 1, "think_cost": 0.05}
-TRUNK = {
-    "features_extractor_class": rl_serial.TrunkExtractor,
-    "features_extractor_kwargs": {"kind": "residual", "depth": 8, "parameters": 20_000},
-    "net_arch": [],  # linear heads on the trunk
-    "share_features_extractor": False,
-    "ortho_init": False,  # it would undo the trunk's own
-}
 
 
 def legal_actions(env: gym.Env):
@@ -41,13 +32,7 @@ def make(seed: int, num_envs: int):
 
 if __name__ == "__main__":
     model = MaskablePPO(
-        "MlpPolicy",
-        make(0, 16),
-        n_steps=64,
-        batch_size=256,
-        learning_rate=2e-3,
-        seed=0,
-        policy_kwargs=TRUNK,
+        "MlpPolicy", make(0, 16), n_steps=64, batch_size=256, learning_rate=2e-3, seed=0
     )
     model.learn(10_000)
     mean, _ = evaluate_policy(model, make(10_000, 16), n_eval_episodes=500, warn=False)

@@ -40,7 +40,7 @@ PEERS = {
     "rl_zoo3_ppo": "rl_zoo3",
     "minari_dataset": "minari",
 }
-LONGER = ("own_chain", "planner_taxi")
+LONGER = ("own_chain", "planner_taxi", "sb3_trunk_ppo")
 STUDY = "own_study"
 LEARNED, MOST = 0.5, 1.25  # of the way from the floor to the best, which a sample may exceed
 FITTED, PLAYED = 2048, 4096
