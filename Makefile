@@ -77,10 +77,11 @@ schema: setup
 browser: setup
 	$(BIN)/pytest -rs -m browser tests/api/test_play_page.py
 
-# The documentation as a site, in site/; a broken link or a page that the navigation lacks is an error. Then it
-# is opened in a browser, where there is one (tests/test_site_browser.py).
+# The documentation as a site, in site/; a broken link or a page that the navigation lacks is an error (never with
+# --quiet: MkDocs then counts no warnings). Then it is opened in a browser, where there is one
+# (tests/test_site_browser.py).
 docs: .venv-docs/installed
-	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 	.venv-docs/bin/python -m pytest -m 'browser or not browser' tests/test_site.py tests/test_site_browser.py
 	@echo "site/index.html"
 
