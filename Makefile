@@ -38,13 +38,13 @@ demo: setup
 	@$(BIN)/rl-serial study report $(DEMO)
 
 test: setup
-	$(BIN)/pytest --numprocesses 2
+	$(BIN)/pytest --numprocesses 2 --dist worksteal
 
 check: setup lowest
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest --numprocesses 2
+	$(BIN)/pytest --numprocesses 2 --dist worksteal
 
 # The base install at the lowest versions that pyproject.toml declares, where the interpreter has wheels
 # of them (Python 3.11 and 3.12); seconds once it is installed.
