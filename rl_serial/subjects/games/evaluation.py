@@ -42,6 +42,7 @@ class GameEvaluation:
     kept: NDArray[np.bool_]  # [N] whether the agent's move keeps the value
     floor: GameFloor | None = None  # measured once, at the end of a run
     raw: Answers | None = None  # of an agent that searches: its network's
+    openings: float | None = None  # share of won openings not won, measured once, at the end
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -80,6 +81,8 @@ class GameEvaluation:
             found.append(measured(of.SIGN_HORIZON, serial_horizon(self.sign_by)))
             found += [measured(of.SIGN_BY, share, plies=g) for g, share in self.sign_by.items()]
         found += self._of_the_network()
+        if self.openings is not None:
+            found.append(measured(of.OPENINGS, self.openings))
         if self.floor is not None:
             floors = self.floor.measurements(self.plies, self.plies[self.choice], self.groups)
             highest = next(m.value for m in floors if m.metric is of.KEPT_FLOOR)

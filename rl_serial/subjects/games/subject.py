@@ -25,7 +25,12 @@ from rl_serial.networks.configured import solved_trunk
 from rl_serial.subjects.games import metrics as of
 from rl_serial.subjects.games.config import duel_of, evaluation_of, plies_of
 from rl_serial.subjects.games.evaluation import GameEvaluation, GameEvaluator
-from rl_serial.subjects.games.simulations import measured_search, search_scores
+from rl_serial.subjects.games.simulations import (
+    measured_one_ply,
+    measured_search,
+    openings_not_won,
+    search_scores,
+)
 from rl_serial.subjects.games.tables import draw_by_plies, tables
 from rl_serial.subjects.games.watching import GameMoment, watch_game
 from rl_serial.subjects.protocol import Examine, SearchScore
@@ -106,11 +111,13 @@ class GameSubject:
         )
 
     def last_examination(self, examine: Examine, trainer: Trainer) -> GameEvaluation:
-        """What the agent does beside the floor."""
+        """What the agent does beside the floor, and in games from won openings."""
         assert isinstance(examine, GameEvaluator)
         instances = int(getattr(trainer, "instances", 0))
         floor = examine.floor(instances, self.config.seed, self.training_task)
-        return replace(examine(trainer.agent), floor=floor)
+        found = examine(trainer.agent)
+        openings = openings_not_won(trainer.agent, self.task.game) if found.groups else None
+        return replace(found, floor=floor, openings=openings)
 
     def further_measurements(
         self, trainer: Trainer, examine: Examine, device: torch.device
@@ -123,6 +130,7 @@ class GameSubject:
             found += examine(trainer.agent_after(loops)).after_loops(loops)
         if self.settings.simulations:
             searcher = self.searcher(trainer, device)
+            found += measured_one_ply(searcher, examine)
             for count in self.settings.simulations:
                 found += measured_search(searcher.with_simulations(count), examine)
         return found
