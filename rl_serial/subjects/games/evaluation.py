@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -231,4 +232,11 @@ class GameEvaluator:
         """What needs no looking ahead; see :func:`measure_floor`."""
         if self.positions is None or not len(self.positions.plies):
             return None
-        return measure_floor(training_task, self.positions, instances, seed)
+        return _shared_floor(self, training_task, instances, seed)
+
+
+@lru_cache(maxsize=8)
+def _shared_floor(examine: GameEvaluator, task: Duel, instances: int, seed: int) -> GameFloor:
+    """The floor on an evaluator's positions, which the runs of a process share."""
+    assert examine.positions is not None
+    return measure_floor(task, examine.positions, instances, seed)
