@@ -360,7 +360,6 @@ class SB3AgentConfig(SB3Settings):
                     f"agent.{key}",
                 )
 
-
     def _check_self_play(self, rules: Any) -> None:
         """Only games have another side, and only a past has snapshots."""
         if self.self_play is not None and not isinstance(rules, Duel):
