@@ -27,8 +27,8 @@ from rl_serial.agents.sb3.algorithms import KINDS, Trunk, make_model, unknown_me
 from rl_serial.agents.sb3.checks import check_arguments
 from rl_serial.agents.sb3.curriculum import Curriculum
 from rl_serial.agents.sb3.episodes import KeptEpisodes, NewEpisodes
-from rl_serial.agents.sb3.past import PastSelves
 from rl_serial.agents.sb3.normalization import load_statistics, normalized, statistics
+from rl_serial.agents.sb3.past import PastSelves
 from rl_serial.agents.sb3.state import load_model_state, model_state, pending_log
 from rl_serial.agents.sb3.vec_env import BatchedVecEnv, GoalVecEnv, SerialVecEnv
 from rl_serial.agents.settings import SB3Settings
@@ -125,10 +125,10 @@ class SB3Trainer:
         self.curriculum = None if enough is None else Curriculum(env, enough, seed)
         if self.curriculum is not None:
             self.metrics["train/missing_words"] = 0.0
-        past = getattr(config, "self_play", None)
+        own: Any = config
         self.selves = None
-        if past is not None:
-            self.selves = PastSelves(env, self.model, past, getattr(config, "snapshot_every"))
+        if getattr(config, "self_play", None) is not None:
+            self.selves = PastSelves(env, self.model, own.self_play, own.snapshot_every)
 
     def _normalize(self, observations: Any) -> Any:
         if isinstance(self.env, VecNormalize):

@@ -13,7 +13,6 @@ from rl_serial.agents.fitted import fitted_outputs
 from rl_serial.agents.protocols import Log, ReadsLoops, Trainer
 from rl_serial.agents.registry import AGENTS
 from rl_serial.agents.search import SearchAgent
-from rl_serial.agents.search.on_top import refuse_without_values, search_on_top
 from rl_serial.config import EnvConfig, RunConfig
 from rl_serial.envs.games import game_name
 from rl_serial.envs.games.duel import Duel, make_duel
@@ -34,6 +33,7 @@ from rl_serial.subjects.games.simulations import (
 from rl_serial.subjects.games.tables import draw_by_plies, tables
 from rl_serial.subjects.games.watching import GameMoment, watch_game
 from rl_serial.subjects.protocol import Examine, SearchScore
+from rl_serial.subjects.searching import searcher
 
 
 class GameSubject:
@@ -135,21 +135,6 @@ class GameSubject:
                 found += measured_search(searcher.with_simulations(count), examine)
         return found
 
-    def searcher(
-        self,
-        trainer: Trainer,
-        device: torch.device,
-        dynamics: str | None = None,
-        algorithm: str | None = None,
-        simulations: int = 0,
-    ) -> SearchAgent:
-        """A search in the game itself, on top of a trained agent; see the protocol."""
-        run = self.config.name
-        refuse_without_values(self.row.has_values, self.row.kind, run)
-        return search_on_top(
-            self.task, trainer, self.agent, device, dynamics, algorithm, simulations, run
-        )
-
     def search_scores(self, searcher: SearchAgent, simulations: Sequence[int]) -> list[SearchScore]:
         """Scores of the one-ply agent and of searches with each number of ``simulations``."""
         return search_scores(searcher, self.examiner(), simulations)
@@ -158,6 +143,7 @@ class GameSubject:
         """An evaluation game from its first state to its end."""
         return watch_game(agent, self.task, instance, self.settings.seed)
 
+    searcher = searcher
     tables = staticmethod(tables)
     draw = staticmethod(draw_by_plies)
 
