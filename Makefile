@@ -38,13 +38,13 @@ demo: setup
 	@$(BIN)/rl-serial study report $(DEMO)
 
 test: setup
-	$(BIN)/pytest --numprocesses 2
+	$(BIN)/pytest --numprocesses 2 --dist worksteal
 
 check: setup lowest
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest --numprocesses 2
+	$(BIN)/pytest --numprocesses 2 --dist worksteal
 
 # The base install at the lowest versions that pyproject.toml declares, where the interpreter has wheels
 # of them (Python 3.11 and 3.12); seconds once it is installed.
@@ -77,10 +77,11 @@ schema: setup
 browser: setup
 	$(BIN)/pytest -rs -m browser tests/api/test_play_page.py
 
-# The documentation as a site, in site/; a broken link or a page that the navigation lacks is an error. Then it
-# is opened in a browser, where there is one (tests/test_site_browser.py).
+# The documentation as a site, in site/; a broken link or a page that the navigation lacks is an error (never with
+# --quiet: MkDocs then counts no warnings). Then it is opened in a browser, where there is one
+# (tests/test_site_browser.py).
 docs: .venv-docs/installed
-	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 	.venv-docs/bin/python -m pytest -m 'browser or not browser' tests/test_site.py tests/test_site_browser.py
 	@echo "site/index.html"
 
@@ -104,7 +105,7 @@ ray: .venv-ray/installed
 
 .venv-ray/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-ray
-	.venv-ray/bin/pip install --quiet --constraint constraints.txt --editable '.[train,ray]' pytest
+	.venv-ray/bin/pip install --quiet --constraint constraints.txt --editable '.[train,ray]' pytest hypothesis
 	touch $@
 
 # Against mctx under JAX and pytorch-mppi, and the examples of other libraries, each in an environment of

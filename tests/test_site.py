@@ -33,6 +33,12 @@ def navigation() -> set[str]:
     return found
 
 
+def test_a_warning_ends_make_docs() -> None:
+    """MkDocs counts none of those that it is told not to print."""
+    [build] = re.findall(r"mkdocs build.*", (ROOT / "Makefile").read_text())
+    assert build.split()[2:] == ["--strict"]
+
+
 def test_every_page_is_in_the_navigation() -> None:
     there = {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")}
     assert navigation() == there | MADE

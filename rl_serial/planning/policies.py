@@ -156,7 +156,8 @@ def muzero_policy(
         dirichlet_alpha: of that noise, which goes to legal actions only.
         generator: of NumPy or torch; needed for noise or a temperature only.
         qtransform: None: :class:`ByParentAndSiblings` with its defaults.
-        pb_c_init, pb_c_base: constants of PUCT.
+        pb_c_init: constant of PUCT's exploration.
+        pb_c_base: visits after which PUCT explores more.
         reused: what :func:`reuse` kept of an earlier search.
         memory: keeps the tree's arrays for the search after the next one (:class:`Memory`), whose
             tree is written over this one; None: fresh arrays.
