@@ -111,7 +111,7 @@ ray: .venv-ray/installed
 # Against mctx under JAX and pytorch-mppi, and the examples of other libraries, each in an environment of
 # its own, and sudoku against another solver; twenty minutes.
 peers: setup $(PEERS) $(LIBRARIES)
-	.venv-peers/bin/python -m pytest -m peers tests/planning tests/envs
+	.venv-peers/bin/python -m pytest -m peers $$(grep -rl 'mark\.peers' tests/planning tests/envs)
 	$(BIN)/pytest -m peers tests/examples -k 'own_study or takes_longer'
 
 # What a GPU has to show: that updates on it are those of the CPU and never wait for it, what a population costs, and
