@@ -101,7 +101,7 @@ study-chaos: setup
 # The study engine on Ray: the rows of one machine, and a cluster of two nodes of which one is killed;
 # minutes.
 ray: .venv-ray/installed
-	.venv-ray/bin/python -m pytest -m 'ray or cluster' tests/study
+	.venv-ray/bin/python -m pytest -m 'ray or cluster' tests/study tests/api/test_arena.py
 
 .venv-ray/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-ray

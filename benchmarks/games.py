@@ -1,11 +1,13 @@
-"""Moves per second of the batched rules of games, beside OpenSpiel's, of the solver, and self-play.
+"""Moves per second of the batched rules of games, beside OpenSpiel's and pgx's; solver, self-play.
 
 rl-serial bench games [--seconds S]
 
-Both play uniformly random games and ask for the legal moves at every ply. OpenSpiel (extra
-``peers``) is called from Python, a game at a time, as its users do. Self-play of Hex is timed with
-the same network in both, of as many simulations a move: a batch of games by the agent ``search``,
-and a plain loop of OpenSpiel's MCTS bot in Python, which asks the network about a leaf at a time.
+All play uniformly random games and ask for the legal moves at every ply. OpenSpiel (extra
+``peers``) is called from Python, a game at a time, as its users do. pgx (beside the ``peers`` by
+``pip install --no-deps pgx svgwrite``) plays a batch as large as ours, compiled by JAX as a whole;
+its Hex is 11 by 11 with the swap. Self-play of Hex is timed with the same network in both, of as
+many simulations a move: a batch of games by the agent ``search``, and a plain loop of OpenSpiel's
+MCTS bot in Python, which asks the network about a leaf at a time.
 """
 
 from __future__ import annotations
@@ -25,15 +27,18 @@ from rl_serial.subjects import subject_of
 from rl_serial.tables import markdown_table
 
 BATCH = 4096
-BOARDS: list[tuple[Game[Any], str]] = [
-    (Hex(4), "hex(board_size=4)"),
-    (Hex(11), "hex(board_size=11)"),
-    (ConnectFour(5, 4), "connect_four(rows=4,columns=5)"),
-    (ConnectFour(7, 6), "connect_four"),
+BOARDS: list[tuple[Game[Any], str, str]] = [
+    (Hex(4), "hex(board_size=4)", ""),
+    (Hex(11), "hex(board_size=11)", "hex"),
+    (ConnectFour(5, 4), "connect_four(rows=4,columns=5)", ""),
+    (ConnectFour(7, 6), "connect_four", "connect_four"),
 ]
+"""With the names of OpenSpiel and of pgx, where it has the board."""
 SELF_PLAY = [(4, 32, 64), (4, 32, 512)]
 """Size of Hex, simulations of a move, games at once."""
 SOLVED: list[Game[Any]] = [Hex(4), ConnectFour(5, 4), ConnectFour(5, 5)]
+ALONE: list[Game[Any]] = [Hex(5)]
+"""Whose empty board can be solved, but not a thousand positions in a short time."""
 
 
 def ours(game: Game[Any], seconds: float) -> float:
@@ -64,6 +69,43 @@ def peer(name: str, seconds: float) -> float:
         while not state.is_terminal():
             state.apply_action(dice.choice(state.legal_actions()))
             count += 1
+    return count / (time.process_time() - started)
+
+
+def pgx_peer(name: str, seconds: float) -> float:
+    """The same of pgx, batches of as many games; NaN where it or the board is not there."""
+    try:
+        import jax
+        import pgx
+    except ImportError:
+        return float("nan")
+    if not name:
+        return float("nan")
+    rules = pgx.make(name)
+
+    @jax.jit
+    def play(key: Any) -> Any:
+        """Moves of a batch of random games."""
+
+        def move(carry: Any) -> Any:
+            key, state, count = carry
+            key, dice = jax.random.split(key)
+            logits = jax.numpy.where(state.legal_action_mask, 0.0, -jax.numpy.inf)
+            action = jax.random.categorical(dice, logits)
+            count += (~state.terminated).sum()
+            return key, jax.vmap(rules.step)(state, action), count
+
+        key, dice = jax.random.split(key)
+        state = jax.vmap(rules.init)(jax.random.split(dice, BATCH))
+        carry = jax.lax.while_loop(lambda c: ~c[1].terminated.all(), move, (key, state, 0))
+        return carry[2]
+
+    play(jax.random.PRNGKey(0)).block_until_ready()  # compiled
+    count, round_ = 0, 0
+    started = time.process_time()
+    while time.process_time() - started < seconds:
+        round_ += 1
+        count += int(play(jax.random.PRNGKey(round_)))
     return count / (time.process_time() - started)
 
 
@@ -163,17 +205,26 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
     seconds = parser.parse_args().seconds
     rows = []
-    for game, name in BOARDS:
-        own, other = ours(game, seconds), peer(name, seconds)
-        rows.append((str(game), f"{own:,.0f}", f"{other:,.0f}", f"{own / other:.1f}"))
-    print(markdown_table(("moves per second of one core", "ours", "OpenSpiel", "ratio"), rows))
+    for game, name, name_of_pgx in BOARDS:
+        own, other, jitted = (
+            ours(game, seconds),
+            peer(name, seconds),
+            pgx_peer(name_of_pgx, seconds),
+        )
+        numbers = (f"{own:,.0f}", f"{other:,.0f}", f"{own / other:.1f}")
+        rows.append((str(game), *numbers, f"{jitted:,.0f}", f"{own / jitted:.2f}"))
+    header = ("moves per second of one core", "ours", "OpenSpiel", "ratio", "pgx", "ratio")
+    print(markdown_table(header, rows))
     perfect_play(Hex(2)).solve(Hex(2).initial(1))  # compiled, or read from the cache
     rows = []
-    for game in SOLVED:
+    for game in [*SOLVED, *ALONE]:
         solver, seeds = perfect_play(game), np.arange(1000)
         started = time.process_time()
         solver.solve(game.initial(1))
         whole = time.process_time() - started
+        if game in ALONE:
+            rows.append((str(game), f"{whole:.2f}", ""))
+            continue
         state = random_positions(game, seeds, seeds % game.most_plies)
         started = time.process_time()
         solver.solve(state)

@@ -97,7 +97,7 @@ def test_rooms_are_known_by_their_rows_alone(module: str) -> None:
             assert name.count(".") == 2, f"the table of subjects looks into {name}"
         else:
             inside = name.split(".")[2] if name.count(".") > 1 else ""
-            assert inside in ("", room, "protocol", "animation", "vectors"), (
+            assert inside in ("", room, "protocol", "animation", "searching", "vectors"), (
                 f"{module} knows {name}"
             )
 

@@ -17,6 +17,7 @@ from pydantic import (
 
 from rl_serial.envs.chain import ChainWithStarts
 from rl_serial.envs.control import CONTROL_TASKS
+from rl_serial.envs.games.duel import Duel
 from rl_serial.envs.tasks import ENUMERATION_LIMIT, Bet, Steer, Task, num_actions
 from rl_serial.envs.write import WRITTEN, Write
 from rl_serial.errors import OptionError, UserError
@@ -298,6 +299,10 @@ class SB3AgentConfig(SB3Settings):
     # Of written_starts: at first all right words are there; once this share of answers is right,
     # training begins one word further back. None: with any number from the start.
     curriculum: Annotated[float, Field(gt=0, le=1)] | None = None
+    # In games, training is against itself: as it is now or, drawn for each game, one of so many
+    # snapshots of its past. None: against env.opponent.
+    self_play: Annotated[int, Field(ge=0, le=100)] | None = None
+    snapshot_every: PositiveInt = 10_000  # timesteps between two snapshots of self_play
 
     @property
     def training_options(self) -> dict[str, Any]:
@@ -316,6 +321,7 @@ class SB3AgentConfig(SB3Settings):
         """Exploring starts go with rules that have other ones, normalisation with the rest."""
         if self.curriculum is not None and not self.written_starts:
             raise UserError("goes with agent.written_starts; leave it out", "agent.curriculum")
+        self._check_self_play(rules)
         if rules is None:
             for key in ("exploring_starts", "written_starts"):
                 if getattr(self, key):
@@ -353,6 +359,16 @@ class SB3AgentConfig(SB3Settings):
                     "numbers of a chain's observations and rewards lie in [-1, 1] already: false",
                     f"agent.{key}",
                 )
+
+    def _check_self_play(self, rules: Any) -> None:
+        """Only games have another side, and only a past has snapshots."""
+        if self.self_play is not None and not isinstance(rules, Duel):
+            raise UserError("only games have another side; leave it out", "agent.self_play")
+        default = type(self).model_fields["snapshot_every"].default
+        if not self.self_play and self.snapshot_every != default:
+            raise UserError(
+                "goes with agent.self_play of 1 or more; leave it out", "agent.snapshot_every"
+            )
 
 
 class MPCAgentConfig(AgentSettings):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rl_serial.arguments import MOST_SEED, MOST_THREADS, counts, whole
 from rl_serial.cli.words import assignments
+from rl_serial.errors import UserError
 from rl_serial.importing import add_import, named_function
 
 MOST_PLIES, MOST_PAIRS = 64, 2**20
@@ -66,6 +68,18 @@ def add_arena(commands: Any, require: Callable[[str, int], None]) -> None:
         help="random moves before a game; default an eighth of the cells, 1 to 6",
     )
     arena.add_argument("--seed", type=whole(0, MOST_SEED), default=0, help="of openings and dice")
+    arena.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="where games are played: in this process, or as tasks of Ray (extra `ray`)",
+    )
+    arena.add_argument(
+        "--workers", type=whole(1, MOST_THREADS), help="with ray: meetings at a time"
+    )
+    arena.add_argument(
+        "--address", help="with ray: of a cluster; else RAY_ADDRESS, or started here"
+    )
     arena.add_argument("--quiet", action="store_true", help="no line for each round")
     arena.add_argument("--threads", type=whole(1, MOST_THREADS), default=1, help="torch's")
     add_import(arena)
@@ -108,6 +122,21 @@ def positive(text: str) -> float:
     return number
 
 
+@contextmanager
+def _players(options: argparse.Namespace) -> Iterator[Any]:
+    """What plays the games of a round."""
+    from rl_serial.api.arena.meetings import played_here, played_on_ray
+
+    if options.engine == "local":
+        for key in ("workers", "address"):
+            if getattr(options, key) is not None:
+                raise UserError("goes with --engine ray; leave it out", f"--{key}")
+        yield played_here
+        return
+    with played_on_ray(options.workers, options.address) as played:
+        yield played
+
+
 def _arena(options: argparse.Namespace) -> None:
     from rl_serial.api.arena import ArenaSettings, arena, contenders_of
 
@@ -123,7 +152,8 @@ def _arena(options: argparse.Namespace) -> None:
     )
     told = (lambda _: None) if options.quiet else lambda line: print(line, flush=True)
     try:
-        result = arena(game, contenders, settings, folder, told)
+        with _players(options) as played:
+            result = arena(game, contenders, settings, folder, told, played)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the same command continues") from None
     print(f"\n{result.table()}\n")

@@ -13,7 +13,7 @@ import queue
 import signal
 import threading
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver
@@ -211,11 +211,32 @@ class RayEngine:
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Event]:
         """Carry out the jobs."""
-        ray = self.ray
-        ours = not ray.is_initialized()
+        with self.session() as ray:
+            yield from self._carried_out(ray, jobs)
+
+    @contextmanager
+    def session(self) -> Iterator[Any]:
+        """Ray, connected; what was started for it is stopped in the end.
+
+        Raises:
+            UserError: it is not to be reached at the address.
+        """
+        ours = not self.ray.is_initialized()
         if ours:
             self._connect()
-        task = ray.remote(num_cpus=1, num_gpus=self.gpus, max_retries=self.retries)(carry_out_here)
+        try:
+            yield self.ray
+        finally:
+            if ours:
+                self.ray.shutdown()
+
+    def task(self, ray: Any, function: Callable[..., Any]) -> Any:
+        """A function as a task of Ray, with its share of the machine."""
+        share = {"num_cpus": 1, "num_gpus": self.gpus, "max_retries": self.retries}
+        return ray.remote(**share)(function)
+
+    def _carried_out(self, ray: Any, jobs: Sequence[Job]) -> Iterator[Event]:
+        task = self.task(ray, carry_out_here)
         at_once = self.workers or int(ray.cluster_resources().get("CPU", 1))
         waiting = deque(jobs)
         pending: dict[Any, Job] = {}
@@ -240,8 +261,6 @@ class RayEngine:
             with suppress(Exception):  # Ray may be what broke
                 for reference in pending:
                     ray.cancel(reference, force=True)
-            if ours:
-                ray.shutdown()
 
     def _connect(self) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -217,3 +217,24 @@ def test_the_command_with_a_run_and_a_player_of_ones_own(
     for words, message in wrong.items():
         assert main([*words]) == 2
         assert message in capsys.readouterr().err, words
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore")
+def test_an_arena_on_ray_is_the_arena_of_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.chdir(tmp_path)
+    words = ["arena", "perfect:0.5", "perfect:0.2", "--game", "hex", "size=3", "--games", "24"]
+    words += ["--batch", "8", "--within", "1"]
+    assert main([*words, "--out", "here"]) == 0
+    assert main([*words, "--out", "there", "--engine", "ray", "--workers", "2"]) == 0
+    for name in ("games.csv", "ratings.csv", "ladder.md"):
+        assert (tmp_path / "there" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
+    capsys.readouterr()
+
+
+def test_what_only_ray_has_is_refused_without_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["arena", "perfect:0.5", "--game", "hex", "size=2", "--workers", "2"]) == 2
+    assert "--workers: goes with --engine ray" in capsys.readouterr().err

@@ -503,6 +503,17 @@ def test_two_agents_take_turns(name: str) -> None:
 
 
 @pytest.mark.peers
+def test_hex_on_5_by_5_is_won_in_thirteen_plies_from_the_centre() -> None:
+    """As KataHex has it (without a proof); some seconds."""
+    game = Hex(5)
+    solver, empty = perfect_play(game), game.initial(1)
+    found = solver.solve(empty)
+    assert (found.values.tolist(), found.plies.tolist()) == ([1], [13])
+    centre = solver.solve(game.step(empty, np.array([12])).state)
+    assert (centre.values.tolist(), centre.plies.tolist()) == ([-1], [12])
+
+
+@pytest.mark.peers
 @pytest.mark.parametrize(
     ("game", "other"),
     [

@@ -52,23 +52,32 @@ class SB3Agent:
     def assess(self, observations: Array, legal: Array) -> Judgement:
         """The same from observations."""
         inputs = torch.as_tensor(observations, device=self.model.device)
-        policy: Any = self.model.policy
-        policy.set_training_mode(False)
+        preferences = self.preferences(inputs, legal)
         with torch.no_grad():
             if self.preference == Preference.PROBABILITY:
-                masks = {"action_masks": legal} if isinstance(self.model, MaskablePPO) else {}
-                preferences = policy.get_distribution(inputs, **masks).distribution.probs
+                policy: Any = self.model.policy
                 values = policy.predict_values(inputs)[:, 0]
             else:
-                if isinstance(self.model, QRDQN):
-                    preferences = policy.quantile_net(inputs).mean(dim=1)
-                else:
-                    preferences = policy.q_net(inputs)
                 allowed = torch.as_tensor(legal, device=self.model.device)
                 values = torch.where(allowed, preferences, -torch.inf).amax(dim=1)
         if isinstance(observations, torch.Tensor):
             return Judgement(preferences, values)
         return Judgement(preferences.cpu().numpy(), values.cpu().numpy())
+
+    def preferences(self, inputs: torch.Tensor, legal: Array) -> torch.Tensor:
+        """[B, num_actions] action values or probabilities, of observations [B, size]."""
+        policy: Any = self.model.policy
+        policy.set_training_mode(False)
+        with torch.no_grad():
+            found: torch.Tensor
+            if self.preference == Preference.PROBABILITY:
+                masks = {"action_masks": legal} if isinstance(self.model, MaskablePPO) else {}
+                found = policy.get_distribution(inputs, **masks).distribution.probs
+            elif isinstance(self.model, QRDQN):
+                found = policy.quantile_net(inputs).mean(dim=1)
+            else:
+                found = policy.q_net(inputs)
+        return found
 
 
 class ActingAgent:

@@ -28,6 +28,7 @@ from rl_serial.agents.sb3.checks import check_arguments
 from rl_serial.agents.sb3.curriculum import Curriculum
 from rl_serial.agents.sb3.episodes import KeptEpisodes, NewEpisodes
 from rl_serial.agents.sb3.normalization import load_statistics, normalized, statistics
+from rl_serial.agents.sb3.past import PastSelves
 from rl_serial.agents.sb3.state import load_model_state, model_state, pending_log
 from rl_serial.agents.sb3.vec_env import BatchedVecEnv, GoalVecEnv, SerialVecEnv
 from rl_serial.agents.settings import SB3Settings
@@ -124,6 +125,10 @@ class SB3Trainer:
         self.curriculum = None if enough is None else Curriculum(env, enough, seed)
         if self.curriculum is not None:
             self.metrics["train/missing_words"] = 0.0
+        own: Any = config
+        self.selves = None
+        if getattr(config, "self_play", None) is not None:
+            self.selves = PastSelves(env, self.model, own.self_play, own.snapshot_every)
 
     def _normalize(self, observations: Any) -> Any:
         if isinstance(self.env, VecNormalize):
@@ -174,6 +179,8 @@ class SB3Trainer:
             if self.curriculum is not None and self.step > 0:
                 self.curriculum.consider(self.agent, self.step)
                 self.metrics["train/missing_words"] = float(self.curriculum.missing)
+            if self.selves is not None:
+                self.selves.consider(self.step)
             pause()
             self.episodes.begin(self.model)
 
@@ -259,12 +266,15 @@ class SB3Trainer:
             "statistics": statistics(self.env),
             "metrics": dict(self.metrics),
             "curriculum": None if self.curriculum is None else self.curriculum.state_dict(),
+            "selves": None if self.selves is None else self.selves.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""
         if self.curriculum is not None:
             self.curriculum.load_state_dict(state["curriculum"])
+        if self.selves is not None:
+            self.selves.load_state_dict(state["selves"])
         self.episodes.load_state_dict(self.model, state["episodes"])
         load_model_state(self.model, state["model"])
         load_statistics(self.env, state["statistics"])

@@ -67,9 +67,3 @@ def searchable(trainer: Trainer, task: Task[Any]) -> dict[str, Dynamics]:
     """The models that a trained agent can be searched in: true, and learned where it has one."""
     models: dict[str, Dynamics] = getattr(trainer, "searchable", {"true": true_dynamics(task)})
     return models
-
-
-def refuse_without_values(has_values: bool, kind: str, run: str) -> None:
-    """Raise a UserError where a ``kind`` of agent has no values that a search could begin from."""
-    if not has_values:
-        raise UserError(f"the agent {kind} has no values to search with", "agent.kind", run)

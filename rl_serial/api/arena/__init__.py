@@ -10,6 +10,7 @@ from rl_serial.api.arena.contenders import (
 )
 from rl_serial.api.arena.games import PairOfGames, opening_plies, play_pairs
 from rl_serial.api.arena.ladder import ArenaResult, Standing
+from rl_serial.api.arena.meetings import played_here, played_on_ray
 from rl_serial.api.arena.rounds import ArenaSettings, arena
 
 __all__ = [
@@ -25,5 +26,7 @@ __all__ = [
     "opening_plies",
     "own_player",
     "play_pairs",
+    "played_here",
+    "played_on_ray",
     "player_named",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,17 +102,17 @@ def known_player(game: Game[Any], word: str) -> Contender | None:
     """
     kind, colon, share = word.partition(":")
     if word == RANDOM:
-        return Contender(word, lambda: RandomPlayer(game))
+        return Contender(word, partial(RandomPlayer, game))
     if kind != PERFECT:
         return None
     if not is_solvable(game):
         raise UserError(f"perfect play of {game} takes too long", word)
     try:
         mistakes = float(share) if colon else 0.0
-        player = PerfectPlayer(game, mistakes)
+        PerfectPlayer(game, mistakes)
     except ValueError:
         raise UserError("must be perfect:SHARE with a share from 0 to 1", word) from None
-    return Contender(word, lambda: player)
+    return Contender(word, partial(PerfectPlayer, game, mistakes))
 
 
 def run_contender(game: Game[Any], folder: Path, simulations: int) -> Contender:

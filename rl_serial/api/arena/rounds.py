@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from rl_serial.api.arena.contenders import Contender
-from rl_serial.api.arena.games import PairOfGames, meeting_seed, opening_plies, play_pairs
+from rl_serial.api.arena.games import PairOfGames, opening_plies
 from rl_serial.api.arena.ladder import ArenaResult
-from rl_serial.envs.games import Game, Player
+from rl_serial.api.arena.meetings import Meeting, Plays, played_here
+from rl_serial.envs.games import Game
 from rl_serial.errors import UserError
 from rl_serial.runs.files import locked, read_text, write_json, write_text
 from rl_serial.study.table import table_text
@@ -63,6 +64,7 @@ def arena(
     settings: ArenaSettings | None = None,
     folder: Path | None = None,
     told: Callable[[str], None] = lambda _: None,
+    played: Plays = played_here,
 ) -> ArenaResult:
     """Play, and rate who played.
 
@@ -72,6 +74,8 @@ def arena(
         settings: None: the defaults.
         folder: where everything is kept, and continued; None: nowhere.
         told: hears a line after each round.
+        played: where games are played: here, one batch after the other, or by
+            :func:`rl_serial.api.arena.meetings.played_on_ray`. The games are the same.
 
     Raises:
         UserError: a folder of another arena, or of contenders with other weights, or damaged.
@@ -81,10 +85,10 @@ def arena(
     if len(contenders) < 2:
         raise UserError("an arena needs two players")
     if folder is None:
-        return _played(game, contenders, settings, _Record(None), told)
+        return _played(game, contenders, settings, _Record(None), told, played)
     with locked(folder / "arena.lock", str(folder), "arena"):
         _check_plan(game, contenders, settings, folder)
-        result = _played(game, contenders, settings, _Record(folder / GAMES), told)
+        result = _played(game, contenders, settings, _Record(folder / GAMES), told, played)
         write_text(folder / RATINGS, table_text(list(result.rows()[0]), result.rows()))
         text = "\n\n".join([result.table(), *result.notes(), result.crosstable()])
         write_text(folder / TABLE, text + "\n")
@@ -98,33 +102,26 @@ def _played(
     settings: ArenaSettings,
     record: _Record,
     told: Callable[[str], None],
+    played: Plays,
 ) -> ArenaResult:
     plies = opening_plies(game) if settings.plies is None else settings.plies
-    players: dict[str, Player] = {}
-
-    def player(contender: Contender) -> Player:
-        if contender.name not in players:
-            players[contender.name] = contender.make()
-        return players[contender.name]
-
     # By name, so that it does not matter in which order they were given.
-    meetings = list(itertools.combinations(sorted(contenders, key=lambda one: one.name), 2))
+    everyone = list(itertools.combinations(sorted(contenders, key=lambda one: one.name), 2))
     wanted = 0
     while True:
         wanted = min(wanted + settings.batch, settings.most)
-        for one, other in meetings:
-            names = (one.name, other.name)
-            done = len(record.pairs.get(names, ()))
+        due = []
+        for two in everyone:
+            done = len(record.pairs.get((two[0].name, two[1].name), ()))
             if done < wanted:
-                seed = meeting_seed(settings.seed, *names)
-                both = (player(one), player(other))
-                pairs = play_pairs(game, both, seed, range(done, wanted), plies, names)
-                record.add(names, pairs)
+                due.append(Meeting(game, two, settings.seed, range(done, wanted), plies))
+        for meeting, pairs in zip(due, played(due), strict=True):
+            record.add(meeting.names, pairs)
         there = {one.name for one in contenders}
-        played = {
+        counted = {
             names: pairs[:wanted] for names, pairs in record.pairs.items() if there >= {*names}
         }
-        result = ArenaResult.of(game, contenders, played)
+        result = ArenaResult.of(game, contenders, counted)
         widest = result.widest()
         length = f"is ±{widest:.0f}" if math.isfinite(widest) else "is open"
         told(f"{2 * wanted} games of each two: the longest interval {length}")

@@ -21,7 +21,13 @@ from rl_serial.envs.chain import TokenLayout, map_state, select
 from rl_serial.envs.episodes import put
 from rl_serial.envs.games.game import Game, heading
 from rl_serial.envs.games.perfect import PerfectPlay, is_solvable, perfect_play, take
-from rl_serial.envs.games.players import PerfectPlayer, Player, RandomPlayer, one_of
+from rl_serial.envs.games.players import (
+    PerfectPlayer,
+    Player,
+    PlayerByGame,
+    RandomPlayer,
+    one_of,
+)
 from rl_serial.envs.games.registry import GAMES, make_game
 from rl_serial.envs.random import below, fold_in, random_words
 from rl_serial.envs.tasks import STARTS, Transition
@@ -73,7 +79,7 @@ class Duel:
         game: the rules.
         opponent: random, perfect (boards that :func:`is_solvable` admits), run:FOLDER (what a run
             has trained), run:FOLDER@N (with a search of N simulations on top), or a
-            :class:`rl_serial.envs.games.players.Player`.
+            :class:`rl_serial.envs.games.players.Player` or ``PlayerByGame``.
         mistakes: share of its moves that a perfect opponent draws at random, 0 to 1.
         seat: first, second, or random: as the episode's seed says.
         start: full (the empty board) or uniform (after a uniform number of random moves; the agent
@@ -88,7 +94,7 @@ class Duel:
     mistakes: float = 0.0
     seat: str = "random"
     start: str = "full"
-    player: Player = field(init=False, repr=False, compare=False)
+    player: Player | PlayerByGame = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         require(self.seat in SEATS, "seat", self.seat, f"one of {', '.join(SEATS)}")
@@ -97,7 +103,7 @@ class Duel:
             require(self.mistakes == 0, "mistakes", self.mistakes, "0 but of opponent perfect")
         object.__setattr__(self, "player", self._player())
 
-    def _player(self) -> Player:
+    def _player(self) -> Player | PlayerByGame:
         if self.opponent == "random":
             return RandomPlayer(self.game)
         if self.opponent == "perfect":
@@ -114,8 +120,9 @@ class Duel:
             )
             return found
         right = f"{', '.join(OPPONENTS)}, run:FOLDER, run:FOLDER@N or a Player"
-        require(isinstance(self.opponent, Player), "opponent", self.opponent, right)
-        player: Player = self.opponent
+        known = isinstance(self.opponent, Player | PlayerByGame)
+        require(known, "opponent", self.opponent, right)
+        player: Player | PlayerByGame = self.opponent
         return player
 
     @cached_property
@@ -164,8 +171,12 @@ class Duel:
         paid = np.zeros(len(state.seeds), dtype=np.float32)
         if not rows.size:
             return state, paid
-        some = take(state.game, rows)
-        action = self.player.act(some, fold_in(state.seeds[rows], np.asarray(some.ply)))
+        some, games = take(state.game, rows), state.seeds[rows]
+        dice = fold_in(games, np.asarray(some.ply))
+        if isinstance(self.player, PlayerByGame):
+            action = self.player.act_in(some, dice, games)
+        else:
+            action = self.player.act(some, dice)
         moved = self.game.step(some, action)
         paid[rows] = moved.reward
         game = map_state(lambda old, new: put(old, rows, new), state.game, moved.state)

@@ -31,6 +31,22 @@ class Player(Protocol):
         """
 
 
+@runtime_checkable
+class PlayerByGame(Protocol):
+    """Someone who is another player in every game."""
+
+    def act_in(
+        self, state: Any, seeds: NDArray[np.int64], games: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Legal moves [B] int64 as of :class:`Player`.
+
+        Args:
+            state: of the game; the player is the one to move.
+            seeds: [B] int64, of the dice of this move; other ones at every move.
+            games: [B] int64, which games these are: the same all through a game.
+        """
+
+
 @dataclass(frozen=True)
 class Thought:
     """What a player makes of positions before it moves."""

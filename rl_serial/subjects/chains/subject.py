@@ -15,7 +15,7 @@ from rl_serial.agents.fitted import fitted_outputs
 from rl_serial.agents.protocols import Agent, Log, ReadsLoops, Trainer
 from rl_serial.agents.registry import AGENTS
 from rl_serial.agents.search.agent import SearchAgent
-from rl_serial.agents.search.on_top import refuse_without_values, search_on_top, searchable
+from rl_serial.agents.search.on_top import searchable
 from rl_serial.agents.settings_denoising import DenoisingAgentConfig
 from rl_serial.config import EnvConfig, RunConfig
 from rl_serial.envs.gym import SerialVectorEnv, action_space, observation_space
@@ -38,6 +38,7 @@ from rl_serial.subjects.chains.simulations import (
 from rl_serial.subjects.chains.tables import draw_accuracy, tables
 from rl_serial.subjects.chains.watching import Moment, watch_episode
 from rl_serial.subjects.protocol import Examine, SearchScore
+from rl_serial.subjects.searching import searcher
 
 
 class ChainTrainer(Trainer, Protocol):
@@ -174,21 +175,6 @@ class ChainSubject:
             ]
         return found
 
-    def searcher(
-        self,
-        trainer: Trainer,
-        device: torch.device,
-        dynamics: str | None = None,
-        algorithm: str | None = None,
-        simulations: int = 0,
-    ) -> SearchAgent:
-        """A search on top of a trained agent; see the protocol."""
-        run = self.config.name
-        refuse_without_values(self.row.has_values, self.row.kind, run)
-        return search_on_top(
-            self.task, trainer, self.agent, device, dynamics, algorithm, simulations, run
-        )
-
     def search_scores(self, searcher: SearchAgent, simulations: Sequence[int]) -> list[SearchScore]:
         """Scores of the one-ply agent and of searches with each number of ``simulations``."""
         settings = self.settings
@@ -199,6 +185,7 @@ class ChainSubject:
         """An evaluation episode from its first state to its end."""
         return watch_episode(agent, self.task, instance, self.settings.seed)
 
+    searcher = searcher
     tables = staticmethod(tables)
     draw = staticmethod(draw_accuracy)
 

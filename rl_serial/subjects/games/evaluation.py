@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,7 @@ class GameEvaluation:
     kept: NDArray[np.bool_]  # [N] whether the agent's move keeps the value
     floor: GameFloor | None = None  # measured once, at the end of a run
     raw: Answers | None = None  # of an agent that searches: its network's
+    openings: float | None = None  # share of won openings not won, measured once, at the end
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -80,6 +82,8 @@ class GameEvaluation:
             found.append(measured(of.SIGN_HORIZON, serial_horizon(self.sign_by)))
             found += [measured(of.SIGN_BY, share, plies=g) for g, share in self.sign_by.items()]
         found += self._of_the_network()
+        if self.openings is not None:
+            found.append(measured(of.OPENINGS, self.openings))
         if self.floor is not None:
             floors = self.floor.measurements(self.plies, self.plies[self.choice], self.groups)
             highest = next(m.value for m in floors if m.metric is of.KEPT_FLOOR)
@@ -228,4 +232,11 @@ class GameEvaluator:
         """What needs no looking ahead; see :func:`measure_floor`."""
         if self.positions is None or not len(self.positions.plies):
             return None
-        return measure_floor(training_task, self.positions, instances, seed)
+        return _shared_floor(self, training_task, instances, seed)
+
+
+@lru_cache(maxsize=8)
+def _shared_floor(examine: GameEvaluator, task: Duel, instances: int, seed: int) -> GameFloor:
+    """The floor on an evaluator's positions, which the runs of a process share."""
+    assert examine.positions is not None
+    return measure_floor(task, examine.positions, instances, seed)

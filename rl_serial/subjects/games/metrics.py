@@ -20,6 +20,9 @@ RETURN = Metric("eval/return", "return against the opponent", progress="return")
 WON = Metric("eval/won", "games won")
 KEPT_FLOOR = Metric("floor/kept", "moves that keep the value, by the floor", late=True)
 KEPT = Metric("eval/kept", "moves that keep the value", progress="kept", floor=KEPT_FLOOR)
+OPENINGS = Metric(
+    "eval/openings_not_won", "won openings not won against perfect play", better="lower", late=True
+)
 ABOVE_FLOOR = Metric("eval/kept_above_floor", "moves kept above the floor", late=True)
 HORIZON = Metric(
     "eval/serial_horizon", "serial horizon of moves (plies)", counts_steps=True, progress="horizon"
@@ -114,6 +117,20 @@ SEARCHED_OPENINGS = Metric(
     late=True,
     asked_by=_ASKED,
 )
+ONE_PLY_KEPT = Metric(
+    "search/kept/one_ply",
+    "moves that keep the value, one ply ahead",
+    late=True,
+    asked_by=_ASKED,
+    floor=KEPT_FLOOR,
+)
+ONE_PLY_OPENINGS = Metric(
+    "search/openings_not_won/one_ply",
+    "won openings not won against perfect play, one ply ahead",
+    better="lower",
+    late=True,
+    asked_by=_ASKED,
+)
 SEARCHED_RETURN = Metric(
     "search/return_against_{opponent}/{simulations}",
     _searched("return against a player"),
@@ -126,7 +143,7 @@ METRICS = (
     RETURN, WON, KEPT, KEPT_FLOOR, ABOVE_FLOOR, HORIZON, KEPT_BY, KEPT_FLOOR_BY, SIGN, SIGN_FLOOR,
     SIGN_HORIZON, SIGN_BY, SIGN_FLOOR_BY, SIGN_OF_KIND, KEPT_OF_KIND, LOOPS_SIGN,
     LOOPS_BY, RAW_KEPT, RAW_SIGN, RAW_SIGN_BY, SEARCHED_KEPT, SEARCHED_SIGN, SEARCHED_OPENINGS,
-    SEARCHED_RETURN,
+    SEARCHED_RETURN, OPENINGS, ONE_PLY_KEPT, ONE_PLY_OPENINGS,
 )  # fmt: skip
 NO_VALUES = ("random", "cloning")
 """Agents that say nothing of values."""
@@ -144,7 +161,9 @@ def places(config: RunConfig) -> Iterator[Place]:
             yield Place(metric, {"simulations": count})
     if not plies:
         return
-    whole = [KEPT, KEPT_FLOOR, ABOVE_FLOOR, HORIZON, SIGN_FLOOR]
+    whole = [KEPT, KEPT_FLOOR, ABOVE_FLOOR, HORIZON, SIGN_FLOOR, OPENINGS]
+    if evaluation_of(config).simulations:
+        whole += [ONE_PLY_KEPT, ONE_PLY_OPENINGS]
     by = [KEPT_BY, KEPT_FLOOR_BY, SIGN_FLOOR_BY]
     if values:
         whole += [SIGN, SIGN_HORIZON]

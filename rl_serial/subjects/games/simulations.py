@@ -104,6 +104,19 @@ def measured_search(searcher: SearchAgent, examine: GameEvaluator) -> list[Measu
     return found
 
 
+def measured_one_ply(searcher: SearchAgent, examine: GameEvaluator) -> list[Measurement]:
+    """What the agent that a search stands on makes of positions and openings, one ply ahead."""
+    part, task = examine.positions, examine.task
+    if part is None or not len(part.plies):
+        return []
+    agent = OnePlyAgent(task, searcher.agent, searcher.dynamics)
+    kept = examine.answers(agent).kept[part.choice].mean()
+    return [
+        measured(of.ONE_PLY_KEPT, kept),
+        measured(of.ONE_PLY_OPENINGS, openings_not_won(agent, task.game)),
+    ]
+
+
 def openings_not_won(agent: Agent, game: Game[Any]) -> float:
     """Share of the openings that are won for who is to move, and that an agent does not win.
 

@@ -13,7 +13,6 @@ from rl_serial.agents.fitted import fitted_outputs
 from rl_serial.agents.protocols import Log, ReadsLoops, Trainer
 from rl_serial.agents.registry import AGENTS
 from rl_serial.agents.search import SearchAgent
-from rl_serial.agents.search.on_top import refuse_without_values, search_on_top
 from rl_serial.config import EnvConfig, RunConfig
 from rl_serial.envs.games import game_name
 from rl_serial.envs.games.duel import Duel, make_duel
@@ -25,10 +24,16 @@ from rl_serial.networks.configured import solved_trunk
 from rl_serial.subjects.games import metrics as of
 from rl_serial.subjects.games.config import duel_of, evaluation_of, plies_of
 from rl_serial.subjects.games.evaluation import GameEvaluation, GameEvaluator
-from rl_serial.subjects.games.simulations import measured_search, search_scores
+from rl_serial.subjects.games.simulations import (
+    measured_one_ply,
+    measured_search,
+    openings_not_won,
+    search_scores,
+)
 from rl_serial.subjects.games.tables import draw_by_plies, tables
 from rl_serial.subjects.games.watching import GameMoment, watch_game
 from rl_serial.subjects.protocol import Examine, SearchScore
+from rl_serial.subjects.searching import searcher
 
 
 class GameSubject:
@@ -106,11 +111,13 @@ class GameSubject:
         )
 
     def last_examination(self, examine: Examine, trainer: Trainer) -> GameEvaluation:
-        """What the agent does beside the floor."""
+        """What the agent does beside the floor, and in games from won openings."""
         assert isinstance(examine, GameEvaluator)
         instances = int(getattr(trainer, "instances", 0))
         floor = examine.floor(instances, self.config.seed, self.training_task)
-        return replace(examine(trainer.agent), floor=floor)
+        found = examine(trainer.agent)
+        openings = openings_not_won(trainer.agent, self.task.game) if found.groups else None
+        return replace(found, floor=floor, openings=openings)
 
     def further_measurements(
         self, trainer: Trainer, examine: Examine, device: torch.device
@@ -123,24 +130,10 @@ class GameSubject:
             found += examine(trainer.agent_after(loops)).after_loops(loops)
         if self.settings.simulations:
             searcher = self.searcher(trainer, device)
+            found += measured_one_ply(searcher, examine)
             for count in self.settings.simulations:
                 found += measured_search(searcher.with_simulations(count), examine)
         return found
-
-    def searcher(
-        self,
-        trainer: Trainer,
-        device: torch.device,
-        dynamics: str | None = None,
-        algorithm: str | None = None,
-        simulations: int = 0,
-    ) -> SearchAgent:
-        """A search in the game itself, on top of a trained agent; see the protocol."""
-        run = self.config.name
-        refuse_without_values(self.row.has_values, self.row.kind, run)
-        return search_on_top(
-            self.task, trainer, self.agent, device, dynamics, algorithm, simulations, run
-        )
 
     def search_scores(self, searcher: SearchAgent, simulations: Sequence[int]) -> list[SearchScore]:
         """Scores of the one-ply agent and of searches with each number of ``simulations``."""
@@ -150,6 +143,7 @@ class GameSubject:
         """An evaluation game from its first state to its end."""
         return watch_game(agent, self.task, instance, self.settings.seed)
 
+    searcher = searcher
     tables = staticmethod(tables)
     draw = staticmethod(draw_by_plies)
 

@@ -17,7 +17,6 @@ from rl_serial.agents.protocols import Log, ReadsLoops, Trainer
 from rl_serial.agents.registry import AGENTS
 from rl_serial.agents.search.agent import SearchAgent
 from rl_serial.agents.search.judgement import OnePlyAgent
-from rl_serial.agents.search.on_top import refuse_without_values, search_on_top
 from rl_serial.agents.settings_solver import SolverSettings
 from rl_serial.agents.solver.agent import cells_head, cells_layout, policy_head, policy_layout
 from rl_serial.config import EnvConfig, RunConfig
@@ -35,6 +34,7 @@ from rl_serial.subjects.puzzles.config import evaluation_of, rounds_of, task_of_
 from rl_serial.subjects.puzzles.evaluation import PuzzleEvaluation, PuzzleEvaluator, play
 from rl_serial.subjects.puzzles.tables import draw_solved, tables
 from rl_serial.subjects.puzzles.watching import PuzzleMoment, watch_puzzle
+from rl_serial.subjects.searching import searcher
 
 
 class PuzzleSubject:
@@ -149,21 +149,6 @@ class PuzzleSubject:
             found.append(measured(of.SEARCHED, share, simulations=count))
         return found
 
-    def searcher(
-        self,
-        trainer: Trainer,
-        device: torch.device,
-        dynamics: str | None = None,
-        algorithm: str | None = None,
-        simulations: int = 0,
-    ) -> SearchAgent:
-        """A search on top of a trained agent; see the protocol."""
-        run = self.config.name
-        refuse_without_values(self.row.has_values, self.row.kind, run)
-        return search_on_top(
-            self.task, trainer, self.agent, device, dynamics, algorithm, simulations, run
-        )
-
     def search_scores(self, searcher: SearchAgent, simulations: Sequence[int]) -> list[SearchScore]:
         """Scores of the one-ply agent and of searches with each number of ``simulations``."""
         examine = self.examiner()
@@ -186,6 +171,7 @@ class PuzzleSubject:
         """An evaluation puzzle from its givens to its end."""
         return watch_puzzle(agent, self.task, instance, self.settings.seed)
 
+    searcher = searcher
     tables = staticmethod(tables)
     draw = staticmethod(draw_solved)
 
