@@ -344,7 +344,7 @@ def test_bad_training_request_is_a_short_error(
         (["bench", "mujcoo"], "; did you mean mujoco?"),
         (
             ["bench", "nothing"],
-            "bench nothing: no such benchmark; there are commitments, envs, games, goals",
+            "bench nothing: no such benchmark; there are all, commitments, envs, games",
         ),
         (["train", "nowhere.yaml"], "nowhere.yaml: No such file"),
     ],
