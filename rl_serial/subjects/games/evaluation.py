@@ -118,9 +118,9 @@ class GameEvaluation:
         return {
             "eval/return_interval": list(self.interval),
             "eval/instances": int(self.returns.size),
-            "eval/positions": {
-                str(group): int((self.plies == group).sum()) for group in self.groups
-            },
+        } | {
+            f"eval/positions/plies_{group}": int((self.plies == group).sum())
+            for group in self.groups
         }
 
     def headline(self) -> str:
