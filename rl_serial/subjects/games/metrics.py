@@ -20,9 +20,7 @@ RETURN = Metric("eval/return", "return against the opponent", progress="return")
 WON = Metric("eval/won", "games won")
 KEPT_FLOOR = Metric("floor/kept", "moves that keep the value, by the floor", late=True)
 KEPT = Metric("eval/kept", "moves that keep the value", progress="kept", floor=KEPT_FLOOR)
-OPENINGS = Metric(
-    "eval/openings_not_won", "won openings not won against perfect play", better="lower", late=True
-)
+OPENINGS = Metric("eval/openings_not_won", "won openings not won", better="lower", late=True)
 ABOVE_FLOOR = Metric("eval/kept_above_floor", "moves kept above the floor", late=True)
 HORIZON = Metric(
     "eval/serial_horizon", "serial horizon of moves (plies)", counts_steps=True, progress="horizon"
@@ -112,7 +110,7 @@ SEARCHED_SIGN = Metric(
 )
 SEARCHED_OPENINGS = Metric(
     "search/openings_not_won/{simulations}",
-    _searched("won openings not won against perfect play"),
+    _searched("won openings not won"),
     better="lower",
     late=True,
     asked_by=_ASKED,
@@ -126,7 +124,7 @@ ONE_PLY_KEPT = Metric(
 )
 ONE_PLY_OPENINGS = Metric(
     "search/openings_not_won/one_ply",
-    "won openings not won against perfect play, one ply ahead",
+    "won openings not won, one ply ahead",
     better="lower",
     late=True,
     asked_by=_ASKED,
