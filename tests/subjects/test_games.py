@@ -81,7 +81,9 @@ def test_a_run_logs_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     config = parse_config(run(), "hex", [], default_name="hex")
     places = {place.tag for place in row_of("rl_serial/Hex-v0", "value", None).places(config)}
     logged = {tag for tag in summary["final"] if tag.split("/")[0] in ("value", "floor", "eval")}
-    logged -= {"eval/return_interval", "eval/instances", "eval/positions"}
+    counts = {tag for tag in logged if tag.startswith("eval/positions/plies_")}
+    assert counts
+    logged -= {"eval/return_interval", "eval/instances", *counts}
     assert logged <= places
     assert {tag for tag in places - logged if "plies_" not in tag} == set()  # groups without any
     main(["evaluate", "runs/hex"])
