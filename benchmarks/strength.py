@@ -57,8 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         drawn = lines(test, shares)
         known = [level for level in LEVELS if np.isfinite(drawn[level]).sum() > 1]
         found = slope.interval()
-        worth = [f"{10**power:.3g}" for power in (found.estimate, found.low, found.high)]
-        rows.append((width, len(known), f"{worth[0]} ({worth[1]} to {worth[2]})", slope.lack))
+        powers = (found.estimate, found.low, found.high)
+        worth = [f"{10**power:.3g}" for power in powers]
+        if np.isfinite(powers).all():
+            rows.append((width, len(known), f"{worth[0]} ({worth[1]} to {worth[2]})", ""))
+        else:  # somewhere in the bootstrap no two lengths reach a common share
+            rows.append((width, len(known), "", "too few lines for an interval"))
         for level, style in zip(known, line_styles(known), strict=True):
             label = f"{level:g} not won" if axis is axes[0] or width == max(cells) else None
             axis.plot(lengths, 10 ** drawn[level], label=label, **style)

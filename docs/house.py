@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "rl_serial"
 SMALL = (
     "arguments",
+    "compiling",
     "errors",
     "importing",
     "metrics",

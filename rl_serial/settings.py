@@ -17,6 +17,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails
 
+from rl_serial.arguments import MOST_SEED
 from rl_serial.errors import Fault, OptionError, did_you_mean, shown
 from rl_serial.yaml_core import shown_key
 
@@ -62,8 +63,7 @@ MOST_PLANNED = 2**24
 MOST_PATH = 4096
 """Of a network: depth * loops."""
 
-MOST_SEED = 2**32 - 1
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Seed = Annotated[int, Field(ge=0, lt=MOST_SEED + 1)]
 """What NumPy, torch and Stable-Baselines3 all take as a seed."""
 
 Loops = Annotated[int, Field(gt=0, le=MOST["loops"])]

@@ -12,7 +12,17 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "rl_serial"
 LAYERS = (
     {"errors"},
-    {"yaml_core", "tables", "styles", "arguments", "metrics", "pytrees", "importing", "shipped"},
+    {
+        "arguments",
+        "compiling",
+        "importing",
+        "metrics",
+        "pytrees",
+        "shipped",
+        "styles",
+        "tables",
+        "yaml_core",
+    },
     {"envs"},
     {"settings"},
     {"networks", "planning"},

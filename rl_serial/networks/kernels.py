@@ -6,15 +6,14 @@ float32; sums are taken in any order, so that they use the vector unit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
-F = TypeVar("F", bound=Callable[..., Any])
+from rl_serial.compiling import REORDERED, F, compiled
 
 BIAS, GAIN, SHIFT = range(3)
 """Rows of what a layer adds and multiplies: the dense layer's bias, the norm's weight and bias."""
@@ -50,19 +49,14 @@ def _power_of_two(context: Any, power: Any) -> Any:
 power_of_two: Any = intrinsic(_power_of_two)
 
 
-def _compile(function: F, **options: Any) -> F:
-    compiler: Any = njit  # its own types say nothing of what it compiles
-    options |= {"fastmath": {"reassoc", "contract", "nsz", "arcp"}, "error_model": "numpy"}
-    try:
-        compiled: F = compiler(cache=True, nogil=True, **options)(function)
-    except RuntimeError:  # no folder to write to
-        compiled = compiler(nogil=True, **options)(function)
-    return compiled
+def kernel(function: F) -> F:
+    """Compile on the first call."""
+    return compiled(function, **REORDERED)
 
 
 def part(function: F) -> F:
     """A piece of a kernel."""
-    return _compile(function, inline="always")
+    return compiled(function, inline="always", **REORDERED)
 
 
 @part
@@ -78,7 +72,7 @@ def sigmoid(z: Any) -> Any:
     return ONE / (ONE + exponential * power_of_two(np.int32(whole)))
 
 
-@_compile
+@kernel
 def forward(
     products: Any,
     affine: Any,
@@ -133,7 +127,7 @@ def forward(
                 outputs[i, j] = z * sigmoid(z)
 
 
-@_compile
+@kernel
 def backward(
     gradients: Any,
     scale: Any,

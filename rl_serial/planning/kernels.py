@@ -17,18 +17,17 @@ numbers, and Numba's cache knows a kernel by its own file only, not by those tha
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
+from rl_serial.compiling import REORDERED, F, compiled
 from rl_serial.planning import checks, qtransforms
 
 Array = Any
-F = TypeVar("F", bound=Callable[..., Any])
 
 WORDS = 16
 """Words of a node record. The first eight are fields of :class:`~rl_serial.planning.Tree`."""
@@ -72,32 +71,17 @@ C0, C1, C2, C3, C4, C5 = (np.float32(1 / math.factorial(k)) for k in range(2, 8)
 
 def kernel(function: F) -> F:
     """Compile on the first call; kept on disk where a folder for that can be written to."""
-    return _compile(function)
+    return compiled(function, **REORDERED)
 
 
 def part(function: F) -> F:
     """A piece of a kernel. It takes whole arrays and indices: a slice would cost a reference."""
-    return _compile(function, inline="always")
+    return compiled(function, inline="always", **REORDERED)
 
 
 def exact(function: F) -> F:
     """A piece of a kernel whose arithmetic is done as it is written."""
-    return _compile(function, fastmath=False)
-
-
-def _compile(function: F, **options: Any) -> F:
-    # Sums may be taken in any order, so that they use the vector unit.
-    fast: dict[str, Any] = {
-        "fastmath": {"reassoc", "contract", "nsz", "arcp"},
-        "error_model": "numpy",
-    }
-    options = fast | options
-    compiler: Any = njit  # its own types say nothing of what it compiles
-    try:
-        compiled: F = compiler(cache=True, nogil=True, **options)(function)
-    except RuntimeError:  # no folder to write to
-        compiled = compiler(nogil=True, **options)(function)
-    return compiled
+    return compiled(function, **REORDERED | {"fastmath": False})
 
 
 def _float_of_bits(context: Any, bits: Any) -> Any:

@@ -31,6 +31,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import ValidationError
 
+from rl_serial.arguments import MOST_SEED
 from rl_serial.errors import UserError
 from rl_serial.loading import read_yaml, resolved_config
 from rl_serial.runs.files import (
@@ -41,7 +42,7 @@ from rl_serial.runs.files import (
     write_json,
     write_text,
 )
-from rl_serial.settings import MOST_SEED, faults_of
+from rl_serial.settings import faults_of
 from rl_serial.study.design import write_study
 from rl_serial.study.schema import AT_END, SEED, PlannedRun, Study, StudyConfig
 from rl_serial.study.table import Record, read_table, table_text

@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 import torch
@@ -143,14 +144,14 @@ def test_same_trees(case: Case, random_model: Callable[..., Any]) -> None:
 
 def test_kernels_compile_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a package folder that cannot be written to, without a home."""
-    compile_ = kernels.njit
+    compile_ = numba.njit
 
     def without_a_place(**options: Any) -> Any:
         if options.get("cache"):
             raise RuntimeError("cannot cache function: no locator available")
         return compile_(**options)
 
-    monkeypatch.setattr(kernels, "njit", without_a_place)
+    monkeypatch.setattr(numba, "njit", without_a_place)
 
     def successor(x: int) -> int:
         return x + 1

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from rl_serial.envs.puzzles.kernels import compiled
+from rl_serial.compiling import compiled
 
 Array = Any
 

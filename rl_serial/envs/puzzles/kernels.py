@@ -10,13 +10,13 @@ calls into.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
+from rl_serial.compiling import compiled
+
 Array = Any
-F = TypeVar("F", bound=Callable[..., Any])
 
 STREAM = 64
 """Of the random words that puzzles are made of."""
@@ -56,20 +56,6 @@ BITS = np.array([bin(digits).count("1") for digits in range(512)])
 """How many digits each set has."""
 DIGIT = np.array([(digits & -digits).bit_length() for digits in range(512)])
 """The smallest digit of each set."""
-
-
-def compiled(function: F) -> F:
-    """The function compiled by Numba, with a cache where there is a folder for it; else itself."""
-    try:
-        from numba import njit
-    except ImportError:
-        return function
-    compiler: Any = njit  # its own types say nothing of what it compiles
-    try:
-        faster: F = compiler(cache=True, nogil=True)(function)
-    except RuntimeError:  # no folder to write to
-        faster = compiler(nogil=True)(function)
-    return faster
 
 
 @compiled

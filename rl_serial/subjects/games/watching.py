@@ -99,7 +99,7 @@ def watch_game(agent: Agent, task: Duel, instance: int = 0, seed: int = 0) -> li
     states, total = [state], 0.0
     actions: list[int] = []
     moments: list[GameMoment] = []
-    searches = isinstance(agent, SearchAgent) and agent.simulations > 0
+    searcher = agent if isinstance(agent, SearchAgent) and agent.simulations > 0 else None
     while True:
         judgement = agent.judge(state)
         values: dict[str, NDArray[Any]] = {}
@@ -108,8 +108,8 @@ def watch_game(agent: Agent, task: Duel, instance: int = 0, seed: int = 0) -> li
         if agent.preference != Preference.NONE:
             values[f"agent ({agent.preference})"] = np.asarray(judgement.preferences)[0]
         tree = None
-        if searches:
-            found = agent.search(state)[0]  # type: ignore[attr-defined]
+        if searcher is not None:
+            found = searcher.search(state)[0]
             values["visits"] = on_host(found.visit_counts)[0]
             tree = tree_lines(task.game, state.game, found.tree)
         scene = Scene(rules, tuple(states), tuple(actions), total, values=values)
@@ -122,4 +122,4 @@ def watch_game(agent: Agent, task: Duel, instance: int = 0, seed: int = 0) -> li
         total += float(transition.reward[0])
         if bool(transition.terminated[0]):
             last = Scene(rules, tuple(states), tuple(actions), total, ended=True)
-            return [*moments, GameMoment(last, () if searches else None)]
+            return [*moments, GameMoment(last, None if searcher is None else ())]
