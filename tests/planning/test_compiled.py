@@ -146,10 +146,10 @@ def test_kernels_compile_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPat
     """As in a package folder that cannot be written to, without a home."""
     compile_ = numba.njit
 
-    def without_a_place(**options: Any) -> Any:
+    def without_a_place(*functions: Any, **options: Any) -> Any:
         if options.get("cache"):
             raise RuntimeError("cannot cache function: no locator available")
-        return compile_(**options)
+        return compile_(*functions, **options)
 
     monkeypatch.setattr(numba, "njit", without_a_place)
 
