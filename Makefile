@@ -142,6 +142,8 @@ $(LIBRARIES:%=.venv-%/installed): .venv-%/installed: pyproject.toml constraints.
 $(PEERS): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/pip install --quiet --constraint constraints.txt --editable '.[peers]' pytest hypothesis
+	# For its rules in `rl-serial bench games`; the rest of what it asks for is for its pictures and learned players.
+	.venv-peers/bin/pip install --quiet --no-deps pgx svgwrite
 	touch $@
 
 # Every figure that has a target, beside it; twenty minutes on two free cores. The exit code is 1 where one is missed
@@ -149,10 +151,10 @@ $(PEERS): pyproject.toml constraints.txt
 bench: setup $(PEERS) .venv-sbx/installed
 	$(BIN)/rl-serial bench all --write
 
-# For `rl-serial bench train`: PPO in JAX, whose requirements go together with nothing here.
+# For `rl-serial bench train`: PPO in JAX, with some sixty packages that nothing else here needs.
 .venv-sbx/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-sbx
-	.venv-sbx/bin/pip install --quiet --editable '.[train,jax]' sbx-rl
+	.venv-sbx/bin/pip install --quiet --constraint constraints.txt --editable '.[train,jax]' sbx-rl
 	touch $@
 
 # The README's figure, from the demo.

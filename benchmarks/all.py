@@ -70,6 +70,7 @@ BENCHMARKS = (
     Benchmark("envs", ("--rounds", "3", "--seconds", "0.4")),
     Benchmark("mujoco", ("--rounds", "3", "--seconds", "0.5"), modules=("mujoco",)),
     Benchmark("train"),
+    Benchmark("population"),
     Benchmark("population", ("--device", "cuda", "--members", "32"), gpu=True),
     Benchmark(
         "jax_envs",
@@ -139,7 +140,7 @@ def written(page: str, made: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run them; the exit code."""
     parser = argparse.ArgumentParser(prog="rl-serial bench all", description=__doc__)
-    names = [benchmark.name for benchmark in BENCHMARKS]
+    names = list(dict.fromkeys(benchmark.name for benchmark in BENCHMARKS))
     parser.add_argument("--only", nargs="+", choices=names, default=names)
     parser.add_argument("--write", action="store_true", help="renew docs/performance.md")
     options = parser.parse_args(arguments)

@@ -2,8 +2,9 @@
 
 The configurations are those of the studies of depth. A row has the milliseconds of an update of one
 network by itself, and of one network of a population of N, which are updated together; then how
-many times more updates that makes, and what all N together cost beside one. Lessons included,
-evaluations not. Interleaved over rounds, one torch thread; the least of the rounds counts.
+many times more updates that makes, and what all N together cost beside one. Lessons (instances and
+their targets) are included, evaluations not; what they add is told from the same update with a
+lesson that is there. Interleaved over rounds, one torch thread; the least of the rounds counts.
 
     rl-serial bench population [--members 8] [--updates 10] [--rounds 5] [--device cpu]
         [--least-on-gpu ROWS] [--plain]
@@ -37,8 +38,24 @@ CASES = (
     ("pointer_random_depth_pays", 1),
 )
 
+DEEP = ("16 x 40", "8 x 47")
+"""Shapes whose populations have a target on a CPU."""
 
 LIMIT = "the GPU's own time: it is busy"
+LIMIT_CPU = "products of many small matrices, which one after the other take as long"
+LIMIT_LESSONS = "the rules, played in NumPy for several updates at once"
+
+
+class SameLesson:
+    """Lessons that take no time."""
+
+    def __init__(self, lesson: list[torch.Tensor]) -> None:
+        self.lesson = lesson
+
+    def at(self, step: int, total: int) -> list[torch.Tensor]:
+        """The one that there is."""
+        del step, total
+        return self.lesson
 
 
 def trainers(name: str, layers: int, members: int, device: torch.device) -> list[ValueTrainer]:
@@ -86,24 +103,36 @@ def main() -> None:
         updates.GRAPHS_ON = ()
     torch.set_num_threads(1)
     device = choose_device(options.device)
-    rows = []
+    rows, ratios = [], []
     for name, layers in CASES:
-        [single] = trainers(name, layers, 1, device)
+        single, taught = trainers(name, layers, 2, device)
+        taught._update()
+        assert taught.lessons is not None
+        taught.lessons = SameLesson(taught.lessons.at(1, taught.total))  # type: ignore[assignment]
         population = Population(trainers(name, layers, options.members, device))
-        alone, together = [], []
+        alone, together, bare = [], [], []
         for round_ in range(-1, options.rounds):  # the first one warms up
             times = [
                 milliseconds(update, options.updates, device)
-                for update in (single._update, population.update)
+                for update in (single._update, population.update, taught._update)
             ]
             if round_ >= 0:
-                alone.append(times[0])
-                together.append(times[1])
-        one, all_ = min(alone), min(together)
+                for kept, time_ in zip((alone, together, bare), times, strict=True):
+                    kept.append(time_)
+        one, all_, lessons = min(alone), min(together), min(alone) / min(bare)
         each = all_ / options.members
         shape = f"{layers} x {single.network.trunk.width}"
         figures = f"{one:.1f}", f"{each:.1f}", f"{one / each:.2f}x", f"{all_ / one:.2f}x"
-        rows.append((f"`{name}`", shape, *figures))
+        rows.append((f"`{name}`", shape, *figures, f"{lessons:.2f}x"))
+        what = f"{name}, {shape}"
+        if device.type == "cuda":
+            cost = f"{options.members} seeds of {what}, over one"
+            ratios.append(Ratio(cost, all_ / one, 2.0, LIMIT, at_most=True))
+        elif shape in DEEP:
+            updates_of = f"updates in a population of {options.members} of {what}, over alone"
+            ratios.append(Ratio(updates_of, one / each, 1.5, LIMIT_CPU))
+        whole = f"an update with its lesson of {what}, over the update alone"
+        ratios.append(Ratio(whole, lessons, 1.25, LIMIT_LESSONS, at_most=True))
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"{os.cpu_count()} cores"
     how = "plain updates" if options.plain else "lessons ahead, graphs on a GPU"
     print(
@@ -111,18 +140,8 @@ def main() -> None:
         f"rules on the GPU from {options.least_on_gpu} instances on.\n"
     )
     header = ("configuration", "layers x width", "alone (ms)", "in a population (ms)")
-    print(markdown_table((*header, "updates", "cost of all"), rows))
-    if device.type == "cuda":
-        report(
-            Ratio(
-                f"{options.members} of {row[0]} {row[1]} for one",
-                float(row[-1][:-1]),
-                2.0,
-                LIMIT,
-                True,
-            )
-            for row in rows
-        )
+    print(markdown_table((*header, "updates", "cost of all", "lessons"), rows))
+    report(ratios)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """Tree search: this package against mctx (JAX on the CPU) and OpenSpiel's MCTS.
 
 Every row is one search by both: the same batch B, actions A, simulations n and network (a small
-multilayer perceptron in NumPy, or in JAX). mctx runs in two processes of its own, one pinned to a
-core and one not, and its better time counts. The contenders take turns within a round, and medians
-over rounds are compared; a time is that of one search over n, so of one simulation in all B trees.
+multilayer perceptron in NumPy, or in JAX). Ours keeps the trees' memory from search to search, as
+the agents do; beside it stands what fresh memory costs. mctx runs in two processes of its own, one
+pinned to a core and one not, and its better time counts. The contenders take turns within a round,
+and medians over rounds are compared; a time is that of one search over n, so of one simulation in
+all B trees.
 
     rl-serial bench search [--rounds 7] [--peers .venv-peers/bin/python] [--quick]
 
@@ -105,14 +107,15 @@ def own_network(batch: int, num_actions: int) -> Search:
     return lambda: recurrent_fn(action, embedding)
 
 
-def own_search(algorithm: str, batch: int, num_actions: int, n: int, backend: str) -> Search:
-    """A search by this package."""
-    from rl_serial.planning import Root, gumbel_muzero_policy, muzero_policy
+def own_search(algorithm: str, batch: int, num_actions: int, n: int, kept: bool) -> Search:
+    """A search by this package, whose memory is kept from search to search or is fresh in each."""
+    from rl_serial.planning import Memory, Root, gumbel_muzero_policy, muzero_policy
 
     recurrent_fn = own_model(batch, num_actions)
     root = Root(*root_numbers(batch, num_actions))
     policy: Any = gumbel_muzero_policy if algorithm == "gumbel" else muzero_policy
-    return lambda: policy(root, recurrent_fn, n, backend=backend).action
+    memory = Memory() if kept else None
+    return lambda: policy(root, recurrent_fn, n, memory=memory).action
 
 
 def mctx_search(algorithm: str, batch: int, num_actions: int, n: int) -> Search:
@@ -319,11 +322,12 @@ def compare_mctx(
     table = []
     for algorithm, batch, num_actions, n in rows:
         arguments = (algorithm, batch, num_actions, n)
-        times: dict[str, list[float]] = {"own": [], "pinned": [], "free": []}
+        times: dict[str, list[float]] = {"own": [], "fresh": [], "pinned": [], "free": []}
         network = []
         for _ in range(rounds):
             network.append(own.measure("network", batch, num_actions, at_least=0.05))
-            times["own"].append(own.measure("own", *arguments, "auto"))
+            times["own"].append(own.measure("own", *arguments, True))
+            times["fresh"].append(own.measure("own", *arguments, False))
             times["pinned"].append(pinned.measure("mctx", *arguments))
             times["free"].append(free.measure("mctx", *arguments))
         per_step = {who: 1e6 * statistics.median(t) / n for who, t in times.items()}
@@ -337,7 +341,7 @@ def compare_mctx(
                 algorithm,
                 *(f"{number:,}" for number in arguments[1:]),
                 f"{1e6 * statistics.median(network):,.0f}",
-                *(f"{per_step[who]:,.0f}" for who in ("own", "pinned", "free")),
+                *(f"{per_step[who]:,.0f}" for who in ("own", "fresh", "pinned", "free")),
                 f"{1e6 * batch / per_step['own']:,.0f}",
                 f"{ratio:.1f}x",
                 "" if target is None else f"{target:g}x",
@@ -347,7 +351,17 @@ def compare_mctx(
     for worker in (own, pinned, free):
         worker.close()
     print(file=sys.stderr)
-    header = ("search", "B", "A", "n", "network µs", "own µs", "mctx pinned µs", "mctx free µs")
+    header = (
+        "search",
+        "B",
+        "A",
+        "n",
+        "network µs",
+        "own µs",
+        "fresh memory µs",
+        "mctx pinned µs",
+        "mctx free µs",
+    )
     print(markdown_table((*header, "own simulations/s", "over mctx", "target"), table))
 
 

@@ -92,12 +92,12 @@ def read(
     names = [name for name in rows[0] if name.startswith(METRIC) and name[-1].isdigit()]
     counts = sorted(int(name.removeprefix(METRIC)) for name in names)
     counts = [count for count in counts if count > 0]
-    if not counts or "network.width" not in rows[0]:
-        raise UserError(f"has no columns {METRIC}… and network.width", source=file)
+    if not counts or "width" not in rows[0]:
+        raise UserError(f"has no columns {METRIC}… and width", source=file)
     cells: dict[int, dict[tuple[int, int], list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         if row["status"] == "done":
-            width, length = int(row["network.width"]), int(row["agent.timesteps"])
+            width, length = int(row["width"]), int(row["agent.timesteps"])
             for count in counts:
                 cells[width][length, count].append(float(row[f"{METRIC}{count}"]))
     lengths = sorted({length for scores in cells.values() for length, _ in scores})

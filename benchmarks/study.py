@@ -1,7 +1,9 @@
 """What a study's own bookkeeping costs: planning, continuing, summing up and reporting many rows.
 
 No run is carried out: an engine of this file writes the ``summary.json`` that a finished run
-leaves, with made-up numbers. The rest is the code of the commands.
+leaves, with made-up numbers. The rest is the code of the commands. Where Chromium is in the path,
+the page is opened in it, without a window, and what an empty page takes is taken off. Last come 200
+short runs, for the memory of runner and worker.
 
     rl-serial bench study [--rows 10000] [--keep FOLDER]
 """
@@ -9,7 +11,11 @@ leaves, with made-up numbers. The rest is the code of the commands.
 from __future__ import annotations
 
 import argparse
+import os
 import random
+import shutil
+import statistics
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,10 +25,10 @@ from typing import Any
 
 from _ratios import Ratio, report
 
-from rl_serial.runs.files import write_json
+from rl_serial.runs.files import LOCK, write_json
 from rl_serial.study.commands import _summary as summary_of
 from rl_serial.study.design import load_study
-from rl_serial.study.engines import Event
+from rl_serial.study.engines import Event, LocalEngine
 from rl_serial.study.folder import StudyFolder
 from rl_serial.study.jobs import Job, Outcome
 from rl_serial.study.report import write_report
@@ -52,6 +58,20 @@ seeds: {seeds}
 metric: [eval/serial_reach, eval/score]
 figures:
   - {{x: network.depth, series: agent.learning_rate, panels: [group], scale: log2}}
+"""
+
+QUIETLY = ("--headless", "--no-sandbox", "--disable-gpu")
+EARLY, MANY = 20, 200
+SHORT = """\
+question: Do the runner and its worker keep what they took?
+base:
+  env: {{id: rl_serial/PermutationAutomatonBet-v0, group: s5, serial_depth: 8}}
+  network: {{kind: residual, depth: 4, width: 64}}
+  agent: {{kind: value, updates: 5, batch_size: 256}}
+  evaluation: {{instances: 256, per_remaining: 64, every: 5}}
+grid: {{network.depth: [4, 8]}}
+seeds: {seeds}
+metric: eval/score
 """
 
 
@@ -126,13 +146,77 @@ def main() -> None:
         timed("status", lambda: summary_of(folder))
         timed("report", lambda: write_report(folder, episodes=0))
         size = folder.report.stat().st_size
+        opened = seconds_to_open(folder.report)
         rows = len(study.runs)
     print(f"{rows} rows of {rows // SEEDS} cells; the page has {size / 2**20:.1f} MiB\n")
     print(markdown_table(("command", "processor seconds", "seconds"), table))
     together = sum(processor_seconds[name] for name in ("plan", CONTINUE, "report"))
     what = f"plan, continue and report of {rows:,} rows"
     limit = "the page: intervals of every cell, and its text"
-    report([Ratio(what, together, 10.0, limit, at_most=True, unit=" s")])
+    ratios = [Ratio(what, together, 10.0, limit, at_most=True, unit=" s")]
+    if opened is None:
+        print("\nThere is no chromium in the path to open the page in.")
+    else:
+        print(f"\nThe page is open in Chromium after {opened:.1f} s.")
+        what = f"the report of {rows:,} rows is open in Chromium"
+        ratios.append(Ratio(what, opened, 2.0, "its text", at_most=True, unit=" s"))
+    if Path("/proc/self/statm").exists():
+        early, late = megabytes_of_runner()
+        grown = f"{early:.0f} MB after {EARLY} runs, {late:.0f} after {MANY}"
+        print(f"Runner and worker together have {grown}.")
+        what = f"memory of runner and worker after {MANY} runs, over that after {EARLY}"
+        ratios.append(Ratio(what, late / early, 1.1, grown, at_most=True))
+    report(ratios)
+
+
+class Watched:
+    """One worker whose memory is read, with the runner's, as its runs end."""
+
+    def __init__(self) -> None:
+        self.megabytes: list[float] = []
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[Event]:
+        folders = {job.id: Path(job.folder) for job in jobs}
+        for event in LocalEngine(workers=1).run(jobs):
+            if event.kind == "ended":
+                worker = (folders[event.id] / LOCK).read_text()  # the process that had it
+                self.megabytes.append(resident("self") + resident(worker))
+            yield event
+
+
+def resident(process: str) -> float:
+    """Megabytes of memory that a process has."""
+    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def megabytes_of_runner() -> tuple[float, float]:
+    """Of a runner and its worker, after a few short runs and after many."""
+    with tempfile.TemporaryDirectory() as root:
+        file = Path(root) / "short.yaml"
+        file.write_text(SHORT.format(seeds=MANY // 2))
+        engine = Watched()
+        run_study(load_study(file, smoke=False), StudyFolder(Path(root) / "short"), engine,
+                  progress=False)  # fmt: skip
+    return engine.megabytes[EARLY - 1], engine.megabytes[-1]
+
+
+def seconds_to_open(page: Path, rounds: int = 3) -> float | None:
+    """Median seconds until the page is a picture, beyond those of an empty one."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        empty = Path(folder) / "empty.html"
+        empty.write_text("<title>empty</title>")
+        times: dict[Path, list[float]] = {empty: [], page: []}
+        for file in [empty, *[empty, page] * rounds]:  # the first one makes a profile
+            command = [browser, *QUIETLY, f"--user-data-dir={folder}"]
+            command += [f"--screenshot={folder}/page.png", file.resolve().as_uri()]
+            started = time.perf_counter()
+            subprocess.run(command, check=True, capture_output=True)
+            times[file].append(time.perf_counter() - started)
+    return statistics.median(times[page]) - statistics.median(times[empty][1:])
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def test_a_plane_in_the_logarithms_has_the_ratio_of_its_slopes(strength: Any) ->
 def test_a_table_gives_figure_and_table(
     strength: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lines = ["status,network.width,agent.timesteps,seed," + ",".join(
+    lines = ["status,width,agent.timesteps,seed," + ",".join(
         f"search/openings_not_won/{count}" for count in ("one_ply", 0, 1, 4, 16)
     )]  # fmt: skip
     for seed, length in [(s, t) for s in (1, 2) for t in (1000, 2000, 4000)]:

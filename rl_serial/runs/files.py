@@ -15,6 +15,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from stat import S_ISREG
 from typing import IO, Any
 
 from rl_serial.errors import UserError
@@ -59,10 +60,11 @@ def read_text(file: Path) -> str:
         UserError: it is missing, no regular file (a pipe would never end), too large, or no text.
     """
     try:
-        if file.exists() and not file.is_file():
+        found = file.stat()
+        if not S_ISREG(found.st_mode):
             raise UserError("is no regular file", source=file)
-        if (size := file.stat().st_size) > MOST_TEXT:
-            raise UserError(f"has {size} bytes; at most {MOST_TEXT} are read", source=file)
+        if found.st_size > MOST_TEXT:
+            raise UserError(f"has {found.st_size} bytes; at most {MOST_TEXT} are read", source=file)
         return file.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise UserError("damaged: holds no UTF-8 text", source=file) from None
@@ -91,8 +93,11 @@ def _is_final(summary: dict[str, Any]) -> bool:
     """Whether a finished run's summary holds numbers where numbers belong."""
 
     def is_number(value: object) -> bool:
-        is_one = isinstance(value, int | float) and not isinstance(value, bool)
-        return is_one and not (isinstance(value, int) and abs(value) > sys.float_info.max)
+        if isinstance(value, float):
+            return True
+        if not isinstance(value, int) or isinstance(value, bool):
+            return False
+        return abs(value) <= sys.float_info.max
 
     final = summary.get("final")
     clocks = [summary[key] for key in ("seconds", "cpu_seconds") if summary.get(key) is not None]

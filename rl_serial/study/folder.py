@@ -125,11 +125,13 @@ class StudyFolder:
         Raises:
             UserError: the folder holds something else, or rows that this study does not plan.
         """
-        self.refuse_other(study)
-        self.refuse_foreign()
-        # The plan first: a folder without one is somebody else's.
-        self.path.mkdir(exist_ok=True)
-        write_text(self.plan, "\n".join(map(_plan_line, study.runs)) + "\n")
+        text = "\n".join(map(_plan_line, study.runs)) + "\n"
+        if not self.plan.exists() or read_text(self.plan) != text:
+            self.refuse_other(study)
+            self.refuse_foreign()
+            # The plan first: a folder without one is somebody else's.
+            self.path.mkdir(exist_ok=True)
+            write_text(self.plan, text)
         self.logs.mkdir(exist_ok=True)
         self.run("").mkdir(exist_ok=True)
         self.write_design(study, command)
@@ -335,18 +337,19 @@ class StudyFolder:
         header = list(dict.fromkeys(["id", "step", *(key for record in records for key in record)]))
         write_text(self.curves, table_text(header, records))
 
-    def read_results(self) -> list[Record]:
-        """The rows of ``results.csv``."""
-        return self._with_columns(read_table(self.results, texts=("id", "status", "error")))
+    def read_results(self, planned: Sequence[PlannedRun] | None = None) -> list[Record]:
+        """The rows of ``results.csv``; ``planned``: the plan, where it has been read.
+
+        A column's cells are as the plan has them: a label that looks like a number stays text.
+        """
+        runs = self._planned_runs() if planned is None else planned
+        columns = {run.id: run.columns for run in runs}
+        records = read_table(self.results, texts=("id", "status", "error"))
+        return [record | columns.get(record["id"], {}) for record in records]
 
     def read_curves(self) -> list[Record]:
         """The rows of ``curves.csv``."""
         return read_table(self.curves, texts=("id",))
-
-    def _with_columns(self, records: list[Record]) -> list[Record]:
-        """A column's cells as the plan has them: a label that looks like a number stays text."""
-        columns = {run.id: run.columns for run in self._planned_runs()}
-        return [record | columns.get(record["id"], {}) for record in records]
 
 
 def _plan_line(run: PlannedRun) -> str:

@@ -7,8 +7,7 @@ import copy
 import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib import rc_context
@@ -68,7 +67,7 @@ def write_report(folder: StudyFolder, episodes: int = 4) -> Any:
     try:
         folder.write_tables(rows)
         folder.write_curves(rows)
-        records = folder.read_results()
+        records = folder.read_results(study.runs)
         drawings = draw(study, records, folder.read_curves()) + draw_planes(study, records)
         pictures = [(drawing, _save(folder, drawing)) for drawing in drawings]
         renderings = _renderings(folder, study, rows, episodes)
@@ -161,8 +160,7 @@ def page(
     )
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """A cell of a table. Its texts are plain; the templates escape them."""
 
     text: str

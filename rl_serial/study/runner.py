@@ -205,8 +205,7 @@ class _Progress:
         )
 
     def follow(self, engine: Engine, jobs: Sequence[Job]) -> None:
-        self.folder.write_tables(list(self.rows.values()))
-        written = monotonic()
+        self._write()
         for job in jobs:
             self._set(job.id, "missing")
         try:
@@ -219,15 +218,20 @@ class _Progress:
                     elif event.outcome is not None:
                         self._end(event.id, event.outcome.status, event.outcome.error)
                     self._show()
-                    if event.kind == "ended" and monotonic() - written > TABLES_EVERY:
-                        self.folder.write_tables(list(self.rows.values()))
-                        written = monotonic()
+                    if event.kind == "ended" and monotonic() - self.written > TABLES_EVERY:
+                        self._write()
         finally:
             self.bar.close()
             # What is running now is stopped: it stands as its folder says.
             for id_ in [id_ for id_, row in self.rows.items() if row.status == "running"]:
                 self._set(id_, "missing")
-            self.folder.write_tables(list(self.rows.values()))
+            if self.changed:
+                self._write()
+
+    def _write(self) -> None:
+        """The tables, as the rows stand."""
+        self.folder.write_tables(list(self.rows.values()))
+        self.written, self.changed = monotonic(), False
 
     def _end(self, id_: str, status: str, error: str) -> None:
         run = self.rows[id_].run
@@ -249,6 +253,7 @@ class _Progress:
         self.counts[self.rows[row.run.id].status] -= 1
         self.counts[row.status] += 1
         self.rows[row.run.id] = row
+        self.changed = True
 
     def _show(self) -> None:
         shown = {key: self.counts[key] for key in ("done", "failed", "running")}

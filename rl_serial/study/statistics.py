@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -252,7 +252,7 @@ def iqm(scores: ArrayLike) -> Array:
     """
     scores = np.asarray(scores, dtype=np.float64)
     cut, end = scores.shape[-1] // 4, scores.shape[-1] - scores.shape[-1] // 4
-    inner = np.partition(scores, (cut, end - 1), axis=-1)[..., cut:end]
+    inner = np.sort(scores, axis=-1)[..., cut:end]  # of a few numbers quicker than a partition
     return np.asarray(inner.mean(axis=-1))
 
 
@@ -269,9 +269,13 @@ def median(scores: ArrayLike) -> Array:
 AGGREGATES: dict[str, Statistic] = {"iqm": iqm, "mean": mean, "median": median}
 
 
-def resampled(stratum: Array, generator: np.random.Generator, resamples: int = RESAMPLES) -> Array:
+def resampled(
+    stratum: NDArray[Any], generator: np.random.Generator, resamples: int = RESAMPLES
+) -> NDArray[Any]:
     """[resamples, n]: the n scores of a stratum drawn with replacement."""
-    drawn: Array = stratum[generator.integers(0, stratum.size, size=(resamples, stratum.size))]
+    drawn: NDArray[Any] = stratum[
+        generator.integers(0, stratum.size, size=(resamples, stratum.size))
+    ]
     return drawn
 
 
@@ -451,7 +455,7 @@ def performance_profile(
 
     Args:
         strata: for each cell its scores, one a seed.
-        thresholds: [T].
+        thresholds: [T], ascending.
         generator: of the bootstrap.
         confidence: of each point's interval.
         resamples: of the bootstrap.
@@ -461,8 +465,12 @@ def performance_profile(
     """
     scores = _strata(strata)
     levels = np.asarray(thresholds, dtype=np.float64)
-    drawn = np.concatenate([resampled(s, generator, resamples) for s in scores], axis=1)
-    shares = np.stack([(drawn > level).mean(axis=1) for level in levels], axis=1)
+    exceeded = [np.searchsorted(levels, stratum) for stratum in scores]  # how many levels each
+    drawn = np.concatenate([resampled(e, generator, resamples) for e in exceeded], axis=1)
+    bins = levels.size + 1
+    places = (drawn + np.arange(resamples)[:, None] * bins).ravel()
+    counts = np.bincount(places, minlength=resamples * bins).reshape(resamples, bins)
+    shares = counts[:, :0:-1].cumsum(axis=1)[:, ::-1] / drawn.shape[1]
     tail = (1 - confidence) / 2
     low, high = np.quantile(shares, [tail, 1 - tail], axis=0)
     profile = (np.concatenate(scores) > levels[:, None]).mean(axis=1)

@@ -21,9 +21,9 @@ Record = dict[str, Any]
 def table_text(header: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     """A table as CSV; None is an empty cell."""
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, header, lineterminator="\n")
-    writer.writerow({key: _quoted(key) for key in header})
-    writer.writerows({key: _quoted(value) for key, value in row.items()} for row in rows)
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(map(_quoted, header))
+    writer.writerows([_quoted(row.get(key)) for key in header] for row in rows)
     return buffer.getvalue()
 
 
