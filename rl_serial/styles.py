@@ -7,7 +7,7 @@ and deuteranopia, and markers tell them apart without colour.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,20 @@ def draw_floor(
     [edge] = axes.plot(x, heights, color="0.45", linewidth=1.1, linestyle=dashes, zorder=1.5)
     # In the legend regions look alike, so that further floors are named by their edges.
     (edge if index else region).set_label(label)
+
+
+def draw_simulations(axes: Axes, counts: Collection[int], choice: str) -> None:
+    """Make x an axis of simulations: 0, then powers of two, a tick for each of ``counts``.
+
+    Args:
+        axes: where.
+        counts: those that are drawn.
+        choice: what they are simulations of, as ``a move``.
+    """
+    axes.set_xscale("symlog", base=2, linthresh=1)
+    axes.set_xlim(-0.3, max([1, *counts]) * 1.25)
+    axes.set_xticks(sorted(counts), [str(count) for count in sorted(counts)])
+    axes.set_xlabel(f"simulations of {choice} (0: raw network)")
 
 
 def save_figure(figure: Figure, file: Path, legend: bool = True) -> None:

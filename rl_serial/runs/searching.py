@@ -13,7 +13,7 @@ from rl_serial.errors import UserError
 from rl_serial.runs.devices import choose_device
 from rl_serial.runs.files import write_text
 from rl_serial.runs.load import load_trained, searchable_subject
-from rl_serial.styles import REFERENCE, line_styles, save_figure
+from rl_serial.styles import REFERENCE, draw_simulations, line_styles, save_figure
 from rl_serial.subjects.protocol import ONE_PLY, SearchScore
 from rl_serial.tables import markdown_table
 
@@ -105,9 +105,8 @@ def draw_search(scores: dict[str, list[SearchScore]], file: Path) -> None:
             label=name,
             **style,
         )
-    axes.set_xscale("symlog", base=2, linthresh=1)
-    axes.xaxis.set_major_formatter("{x:.0f}")
-    axes.set_xlabel("simulations of a decision (0: raw network)")
+    counts = (found.simulations for one in scores.values() for found in one)
+    draw_simulations(axes, {int(count) for count in counts if count != ONE_PLY}, "a decision")
     axes.set_ylabel("score (0 random, 1 optimal)")
     axes.axhline(1, **REFERENCE)
     save_figure(figure, file)

@@ -16,7 +16,7 @@ from rl_serial.api.arena.contenders import RANDOM, Contender
 from rl_serial.api.arena.games import PairOfGames
 from rl_serial.study.ratings import Ladder, Meetings, Rating, fit_ratings, largest_group
 from rl_serial.study.table import Record
-from rl_serial.styles import PALETTE, REFERENCE, line_styles, save_figure
+from rl_serial.styles import PALETTE, REFERENCE, draw_simulations, line_styles, save_figure
 from rl_serial.tables import markdown_table
 
 Played = Mapping[tuple[str, str], Sequence[PairOfGames]]
@@ -176,16 +176,13 @@ class ArenaResult:
                 axes.axhline(s.rating.estimate, **REFERENCE)
                 axes.annotate(
                     s.contender.name,
-                    (1, s.rating.estimate),
+                    (1.01, s.rating.estimate),
                     xycoords=("axes fraction", "data"),
-                    ha="right",
-                    va="bottom",
+                    va="center",
                     fontsize=7,
                     color="0.35",
                 )
-        axes.set_xscale("symlog", base=2, linthresh=1)
-        axes.xaxis.set_major_formatter("{x:.0f}")
-        axes.set_xlabel("simulations of a move (0: raw network)")
+        draw_simulations(axes, {s.contender.simulations or 0 for s in self.standings}, "a move")
         axes.set_ylabel(f"rating (Elo; {self.zero} is 0)")
         _plain(axes)
         return figure
