@@ -23,15 +23,17 @@ def strength() -> Any:
 
 
 def test_a_plane_in_the_logarithms_has_the_ratio_of_its_slopes(strength: Any) -> None:
-    """A doubling of moves takes 0.10 off, one of simulations 0.08: 10 times is 10 ** 1.25 times."""
+    """A doubling of moves takes 0.10 off, one of simulations 0.08: 10 times is 10 ** 0.8 times."""
     moves, counts = np.array([3000, 6000, 12000, 24000]), np.array([1, 4, 16, 64])
     shares = 0.7 - 0.1 * np.log2(moves / 3000)[:, None] - 0.08 * np.log2(counts)[None]
     train, test = np.log10(moves), np.log10(counts)
-    assert strength.exchange(train, test, shares.ravel()) == pytest.approx(1.25)
-    line = strength.lines(test, shares)[0.5]
-    # 0.7 - 0.08 * 2.5 = 0.5, and after twice the moves 0.6 - 0.08 * 1.25; then none is needed.
-    np.testing.assert_allclose(10 ** line[:2], [2**2.5, 2**1.25])
-    assert np.isnan(line[3])
+    assert strength.worth(train, test, shares) == pytest.approx(0.8)
+    assert strength.worth(train, test, shares, [0.5, 0.4]) == pytest.approx(0.8)
+    assert np.isnan(strength.worth(train, test, shares, [0.05]))
+    line = strength.lines(train, shares)[0.5]
+    # 0.7 - 0.1 * 2 = 0.5; with four simulations 0.54 - 0.1 * 0.4; with 16 fewer moves than any.
+    np.testing.assert_allclose(10 ** line[:2], [3000 * 2**2, 3000 * 2**0.4])
+    assert np.isnan(line[2])
 
 
 def test_a_table_gives_figure_and_table(
@@ -40,8 +42,8 @@ def test_a_table_gives_figure_and_table(
     lines = ["status,width,agent.timesteps,seed," + ",".join(
         f"search/openings_not_won/{count}" for count in ("one_ply", 0, 1, 4, 16)
     )]  # fmt: skip
-    for seed, length in [(s, t) for s in (1, 2) for t in (1000, 2000, 4000)]:
-        height = 0.6 - 0.1 * np.log2(length / 1000) + 0.001 * seed * length / 1000
+    for seed, length in [(s, t) for s in (1, 2) for t in (1000, 2000, 4000, 8000, 16000)]:
+        height = 0.8 - 0.1 * np.log2(length / 1000) + 0.001 * seed
         shares = [height - 0.1 * np.log2(count) for count in (1, 4, 16)]
         lines.append(f"done,16,{length},{seed},0.5,0.9," + ",".join(f"{s:.4f}" for s in shares))
     lines.append("failed,16,4000,3,,,,,")
@@ -50,5 +52,5 @@ def test_a_table_gives_figure_and_table(
     strength.main([str(tmp_path), "--figure", str(figure)])
     assert figure.stat().st_size > 5000
     row = capsys.readouterr().out.splitlines()[2]
-    worth = float(row.split("|")[3].split("(")[0])
+    worth = float(row.split("|")[4].split("(")[0])
     assert worth == pytest.approx(10, rel=0.1)
