@@ -51,11 +51,24 @@ def gradients_in_place() -> Iterator[None]:
 
 HAS_NUMBA = importlib.util.find_spec("numba") is not None
 
+CAN_TELL = all(
+    hasattr(torch._C, name)
+    for name in (
+        "_get_tracing_state",
+        "_len_torch_function_stack",
+        "_len_torch_dispatch_stack",
+        "_are_functorch_transforms_active",
+    )
+)
+"""Whether this torch can be asked what watches operations; with one that cannot all modules are
+plain ones. It has no public way to ask."""
+
 
 def applies(x: Tensor) -> bool:
     """Whether :func:`run` takes ``x`` as things are, and not only the plain modules."""
     return (
         HAS_NUMBA
+        and CAN_TELL
         and type(x) is Tensor
         and x.device.type == "cpu"
         and x.dtype == torch.float32
