@@ -141,7 +141,7 @@ $(LIBRARIES:%=.venv-%/installed): .venv-%/installed: pyproject.toml constraints.
 
 $(PEERS): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-peers
-	.venv-peers/bin/pip install --quiet --constraint constraints.txt --editable '.[peers]' pytest hypothesis
+	.venv-peers/bin/pip install --quiet --constraint constraints.txt --editable '.[peers,train]' pytest hypothesis
 	# For its rules in `rl-serial bench games`; the rest of what it asks for is for its pictures and learned players.
 	.venv-peers/bin/pip install --quiet --no-deps pgx svgwrite
 	touch $@
