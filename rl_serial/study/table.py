@@ -69,7 +69,7 @@ def _value(text: str | None) -> Any:
         return None
     if text in ("True", "False"):
         return text == "True"
-    for kind in (int, float):
+    for kind in (float,) if "." in text else (int, float):
         try:
             return kind(text)
         except ValueError:
