@@ -252,7 +252,7 @@ def iqm(scores: ArrayLike) -> Array:
     """
     scores = np.asarray(scores, dtype=np.float64)
     cut, end = scores.shape[-1] // 4, scores.shape[-1] - scores.shape[-1] // 4
-    inner = np.sort(scores, axis=-1)[..., cut:end]  # of a few numbers quicker than a partition
+    inner = np.partition(scores, (cut, end - 1), axis=-1)[..., cut:end]
     return np.asarray(inner.mean(axis=-1))
 
 
