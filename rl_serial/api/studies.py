@@ -15,6 +15,7 @@ from rl_serial.study.design import load_study, plan
 from rl_serial.study.engines import Engine, LocalEngine, RayEngine
 from rl_serial.study.findings import Finding, judge
 from rl_serial.study.folder import Row, StudyFolder, result_of
+from rl_serial.study.publication import restore
 from rl_serial.study.report import write_report
 from rl_serial.study.runner import run_study
 from rl_serial.study.schema import PlannedRun
@@ -34,6 +35,7 @@ class Study:
         folder: where its runs are; None: ``runs/study/<name>``. What is there already is kept.
         name: of a study from plain data; else that of the file.
         smoke: the small size that the key ``smoke`` gives.
+        seeds: how many (counted from 0), or which, in place of the study's own.
 
     Raises:
         UserError: every key that is wrong, with its path.
@@ -46,6 +48,7 @@ class Study:
         *,
         name: str = "study",
         smoke: bool = False,
+        seeds: int | Sequence[int] | None = None,
     ) -> None:
         if isinstance(config, Mapping):
             try:
@@ -53,11 +56,12 @@ class Study:
             except ValueError as error:
                 raise UserError(error, "name") from None
             self.source = name
-            self.design: Design = plan(deepcopy(dict(config)), name, name, smoke=smoke)
+            data = deepcopy(dict(config)) | ({} if seeds is None else {"seeds": seeds})
+            self.design: Design = plan(data, name, name, smoke=smoke)
         else:
             file = resolved(Path(config), "study")
             self.source = str(file)
-            self.design = load_study(file, smoke)
+            self.design = load_study(file, smoke, seeds)
         size = "_smoke" if smoke else ""
         place = Path(folder) if folder is not None else Path("runs/study") / self.design.name
         self._folder = StudyFolder(place if folder is not None else Path(f"{place}{size}"))
@@ -74,6 +78,23 @@ class Study:
         found.source = str(folder)
         found.design = found._folder.read_study()
         return found
+
+    @classmethod
+    def restore(cls, published: str | Path, folder: str | Path) -> Study:
+        """A study of what was published of it: its plan and its finished rows, without weights.
+
+        The same study with more seeds or levels, in the folder, runs only what is new.
+
+        Args:
+            published: a folder that ``rl-serial study report --publish`` wrote.
+            folder: a new one.
+
+        Raises:
+            UserError: the first is no publication, or this version plans other rows; or the second
+                is there.
+        """
+        restore(Path(published), StudyFolder(Path(folder)))
+        return cls.open(folder)
 
     def __repr__(self) -> str:
         """Question, size, place."""

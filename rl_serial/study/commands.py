@@ -1,4 +1,4 @@
-"""The commands ``rl-serial study plan | run | status | report``."""
+"""The commands ``rl-serial study plan | run | status | report | restore``."""
 
 from __future__ import annotations
 
@@ -90,6 +90,14 @@ def add_parsers(commands: Any, require: Callable[[str], None]) -> None:
     add_import(report)
     report.set_defaults(command=command(_report))
 
+    restore = actions.add_parser(
+        "restore", help="make a study's folder of what was published, to go on from there"
+    )
+    restore.add_argument("published", type=Path, metavar="PUBLISHED", help="as in results/loops")
+    restore.add_argument("--out", type=Path, metavar="FOLDER", required=True, help="a new folder")
+    add_import(restore)
+    restore.set_defaults(command=command(_restore))
+
 
 def _check(option: str, value: float, least: int, most: int) -> None:
     if not least <= value <= most:  # NaN is neither
@@ -100,14 +108,31 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file", type=Path, metavar="FILE", help="a YAML file, or a name that `configs` lists"
     )
-    parser.add_argument("--smoke", action="store_true", help="the small size that the file gives")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--smoke", action="store_true", help="the small size that the file gives")
+    size.add_argument(
+        "--seeds",
+        type=_seeds,
+        metavar="N | S,S,…",
+        help="other seeds than the file's: how many, counted from 0, or a list with a comma",
+    )
+
+
+def _seeds(text: str) -> int | list[int]:
+    """How many seeds, or the seeds themselves: a list has a comma (`7,` is seed 7 alone)."""
+    try:
+        return [int(part) for part in text.split(",") if part] if "," in text else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a number of seeds nor a list of them, as in 10 or 5,6,7"
+        ) from None
 
 
 def _plan(options: argparse.Namespace) -> None:
     from rl_serial.study.design import load_study
     from rl_serial.study.runner import check_networks
 
-    study = load_study(resolved(options.file, "study"), options.smoke)
+    study = load_study(resolved(options.file, "study"), options.smoke, options.seeds)
     screening = study.screening
     if screening is not None:
         check_networks(screening, str(options.file))
@@ -151,7 +176,7 @@ def _run(options: argparse.Namespace) -> None:
         _check("--population", options.population, 1, MOST_POPULATION)
         if options.engine != "population":
             raise UserError("only --engine population trains several runs as one", "--population")
-    study = load_study(resolved(options.file, "study"), options.smoke)
+    study = load_study(resolved(options.file, "study"), options.smoke, options.seeds)
     engine: Engine
     if options.engine == "ray":
         engine = RayEngine(options.workers, options.retries, options.address, options.gpus)
@@ -196,6 +221,9 @@ def _command(options: argparse.Namespace) -> list[str]:
     """The command that repeats this, without what does not change the result."""
     command = ["rl-serial", "study", "run", str(options.file)]
     command += ["--smoke"] if options.smoke else []
+    if (seeds := options.seeds) is not None:
+        one = "," if isinstance(seeds, list) and len(seeds) == 1 else ""
+        command += ["--seeds", str(seeds).strip("[]").replace(" ", "") + one]
     command += import_arguments(options.imports)
     command += ["--engine", options.engine] if options.engine != "local" else []
     return command + (["--device", options.device] if options.device != "auto" else [])
@@ -216,6 +244,7 @@ def _status(options: argparse.Namespace) -> None:
 
 def _report(options: argparse.Namespace) -> None:
     from rl_serial.study.folder import StudyFolder
+    from rl_serial.study.publication import publish
     from rl_serial.study.report import write_report
 
     folder = StudyFolder(options.folder)
@@ -226,13 +255,25 @@ def _report(options: argparse.Namespace) -> None:
     file = write_report(folder, options.episodes)
     if options.publish is not None:
         try:
-            folder.publish(options.publish)
+            publish(folder, options.publish)
         except OSError as error:
             file = error.filename or options.publish
             raise RunError(f"{file}: {error.strerror or error}") from error
         file = options.publish / file.name
     print(_summary(folder))
     print(f"\n{file}")
+
+
+def _restore(options: argparse.Namespace) -> None:
+    from rl_serial.study.folder import StudyFolder
+    from rl_serial.study.publication import restore
+
+    folder = StudyFolder(options.out)
+    try:
+        restore(options.published, folder)
+    except OSError as error:
+        raise RunError(f"{error.filename or options.out}: {error.strerror or error}") from error
+    print(_summary(folder))
 
 
 def _summary(folder: Any) -> str:

@@ -61,12 +61,13 @@ from rl_serial.study.schema import (
 from rl_serial.yaml_core import dump_yaml
 
 
-def load_study(file: Path, smoke: bool = False) -> Study:
+def load_study(file: Path, smoke: bool = False, seeds: int | Sequence[int] | None = None) -> Study:
     """Read a study's YAML file and plan its runs.
 
     Args:
         file: see docs/studies.md for its keys.
         smoke: plan the small size that the key ``smoke`` gives.
+        seeds: in place of the file's.
 
     Raises:
         UserError: every key that is wrong, with its path.
@@ -78,6 +79,8 @@ def load_study(file: Path, smoke: bool = False) -> Study:
             data["base"] = read_yaml(path)
         except UserError as error:
             raise UserError(error, "base", file) from None
+    if seeds is not None:
+        data["seeds"] = seeds
     try:
         name = checked_name(file.stem)
     except ValueError as error:

@@ -21,7 +21,6 @@ import fcntl
 import json
 import re
 import shlex
-import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -198,53 +197,6 @@ class StudyFolder:
     def known_ids(self) -> set[str]:
         """The ids of the rows that are planned; none before there is a plan."""
         return {run.id for run in self._planned_runs()} if self.plan.exists() else set()
-
-    def publish(self, destination: Path) -> None:
-        """Copy study, commands, tables, report and figures there; what it had of them is renewed.
-
-        Of a study with a screening, its choices and its results too.
-
-        Raises:
-            UserError: there is no whole report yet, or the destination holds results of another
-                study (or of another size of this one), or it is this very folder.
-            OSError: a file cannot be written.
-        """
-        files = (self.design, self.commands, self.results, self.timings, self.curves, self.report)
-        lacking = [path.name for path in (*files, self.figures) if not path.exists()]
-        if lacking:
-            raise UserError(
-                f"has no {', '.join(lacking)} to publish; rl-serial study report "
-                "writes them once a run is done",
-                source=self.path,
-            )
-        if destination.resolve() == self.path.resolve():
-            raise UserError("is the study's own folder; publish to another", source=destination)
-        published = destination / self.results.name
-        strange = [p.name for p in (*files, self.figures) if (destination / p.name).exists()]
-        if strange and not published.exists():
-            raise UserError(
-                f"holds {', '.join(strange)}, but no results of a study; publish to another",
-                source=destination,
-            )
-        if published.exists():
-            there = {record["id"] for record in read_table(published, texts=("id",))}
-            others = there - self.known_ids()
-            if others:
-                raise UserError(
-                    f"holds results of another study: {len(others)} of its rows "
-                    "are not in this one",
-                    source=destination,
-                )
-        destination.mkdir(parents=True, exist_ok=True)
-        for file in files:
-            shutil.copyfile(file, destination / file.name)
-        screened = self.choices.exists()
-        for file in (self.choices, self.screening.results) if screened else ():
-            copy = destination / file.relative_to(self.path)
-            copy.parent.mkdir(exist_ok=True)
-            shutil.copyfile(file, copy)
-        shutil.rmtree(destination / self.figures.name, ignore_errors=True)
-        shutil.copytree(self.figures, destination / self.figures.name)
 
     def read_study(self) -> Study:
         """The study as it was planned; nothing is checked or hashed anew."""

@@ -341,12 +341,18 @@ def _repeat(folder: StudyFolder, rows: Sequence[Row]) -> dict[str, Any]:
         "design": read_text(folder.design),
         "screened": bool(screened),
         "hours": f"{seconds / 3600:.2f}",
-        "surroundings": [
-            f"{', '.join(f'{name} {v}' for name, v in (kind['versions'] or {}).items())}; commit "
-            f"{kind['commit']}; {kind['device_name']}, {kind['torch_threads']} thread(s) per run."
-            for kind in kinds
-        ],
+        "surroundings": list(map(_surroundings, kinds)),
     }
+
+
+def _surroundings(kind: dict[str, Any]) -> str:
+    """What runs were made with; a row restored from a publication has no versions."""
+    parts = [
+        ", ".join(f"{name} {version}" for name, version in (kind["versions"] or {}).items()),
+        f"commit {kind['commit']}",
+        f"{kind['device_name']}, {kind['torch_threads']} thread(s) per run.",
+    ]
+    return "; ".join(filter(None, parts))
 
 
 def _configurations(rows: Sequence[Row]) -> dict[str, Any]:

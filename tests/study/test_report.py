@@ -231,45 +231,6 @@ def test_command_ends_with_the_pages_path(
     assert capsys.readouterr().out.splitlines()[-1] == str(finished / "report.html")
 
 
-def test_publishing_copies_all_but_the_runs_and_renews_it(
-    page: str, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    there = tmp_path / "results/tiny"
-    there.mkdir(parents=True)
-    (there / "README.md").write_text("mine")
-    command = ["study", "report", str(finished), "--publish", str(there)]
-    assert main(command) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == str(there / "report.html")
-    names = {"study.yaml", "command.txt", "results.csv", "timings.csv", "curves.csv"}
-    assert {file.name for file in there.iterdir()} == names | {
-        "README.md",
-        "report.html",
-        "figures",
-    }
-    assert (there / "results.csv").read_bytes() == (finished / "results.csv").read_bytes()
-    (there / "figures/old.png").write_text("of an earlier report")
-    assert main(command) == 0
-    assert (there / "README.md").read_text() == "mine"
-    assert not (there / "figures/old.png").exists()
-
-
-def test_publishing_spares_what_another_study_has_published(
-    page: str, finished: Path, tmp_path: Path
-) -> None:
-    folder, there = StudyFolder(finished), tmp_path / "there"
-    there.mkdir()
-    mine = folder.read_plan()[0].id
-    (there / "results.csv").write_text(f"id,status\n{mine},done\n12345678901e,done\n")
-    with pytest.raises(UserError, match="there: holds results of another study: 1 of its rows"):
-        folder.publish(there)
-    assert [file.name for file in there.iterdir()] == ["results.csv"]
-    with pytest.raises(UserError, match="is the study's own folder"):
-        folder.publish(finished)
-    with pytest.raises(UserError, match=r"has no .*report\.html.* to publish"):
-        StudyFolder(tmp_path).publish(tmp_path / "elsewhere")
-    assert not (tmp_path / "elsewhere").exists()
-
-
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found")
 def test_browser_shows_figures_and_sorted_tables(page: str, finished: Path, tmp_path: Path) -> None:
     """A script at the page's end writes down what the browser made of it."""

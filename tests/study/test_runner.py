@@ -393,6 +393,15 @@ def test_plan_runs_nothing(
     assert study_of(tiny).runs[0].id in capsys.readouterr().out
     assert main(["study", "plan", str(file), "--smoke"]) == 0
     assert "2 runs" in capsys.readouterr().out
+    for seeds, planned in (("3", "0, 1, 2"), ("9,", "9"), ("5,6", "5, 6")):
+        assert main(["study", "plan", str(file), "--seeds", seeds]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.split("|")[2].strip() for line in lines if "| seed" in line] == [planned]
+    assert main(["study", "plan", str(file), "--seeds", "0"]) == 2
+    assert "seeds: at least one, not 0" in capsys.readouterr().err
+    for wrong in (["--seeds", "4,x"], ["--seeds", "2", "--smoke"]):
+        with pytest.raises(SystemExit):
+            main(["study", "plan", str(file), *wrong])
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
 
 
