@@ -124,7 +124,8 @@ def _screened(folder: StudyFolder) -> tuple[Path, ...]:
 
 
 def _rows(table: Path) -> list[Record]:
-    return read_table(table, texts=("id", "status", "error"))
+    """A commit is text even where it looks like a number, as 1e91603 does."""
+    return read_table(table, texts=("id", "status", "error", "commit", "device_name"))
 
 
 def _restore_rows(published: StudyFolder, folder: StudyFolder, study: Study) -> None:
