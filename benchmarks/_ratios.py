@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 FILE = "RL_SERIAL_RATIOS"
 """The environment variable that names the file to which figures are added, one JSON a line."""
@@ -53,6 +54,23 @@ class Ratio:
 
 def report(ratios: Iterable[Ratio]) -> None:
     """Hand them on, if anybody has asked."""
+    _hand_on(asdict(ratio) for ratio in ratios)
+
+
+def report_lack(what: str) -> None:
+    """Hand on what could not be measured here, and why, in words."""
+    _hand_on([{"lack": what}])
+
+
+def _hand_on(lines: Iterable[dict[str, Any]]) -> None:
     if FILE in os.environ:
         with Path(os.environ[FILE]).open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(asdict(ratio)) + "\n" for ratio in ratios)
+            file.writelines(json.dumps(line) + "\n" for line in lines)
+
+
+def read_reported(file: Path) -> tuple[list[Ratio], list[str]]:
+    """The figures that were handed on, and what could not be measured."""
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    lines = [json.loads(line) for line in text.splitlines()]
+    lacks = [line["lack"] for line in lines if "lack" in line]
+    return [Ratio(**line) for line in lines if "lack" not in line], lacks

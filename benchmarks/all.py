@@ -12,7 +12,6 @@ With --write the table and the machine go to docs/performance.md, between its ma
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import subprocess
@@ -23,7 +22,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from _ratios import FILE, Ratio
+from _ratios import FILE, Ratio, read_reported
 
 from rl_serial.tables import markdown_table
 
@@ -68,7 +67,7 @@ PEERS = ROOT / ".venv-peers/bin/python"
 BENCHMARKS = (
     Benchmark("networks"),
     Benchmark("envs", ("--rounds", "3", "--seconds", "0.4")),
-    Benchmark("mujoco", ("--rounds", "3", "--seconds", "0.5"), modules=("mujoco",)),
+    Benchmark("physics", ("--rounds", "3", "--seconds", "0.5"), modules=("mujoco",)),
     Benchmark("train"),
     Benchmark("population"),
     Benchmark("population", ("--device", "cuda", "--members", "32"), gpu=True),
@@ -90,10 +89,10 @@ def _said(python: Path, code: str, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def run(benchmark: Benchmark) -> tuple[list[Ratio], str]:
-    """Its figures, and what kept it from running or from its end."""
+def run(benchmark: Benchmark) -> tuple[list[Ratio], list[str]]:
+    """Its figures, and what kept it or parts of it from running or from its end."""
     if missing := benchmark.lacks():
-        return [], missing
+        return [], [missing]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "ratios"
         command = [
@@ -104,9 +103,8 @@ def run(benchmark: Benchmark) -> tuple[list[Ratio], str]:
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         environment = os.environ | {FILE: str(file), "PYTHONPATH": path}
         code = subprocess.run(command, env=environment, check=False).returncode
-        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    failed = f"failed with exit code {code}" if code else ""
-    return [Ratio(**json.loads(line)) for line in lines], failed
+        ratios, lacks = read_reported(file)
+    return ratios, [f"failed with exit code {code}"] if code else lacks
 
 
 def machine() -> str:
@@ -152,9 +150,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\n## {benchmark.name}\n", flush=True)
         found, why = run(benchmark)
         ratios += found
-        if why:
-            print(f"{benchmark.name}: {why}", flush=True)
-            (failed if why.startswith("failed") else left_out).append(f"{benchmark.name}: {why}")
+        for reason in why:
+            print(f"{benchmark.name}: {reason}", flush=True)
+            told = failed if reason.startswith("failed") else left_out
+            told.append(f"{benchmark.name}: {reason}")
     missed = [ratio for ratio in ratios if ratio.missed]
     made = f"{machine()}\n\n{markdown_table(HEADER, (ratio.row() for ratio in ratios))}"
     if left_out or failed:

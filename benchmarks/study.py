@@ -23,7 +23,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from _ratios import Ratio, report
+from _ratios import Ratio, report, report_lack
 
 from rl_serial.runs.files import LOCK, write_json
 from rl_serial.study.commands import _summary as summary_of
@@ -156,6 +156,7 @@ def main() -> None:
     ratios = [Ratio(what, together, 10.0, limit, at_most=True, unit=" s")]
     if opened is None:
         print("\nThere is no chromium in the path to open the page in.")
+        report_lack("the page in Chromium, as there is none in the path")
     else:
         print(f"\nThe page is open in Chromium after {opened:.1f} s.")
         what = f"the report of {rows:,} rows is open in Chromium"

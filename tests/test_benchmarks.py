@@ -24,6 +24,13 @@ def module(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     return made
 
 
+def test_no_benchmark_hides_a_module() -> None:
+    """A benchmark runs with its folder first on the path: mujoco.py would be imported as MuJoCo."""
+    names = [file.stem for file in FOLDER.glob("*.py")]
+    assert len(names) > 10
+    assert [name for name in names if importlib.util.find_spec(name)] == []
+
+
 @pytest.mark.parametrize(
     ("value", "at_most", "reached", "missed"),
     [
@@ -44,8 +51,9 @@ def test_a_target_may_be_missed_by_a_tenth(
 
 BENCHMARK = """
 import sys
-from _ratios import Ratio, report
+from _ratios import Ratio, report, report_lack
 report([Ratio("what", {value}, 2.0, "why")])
+report_lack("a part, as there is no browser")
 sys.exit({code})
 """
 
@@ -78,6 +86,8 @@ def test_a_missed_target_or_a_failure_is_exit_code_one(
     assert "old" not in text
     assert ("**missed**: why" in text) == (value < 1.8)
     assert "no_such_module" in text
+    assert ("made: a part, as there is no browser" in text) == (code == 0)
+    assert (f"made: failed with exit code {code}" in text) == (code != 0)
     assert "make .venv-none/installed" in text
     assert "cores of" in text
     assert "≥ 2x" in capfd.readouterr().out

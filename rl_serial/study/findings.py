@@ -155,7 +155,8 @@ def _weigh(
     chosen = _choose(study, records, test.where, compared, metric)
     divisor = _choose(study, records, test.per.where, per_compared, metric) if test.per else None
     notes, missing = _notes(chosen, "", metric), bool(chosen.lacking)
-    behind = [*_compared(test, chosen.records), *(divisor.records if divisor else [])]
+    sides = _compared(test, chosen.records)
+    behind = [*sides, *(divisor.records if divisor else [])]
     if at_ends := ends_of_range(study, behind):
         notes.append(at_ends)
     if divisor is not None:
@@ -203,7 +204,7 @@ def _weigh(
     )
     if reason:
         return _Evidence(finding)
-    if metric_of(study, metric).metric.of_agent and _below_floor(study, chosen.records):
+    if metric_of(study, metric).metric.of_agent and _below_floor(study, sides):
         notes.append("every cell is below its floor, which needs no serial computation")
         return _Evidence(replace(finding, verdict="not learned", note="; ".join(notes)))
     return _Evidence(finding, *_evidence(test.expect, measured))

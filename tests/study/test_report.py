@@ -453,6 +453,30 @@ def test_what_is_below_the_floor_in_every_cell_is_not_learned(
 
 
 @pytest.mark.parametrize(
+    ("above_floor", "verdict"),
+    [
+        ({"s5": -0.5, "a5": -0.5, "z5": 5.0}, "not learned"),  # the twin is no side of it
+        ({"s5": -0.5, "a5": 0.5, "z5": -5.0}, "refuted"),
+    ],
+)
+def test_only_the_sides_of_a_difference_have_to_have_learned(
+    above_floor: dict[str, float], verdict: str
+) -> None:
+    test = {"difference": {"group": ["s5", "a5"]}, "expect": {"above": 2}}
+    table = [
+        row
+        | {
+            "eval/serial_reach": row["eval/serial_reach"]
+            + 0.2 * (row["group"] == "s5") * row["seed"],
+            "eval/serial_reach_above_floor": above_floor[row["group"]],
+        }
+        for row in TABLE
+    ]
+    [finding] = judge(study_with(test), table)
+    assert finding.verdict == verdict
+
+
+@pytest.mark.parametrize(
     ("simulations", "estimate"), [(2, 0.5), (8, 0.25), ([2, 8], 0.375)], ids=["few", "many", "mean"]
 )
 def test_a_search_is_held_against_its_baselines_run_by_run(

@@ -11,7 +11,7 @@ One run measures, interleaved over rounds, with random actions and episodes rese
 A step of ManyBody is an interval of simulated time, and for Bet a whole episode; one of Reach and
 Push is an action.
 
-    rl-serial bench mujoco [ID ...] [--num-envs 1024] [--processes 16] [--seconds 1] [--rounds 3]
+    rl-serial bench physics [ID ...] [--num-envs 1024] [--processes 16] [--seconds 1] [--rounds 3]
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ def measure(id_: str, options: argparse.Namespace) -> tuple[list[str], list[Rati
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(prog="rl-serial bench mujoco", description=__doc__)
+    parser = argparse.ArgumentParser(prog="rl-serial bench physics", description=__doc__)
     parser.add_argument("ids", nargs="*", default=list(IDS), metavar="ID")
     parser.add_argument("--num-envs", type=int, default=1024)
     parser.add_argument("--processes", type=int, default=16)
