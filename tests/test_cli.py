@@ -341,7 +341,7 @@ def test_bad_training_request_is_a_short_error(
         (["watch", "nowhere"], "nowhere: no run here"),
         (["envs", "--certify", "rl_serial/X-v0"], "rl_serial/X-v0: no such environment"),
         (["envs", "--options", "rl_serial/CircuitBet"], "; did you mean rl_serial/CircuitBet-v0?"),
-        (["bench", "mujcoo"], "; did you mean mujoco?"),
+        (["bench", "phisics"], "; did you mean physics?"),
         (
             ["bench", "nothing"],
             "bench nothing: no such benchmark; there are all, commitments, envs, games",

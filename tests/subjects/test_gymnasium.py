@@ -119,7 +119,8 @@ SMALL = {"kind": "residual", "depth": 2, "width": 16}
 AGENTS: dict[str, dict[str, Any]] = {
     "ppo": {
         "timesteps": 8192,
-        "arguments": {"n_steps": 64, "batch_size": 64, "learning_rate": 1e-2, "gamma": 0.0},
+        # All of eight seeds learn at this rate; at 1e-2 half of them, and rounding decides which.
+        "arguments": {"n_steps": 64, "batch_size": 64, "learning_rate": 3e-3, "gamma": 0.0},
     },
     "dqn": {
         "timesteps": 4096,
