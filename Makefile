@@ -157,7 +157,7 @@ bench: setup $(PEERS) .venv-sbx/installed
 	.venv-sbx/bin/pip install --quiet --constraint constraints.txt --editable '.[train,jax]' sbx-rl
 	touch $@
 
-# The README's figure and table: the demo with ten seeds, ten minutes on two cores.
+# The README's figure and table: the demo with ten seeds, ten minutes of one core.
 figures: setup
 	$(BIN)/rl-serial study run configs/study/demo.yaml --seeds 10 --out $(DEMO)_ten_seeds > /dev/null
 	@$(BIN)/rl-serial study report $(DEMO)_ten_seeds --publish results/demo

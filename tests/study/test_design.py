@@ -181,28 +181,26 @@ def axis(**levels: Any) -> Data:
     return {"hypotheses": [], "grid": levels}
 
 
-def test_of(**test: Any) -> Data:
+def with_test(**test: Any) -> Data:
     return {"hypotheses": [{"id": "h", "statement": "s", "test": test | {"expect": {"above": 0}}}]}
 
-
-test_of.__test__ = False  # type: ignore[attr-defined]
 
 ENV = {"id": "rl_serial/PermutationAutomatonBet-v0"}
 BAD_STUDIES: dict[str, tuple[Data, str]] = {
     "ratio to no column": (
-        test_of(slope="network.depth", per={"slope": "network.dept"}),
+        with_test(slope="network.depth", per={"slope": "network.dept"}),
         r"hypotheses\.0\.test\.per\.slope: no column of the grid",
     ),
     "ratio to a level that is not there": (
-        test_of(slope="network.depth", per={"slope": "network.depth", "where": {"group": "q"}}),
+        with_test(slope="network.depth", per={"slope": "network.depth", "where": {"group": "q"}}),
         r"hypotheses\.0\.test\.per\.where\.group: group is never 'q'|per\.where\.group: no column",
     ),
     "ratio without a slope": (
-        test_of(per={"slope": "network.depth"}),
+        with_test(per={"slope": "network.depth"}),
         r"hypotheses\.0\.test: per: divides a slope",
     ),
     "unknown key of a ratio": (
-        test_of(slope="network.depth", per={"slop": "network.depth"}),
+        with_test(slope="network.depth", per={"slop": "network.depth"}),
         r"hypotheses\.0\.test\.per\.slop: unknown key; there are slope, scale, where",
     ),
     "unknown key of a study": ({"seed": 1}, r"seed: unknown key; there are question, hypoth"),
@@ -285,23 +283,23 @@ BAD_STUDIES: dict[str, tuple[Data, str]] = {
         r"metric: 'value/rmse' is never logged; there are eval/return, eval/score",
     ),
     "hypothesis on another metric": (
-        test_of(metric="eval/score"),
+        with_test(metric="eval/score"),
         r"hypotheses\.0\.test\.metric: 'eval/score' is none of the study's",
     ),
     "hypothesis on no column": (
-        test_of(slope="depth"),
+        with_test(slope="depth"),
         r"hypotheses\.0\.test\.slope: no column of the grid; there are network\.depth, setting",
     ),
     "slope over words": (
-        test_of(slope="setting"),
+        with_test(slope="setting"),
         r"hypotheses\.0\.test\.slope: setting holds no numbers",
     ),
     "level that no row has": (
-        test_of(where={"setting": "a5"}),
+        with_test(where={"setting": "a5"}),
         r"hypotheses\.0\.test\.where\.setting: setting is never 'a5'; it is s5, z5",
     ),
     "difference of two columns": (
-        test_of(difference={"setting": ["s5", "z5"], "network.depth": [1, 2]}),
+        with_test(difference={"setting": ["s5", "z5"], "network.depth": [1, 2]}),
         r"hypotheses\.0\.test\.difference: give one column",
     ),
     "no number between": (
@@ -750,11 +748,11 @@ def test_baselines_that_are_not_asked_for_leave_an_id_as_it_is(tiny: Data) -> No
             r"metric: 'search/score' needs the same evaluation\.baselines in every run",
         ),
         (
-            test_of(where={"planner": "search"}),
+            with_test(where={"planner": "search"}),
             r"the column planner goes with search/score, not wi",
         ),
         (
-            test_of(metric="search/score", where={"simulations": 8}),
+            with_test(metric="search/score", where={"simulations": 8}),
             r"hypotheses\.0\.test: 'search/score' has a value for each planner: name the column",
         ),
         (
@@ -762,7 +760,7 @@ def test_baselines_that_are_not_asked_for_leave_an_id_as_it_is(tiny: Data) -> No
             r"figures\.0: 'search/score' has a value for each planner: name the column planner",
         ),
         (
-            test_of(metric="search/score", difference={"planner": ["search", "learned"]}),
+            with_test(metric="search/score", difference={"planner": ["search", "learned"]}),
             r"planner is never 'learned'; it is search, enumeration, rollouts",
         ),
     ],
@@ -785,11 +783,11 @@ def test_baselines_that_no_run_has_are_refused(tiny: Data, changes: Data, messag
             r"figures\.0\.metric: 'search/true/score' is none of the study's",
         ),
         (
-            {"metric": "search/true/score"} | test_of(where={"simulations": 16}),
+            {"metric": "search/true/score"} | with_test(where={"simulations": 16}),
             r"simulations is never 16; it is 0, 8",
         ),
         (
-            {"metric": "eval/score"} | test_of(where={"simulations": 8}),
+            {"metric": "eval/score"} | with_test(where={"simulations": 8}),
             r"where\.simulations: no column of the grid",
         ),
     ],
