@@ -18,21 +18,19 @@ from scipy.optimize import curve_fit
 
 from rl_serial.agents.solver.ways import WAYS, Order
 
-PARALLEL = {
-    name: way.passes
-    for name, way in WAYS.items()
-    if way.order == Order.PROBABILITY and way.passes is not None
-}
+PARALLEL = [
+    name for name, way in WAYS.items() if way.order == Order.PROBABILITY and way.passes is not None
+]
 
 
 def points(folder: Path) -> list[tuple[float, float, float]]:
     """Passes, rounds and share solved of a run."""
     final = json.loads((folder / "summary.json").read_text())["final"]
     found = []
-    for name, passes in PARALLEL.items():
+    for name in PARALLEL:
         stem = f"ways/{name}/solved_by/rounds_"
         found += [
-            (float(passes), float(tag.removeprefix(stem)), share)
+            (final[f"ways/{name}/passes"], float(tag.removeprefix(stem)), share)
             for tag, share in final.items()
             if tag.startswith(stem)
         ]

@@ -118,3 +118,17 @@ def test_figures_are_written_for_those_who_ask(
     lines = file.read_text().splitlines()
     assert [ratios.Ratio(**json.loads(line)) for line in lines] == [ratio, ratio]
     assert ratio.row() == ("x", "1.50 s", "≤ 2 s", "y")
+
+
+def test_a_commitment_is_a_pass_that_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there are fewer blanks than steps, fewer passes are made than the way's name says."""
+    final = {
+        "ways/one_shot/passes": 1.0, "ways/one_shot/solved_by/rounds_2": 0.25,
+        "ways/parallel_16/passes": 10.0, "ways/parallel_16/solved_by/rounds_3": 0.75,
+        "ways/margin/passes": 10.0, "ways/margin/solved_by/rounds_3": 1.0,
+    }  # fmt: skip
+    (tmp_path / "summary.json").write_text(json.dumps({"final": final}))
+    benchmark = module("commitments", monkeypatch)
+    assert benchmark.points(tmp_path) == [(1, 2, 0.25), (10, 3, 0.75)]

@@ -61,6 +61,10 @@ FUSED_ON = ("cpu", "cuda")
 """Devices on which torch makes an optimiser's step in one kernel."""
 
 
+PLAY, NEAR_STEPS, FAR = 16, 47, 2**20
+"""Streams of random play: first the free ones before an instance's own, which begin at 64."""
+
+
 def apply_network(
     network: nn.Module, observations: Array, device: torch.device, loops: int | None = None
 ) -> Array:
@@ -86,7 +90,7 @@ def visited_states(task: Task[Any], seeds: Array) -> Any:
     step = 0
     while True:
         step += 1
-        words = random_words(seeds, 2, stream=16 + step)
+        words = random_words(seeds, 2, stream=PLAY + step + (step > NEAR_STEPS) * FAR)
         transition = task.step(state, random_legal(task.legal_actions(state), words[:, 0]))
         running = running & ~transition.terminated
         if not bool(xp.any(running)):
@@ -195,15 +199,18 @@ class NetworkTrainer:
         """
         logs, self.step = self.logs_next, self.step + 1
         if logs:
-            self.metrics = {
-                "train/loss": float(loss),
-                "train/learning_rate": float(self.schedule.get_last_lr()[0]),
-            }
+            key, rate = self.learning_rate
+            self.metrics |= {"train/loss": float(loss), "train/learning_rate": rate}
             if not np.isfinite(self.metrics["train/loss"]):
                 raise RunError(
                     f"train/loss is {self.metrics['train/loss']} at update {self.step}: "
-                    "a smaller agent.learning_rate may help"
+                    f"a smaller {key} may help"
                 )
+
+    @property
+    def learning_rate(self) -> tuple[str, float]:
+        """The key that sets the learning rate of the last update, and what it is now."""
+        return "agent.learning_rate", float(self.schedule.get_last_lr()[0])
 
     def _update(self) -> None:
         raise NotImplementedError

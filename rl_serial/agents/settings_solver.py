@@ -30,6 +30,11 @@ class SolverSettings(AgentSettings):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0  # of AdamW
 
     @property
+    def noised(self) -> int:
+        """Noised boards of an update; its other examples are masked."""
+        return round(self.gaussian * self.batch_size)
+
+    @property
     def ways(self) -> list[str]:
         """Names of the ways that what it is trained for goes with."""
         return [name for name, way in WAYS.items() if self.can(name)]
@@ -43,7 +48,7 @@ class SolverSettings(AgentSettings):
         """Whether its training has what a way needs."""
         if WAYS[name].asks_policy and not self.learns_order:
             return False
-        return self.gaussian > 0 if WAYS[name].noised else self.gaussian < 1
+        return self.noised > 0 if WAYS[name].noised else self.noised < self.batch_size
 
     @model_validator(mode="after")
     def _trained_for_its_way(self) -> SolverSettings:
@@ -55,8 +60,14 @@ class SolverSettings(AgentSettings):
         if WAYS[name].asks_policy and not self.learns_order:
             return "asks a policy, which the agent ordering trains"
         if WAYS[name].noised:
-            return "shows noised boards, which agent.gaussian 0 never trains: more than 0"
-        return "shows blank cells, which agent.gaussian 1 never trains: less than 1"
+            return f"shows noised boards, which {self._never_trained()}: more"
+        return f"shows blank cells, which {self._never_trained()}: less"
+
+    def _never_trained(self) -> str:
+        return (
+            f"agent.gaussian {self.gaussian:g} never trains ({self.noised} of "
+            f"{self.batch_size} examples are noised)"
+        )
 
     def check(self, run: Run, rules: Any) -> None:
         """What cells ask of the network, and ways of the training."""

@@ -268,12 +268,42 @@ class Write(Generic[C]):
         )[:, 0]
         answer = xp.astype(state.outcome > 0, xp.int64)
         action = xp.where(goes_on, following + FIRST_WORD, answer)
+        return self._noted(state, words, written), action
+
+    @property
+    def most_missing(self) -> int:
+        """Words of right reasoning in the longest episode: as many can be yet to be written."""
+        return min(self.scratchpad, self.chain.serial_depth)
+
+    def with_missing(self, seeds: Array, missing: int) -> WriteState[C]:
+        """Right reasoning of the instances ``seeds`` [B], all of it but the last words.
+
+        The remaining steps are uniform over those with so many words.
+
+        Args:
+            seeds: [B] int64.
+            missing: words that are yet to be written, 0 to ``most_missing``.
+
+        Raises:
+            ValueError: more words than there are.
+        """
+        require(0 <= missing <= self.most_missing, "missing", missing, f"0 to {self.most_missing}")
+        xp = array_namespace(seeds)
+        least = max(missing, 1)
+        further = random_remaining(seeds, self.chain.serial_depth - least + 1) - 1
+        state = self.at_remaining(seeds, least + further)
+        most = xp.clip(self.remaining(state), None, self.scratchpad)
+        return self._noted(state, self.right_words(state), most - missing)
+
+    def _noted(self, state: WriteState[C], words: Array, written: Array) -> WriteState[C]:
+        """The first ``written`` [B] of ``words`` [B, serial_depth] stand in the scratchpad."""
         if not self.scratchpad:
-            return state, action
+            return state
+        xp = array_namespace(words)
         # The newest first: place i holds word written - 1 - i.
-        index = written[:, None] - 1 - each_place(seeds, self.scratchpad)
+        index = written[:, None] - 1 - each_place(written, self.scratchpad)
         shown = xp.take_along_axis(words, xp.clip(index, 0, words.shape[1] - 1), axis=1)
-        return replace(state, scratchpad=xp.where(index >= 0, shown, -1)), action
+        return replace(state, scratchpad=xp.where(index >= 0, shown, -1))
 
     def _starting(self, seeds: Array) -> Array:
         """[B] int64: the steps that episodes begin with."""

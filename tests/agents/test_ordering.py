@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from rl_serial.agents.fitted import LOG_INTERVAL
 from rl_serial.agents.settings_solver import OrderingAgentConfig, SolverAgentConfig
 from rl_serial.agents.solver.agent import cells_head, cells_layout, policy_head, policy_layout
 from rl_serial.agents.solver.commit import commit
@@ -17,7 +18,7 @@ from rl_serial.agents.solver.trainer import SolverTrainer
 from rl_serial.agents.solver.ways import WAYS
 from rl_serial.envs.puzzles.generator import make_puzzles, rate_puzzles
 from rl_serial.envs.puzzles.sudoku import Sudoku
-from rl_serial.errors import UserError
+from rl_serial.errors import RunError, UserError
 from rl_serial.loading import parse_config
 from rl_serial.networks import build_network, build_trunk
 
@@ -142,6 +143,25 @@ def test_the_network_is_the_solvers_and_a_checkpoint_goes_on() -> None:
         expected = whole.agent.solve(puzzles, way)
         for one, other in zip(expected, loaded.agent.solve(puzzles, way), strict=True):
             assert (one == other).all()
+
+
+def test_what_is_logged_and_advised_is_of_the_optimiser_that_made_the_update() -> None:
+    trainer = trainer_of(policy_learning_rate=5e-4)
+    while trainer.step < 3:
+        assert trainer.learning_rate[0] == "agent.learning_rate"
+        trainer._update()
+    trainer._update()
+    assert trainer.learning_rate == ("agent.policy_learning_rate", 5e-4)
+    trainer.train(lambda: None)
+    assert trainer.metrics["train/learning_rate"] == 5e-4
+    assert np.isfinite(trainer.metrics["train/rollouts_solved"])
+    trainer.step -= 1
+    with pytest.raises(RunError, match=r"a smaller agent\.policy_learning_rate may help"):
+        trainer.updated(float("nan"))
+    logged = trainer_of(updates=LOG_INTERVAL, policy_updates=1, batch_size=2)
+    while logged.step < LOG_INTERVAL:
+        logged._update()
+    assert logged.metrics.keys() == trainer.metrics.keys()
 
 
 def test_the_way_learned_follows_the_preferences() -> None:

@@ -11,7 +11,7 @@ import torch
 from rl_serial.agents.baselines import OptimalAgent
 from rl_serial.agents.cloning import CloningTrainer, PolicyNetworkAgent
 from rl_serial.agents.protocols import Judgement, Preference
-from rl_serial.agents.sb3.curriculum import Curriculum, right_answers
+from rl_serial.agents.sb3.curriculum import TESTED, Curriculum, right_answers
 from rl_serial.agents.settings import CloningAgentConfig
 from rl_serial.envs import make_task
 from rl_serial.envs.chains.permutation_automaton import GENERATORS
@@ -294,6 +294,52 @@ def test_the_curriculum_goes_on_where_answers_are_right_and_nowhere_else() -> No
     other.load_state_dict(state)
     assert (other.missing, other.tested_at) == (2, 192)
     assert other.env.task.observe(task.initial(seeds[:1])).shape == (1, task.layout.size)
+
+
+@pytest.mark.parametrize(("serial_depth", "scratchpad"), [(3, 8), (8, 3), (16, 16)])
+def test_a_curriculum_ends_with_all_words_missing_and_counts_every_instance(
+    serial_depth: int, scratchpad: int
+) -> None:
+    env = SerialVectorEnv(
+        4, family="PermutationAutomaton", task="Write", serial_depth=serial_depth,
+        scratchpad=scratchpad, start="written", missing=0,
+    )  # fmt: skip
+    task: Any = env.task
+    most = min(serial_depth, scratchpad)
+    seeds = np.arange(256)
+    for missing in range(most + 1):
+        state = task.with_missing(seeds, missing)
+        whole = np.minimum(task.remaining(state), scratchpad)
+        assert (whole - task.written(state) == missing).all()
+        assert set(task.remaining(state)) == set(range(max(missing, 1), serial_depth + 1))
+        right = task.right_words(state)
+        for row, count in enumerate(task.written(state)):
+            newest_first = state.scratchpad[row, :count]
+            assert (newest_first[::-1] == right[row, :count]).all()
+    with pytest.raises(ValueError, match=f"missing={most + 1}: must be 0 to {most}"):
+        task.with_missing(seeds, most + 1)
+    curriculum, optimal = Curriculum(env, 0.9, seed=0), OptimalAgent(task)
+    for timestep in range(1, most + 4):
+        curriculum.consider(optimal, timestep)
+    assert curriculum.missing == most
+
+
+def test_a_curriculum_asks_other_instances_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = SerialVectorEnv(
+        4, family="PermutationAutomaton", task="Write", serial_depth=3, scratchpad=3,
+        start="written", missing=0,
+    )  # fmt: skip
+    asked: list[np.ndarray] = []
+
+    def noted(agent: Any, task: Any, seeds: np.ndarray, missing: int) -> float:
+        asked.append(seeds)
+        return 0.0
+
+    monkeypatch.setattr("rl_serial.agents.sb3.curriculum.right_answers", noted)
+    curriculum = Curriculum(env, 0.9, seed=0)
+    for timestep in (4, 8, 12):
+        curriculum.consider(OptimalAgent(env.task), timestep)
+    assert len(np.unique(np.concatenate(asked))) == 3 * TESTED
 
 
 def test_a_curriculum_is_trained_and_goes_with_written_starts() -> None:

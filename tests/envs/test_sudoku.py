@@ -14,11 +14,13 @@ import pytest
 from gymnasium.utils.env_checker import check_env as gymnasium_check
 from stable_baselines3.common.env_checker import check_env as sb3_check
 
+from rl_serial.agents.fitted import visited_states
 from rl_serial.envs.chain import map_state
 from rl_serial.envs.puzzles import SUDOKU_ID
 from rl_serial.envs.puzzles.generator import make_puzzles
 from rl_serial.envs.puzzles.reading import written
 from rl_serial.envs.puzzles.sudoku import Sudoku, SudokuState
+from rl_serial.envs.random import random_words
 
 SEEDS = np.arange(20)
 
@@ -234,3 +236,18 @@ def test_puzzles_of_a_file_keep_their_sides(tmp_path: Path) -> None:
     file.write_text(written(made.givens[:5])[0] + "\n\n")
     with pytest.raises(ValueError, match="holds no puzzle that is for tests"):
         Sudoku(size=4, file=str(file)).initial(np.array([2**62]))
+
+
+def test_random_play_has_words_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No step of the longest episode shares its random words with the making of an instance."""
+    task = Sudoku(size=9, blanks=56)
+    streams: list[int] = []
+
+    def noted(seeds: np.ndarray, count: int, stream: int = 0) -> np.ndarray:
+        streams.append(stream)
+        return random_words(seeds, count, stream)
+
+    monkeypatch.setattr("rl_serial.agents.fitted.random_words", noted)
+    visited_states(task, np.arange(1))
+    assert len(set(streams)) == 56
+    assert not set(streams) & set(range(64, 2**20))  # puzzles, games, searches, retries

@@ -153,6 +153,14 @@ def test_agents_of_chains_play(agent: dict[str, Any]) -> None:
         ({"agent__way": "gaussian_4"}, "agent.way: gaussian_4 shows noised boards"),
         ({"agent__gaussian": 1.0}, "agent.way: margin shows blank cells"),
         ({"evaluation__ways": ["gaussian_4"]}, "evaluation.ways: gaussian_4 shows noised boards"),
+        (  # a share of the batch that comes to no board, or to all of them
+            {"agent__gaussian": 0.003, "agent__batch_size": 128, "agent__way": "gaussian_4"},
+            "agent.gaussian 0.003 never trains (0 of 128 examples are noised): more",
+        ),
+        (
+            {"agent__gaussian": 0.997, "agent__batch_size": 128},
+            "agent.gaussian 0.997 never trains (128 of 128 examples are noised): less",
+        ),
         ({"evaluation__rounds": [11]}, "evaluation.rounds: at most 10"),
         ({"evaluation__simulations": [4]}, "evaluation.simulations: the agent solver has no"),
         ({"evaluation__per_remaining": 4}, "evaluation.per_remaining: unknown key"),

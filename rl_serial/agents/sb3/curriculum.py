@@ -43,10 +43,10 @@ class Curriculum:
     def consider(self, agent: Agent, timestep: int) -> None:
         """Between two rollouts: have the agent answer, and go on where it does well."""
         task = self.env.task
-        if timestep == self.tested_at or self.missing >= task.scratchpad:
+        if timestep == self.tested_at or self.missing >= task.most_missing:
             return
         self.tested_at = timestep
-        seeds = fold_in(np.full(TESTED, self.key), timestep + np.arange(TESTED))
+        seeds = fold_in(np.full(TESTED, self.key), timestep * TESTED + np.arange(TESTED))
         if right_answers(agent, task, seeds, self.missing) >= self.enough:
             self.env.task = replace(task, missing=self.missing + 1)
 
@@ -66,14 +66,12 @@ def right_answers(agent: Agent, task: Any, seeds: Any, missing: int) -> float:
     Args:
         agent: plays.
         task: Write, with start written.
-        seeds: [B] of the instances; those count that begin with ``missing`` words missing.
-        missing: so many.
+        seeds: [B] of the instances.
+        missing: words of right reasoning that are yet to be written where they begin.
     """
-    state = first = task.initial(seeds)
+    state = first = task.with_missing(seeds, missing)
     total = np.zeros(len(seeds))
     while not state.ended.all():
         transition = task.step(state, decide(agent.judge(state), task.legal_actions(state)))
         state, total = transition.state, total + transition.reward
-    lack = np.minimum(task.remaining(first), task.scratchpad) - task.written(first)
-    counted = lack == missing
-    return float((total == np.maximum(first.outcome, 0))[counted].mean())
+    return float((total == np.maximum(first.outcome, 0)).mean())

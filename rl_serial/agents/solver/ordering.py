@@ -88,6 +88,13 @@ class OrderingTrainer(SolverTrainer):
         config = self.config
         return config.updates * config.batch_size + config.policy_updates * config.puzzles
 
+    @property
+    def learning_rate(self) -> tuple[str, float]:
+        """The network's, and later the policy's."""
+        if self.step <= self.config.updates:
+            return super().learning_rate
+        return "agent.policy_learning_rate", self.config.policy_learning_rate
+
     def agent_after(self, loops: int) -> SolverAgent:
         """Solves with what the network gives after so many loops, by the same policy."""
         agent = super().agent_after(loops)

@@ -83,7 +83,7 @@ class SolverTrainer(NetworkTrainer):
         index = np.arange(self.step * count, (self.step + 1) * count, dtype=np.int64)
         seeds = fold_in(np.full_like(index, self.seed), index)
         puzzles = self.puzzles(seeds)
-        noised = round(config.gaussian * count)
+        noised = config.noised
         shown = revealed(puzzles, seeds, config.unrevealed)
         shown[:noised] = puzzles.givens[:noised]
         grid = torch.as_tensor(shown.astype(np.int64), device=self.device)
