@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import chisquare
+from scipy.stats import chisquare, kstest
 
 from rl_serial.envs.puzzles import kernels
 from rl_serial.envs.puzzles.generator import (
     BLANKS,
+    MOST_GRIDS,
     class_keys,
     first_row_grids,
     for_tests,
@@ -31,6 +32,7 @@ from rl_serial.envs.puzzles.generator import (
 )
 from rl_serial.envs.puzzles.reading import read_puzzles, written
 from rl_serial.envs.random import EVALUATION_SEEDS, random_words
+from rl_serial.errors import OptionError
 
 BOXES = {4: (2, 2), 6: (2, 3), 9: (3, 3)}
 # A puzzle of many pages and books, and its solution as they print it.
@@ -155,8 +157,8 @@ def test_the_tables_of_grids_are_whole() -> None:
             assert (np.sort(grids[:, unit], axis=1) == np.arange(1, size + 1)).all()
 
 
-def test_grids_are_uniform() -> None:
-    """All 288 of 4 by 4 as often, and of 9 by 9 first bands by the ways to complete them."""
+def test_grids_of_4_by_4_are_uniform() -> None:
+    """All 288 as often."""
     dice, grid = np.array([1, 2, 0, 0]), np.zeros(16, dtype=np.int64)
     seen: Counter[bytes] = Counter()
     for _ in range(5760):
@@ -164,21 +166,32 @@ def test_grids_are_uniform() -> None:
         seen[grid.tobytes()] += 1
     assert len(seen) == 288
     assert chisquare(list(seen.values())).pvalue > 1e-3
-    nine = np.zeros(81, dtype=np.int64)
-    for _ in range(20):
-        kernels.draw_grid(dice, 9, first_row_grids(9), nine)
-        for unit in units(9):
-            assert sorted(nine[unit]) == list(range(1, 10))
 
 
-def test_no_first_band_and_stack_has_more_completions_than_are_drawn_for() -> None:
-    """The bound of the rejection, on those of 40 grids; it is 2.2 times their mean."""
+def test_a_first_band_and_stack_of_9_by_9_take_each_way_to_complete_them_as_often() -> None:
+    """Of the digits that the tightest other cell can have each has its share of the ways.
+
+    On 40 grids, too few to tell that bands with more ways come more often. None has more ways than
+    the rejection's bound, which is 2.2 times their mean.
+    """
     dice, grid = np.array([3, 4, 0, 0]), np.zeros(81, dtype=np.int64)
-    counts = []
-    for _ in range(40):
+    counts, ranks = [], []
+    for between in np.random.default_rng(0).random(40):
         kernels.draw_grid(dice, 9, first_row_grids(9), grid)
+        for unit in units(9):
+            assert sorted(grid[unit]) == list(range(1, 10))
+        # Named so that the first box is in order; names that come last hide which way it is.
+        grid = 1 + np.argsort(grid[[0, 1, 2, 9, 10, 11, 18, 19, 20]])[grid - 1]
         start = np.where((np.arange(81) < 27) | (np.arange(81) % 9 < 3), grid, 0)
-        counts.append(kernels.solve(start, 9, 10**6, grid.copy(), -1))
+        there = {int(cell): left(start.tolist(), cell, 9) for cell in np.flatnonzero(start == 0)}
+        cell = min(there, key=lambda cell: len(there[cell]))
+        ways = np.zeros(10)
+        for digit in there[cell]:
+            start[cell] = digit
+            ways[digit] = kernels.solve(start, 9, 10**6, grid.copy(), -1)
+        counts.append(ways.sum())
+        ranks.append((ways[: grid[cell]].sum() + between * ways[grid[cell]]) / ways.sum())
+    assert kstest(ranks, "uniform").pvalue > 1e-3
     assert max(counts) < 0.85 * kernels.COMPLETIONS
     # 6,670,903,752,021,072,936,960 grids over 9! * 2,612,736 ** 2 bands with stacks: 2,693; grids
     # have bands with more completions more often.
@@ -301,6 +314,54 @@ def test_a_dial_out_of_range_says_so(options: dict[str, Any], message: str) -> N
     with pytest.raises(ValueError) as error:  # noqa: PT011
         make_puzzles(np.arange(2), **options)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("seed", "options", "option", "told", "near"),
+    [
+        (0, {"size": 6, "blanks": 8, "kind": "search"}, "blanks", "more blanks are easier to find",
+         {"blanks": 26}),
+        (0, {"size": 4, "kind": "search"}, "kind", "singles solve every puzzle of 4 by 4",
+         {"size": 6}),
+        (0, {"size": 6, "serial_depth": 1}, "serial_depth", "more rounds are easier to find: "
+         "puzzles dug at random need 3 to 6", {"serial_depth": 3}),
+        (0, {"size": 4, "blanks": 3, "serial_depth": 3}, "serial_depth", "fewer rounds are easier "
+         "to find: puzzles dug at random need 1", {"serial_depth": 1}),
+        (2**62, {"size": 4, "blanks": 1}, "blanks", "1 blank (singles) for tests was found on 300 "
+         "grids; what is found is for training", {"blanks": 2}),
+        (2**62, {"size": 4, "blanks": 1, "serial_depth": 1}, "blanks", "1 blank that 1 round of "
+         "singles can solve (singles) for tests was found", {"blanks": 2}),
+    ],
+)  # fmt: skip
+def test_what_is_not_found_is_told_with_what_would_be(
+    seed: int, options: dict[str, Any], option: str, told: str, near: dict[str, int]
+) -> None:
+    seeds = seed + np.arange(2)
+    with pytest.raises(OptionError) as error:
+        make_puzzles(seeds, **options)
+    assert error.value.option == option
+    assert told in str(error.value)
+    make_puzzles(seeds, **(options | near))  # what the text says is there
+
+
+def test_too_many_blanks_are_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MOST_GRIDS, 6, 0)  # in place of minutes of digging
+    for options in ({}, {"kind": "twin"}, {"kind": "search"}, {"serial_depth": 5}):
+        with pytest.raises(OptionError, match="on 0 grids; fewer blanks are easier to find: 26"):
+            make_puzzles(np.arange(2), 6, 28, **options)
+
+
+def test_singles_solve_every_puzzle_of_4_by_4() -> None:
+    """All of a first row in order, by every choice of givens; none needs more than 3 rounds."""
+    shown = (np.arange(2**16)[:, None] >> np.arange(16)) & 1
+    deepest = 0
+    for grid in first_row_grids(4):
+        rated = rate_puzzles(shown * grid, 4)
+        unsolved = shown[rated.rounds == -1] * grid
+        assert len(unsolved) > 1000
+        assert (solve_puzzles(unsolved, 4)[0] > 1).all()
+        deepest = max(deepest, int(rated.rounds.max()))
+    assert deepest == 3
 
 
 def test_without_compiling_the_puzzles_are_the_same() -> None:

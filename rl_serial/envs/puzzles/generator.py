@@ -34,6 +34,8 @@ MOST_GRIDS = {4: 300, 6: 2000, 9: 200}
 """Drawn for a puzzle before it counts as one that there is not."""
 TESTS_OF_FOUR = 1
 """Classes of puzzles that are for tests, of four."""
+FEW = 8
+"""Puzzles that are made to tell why others were not found."""
 ROWS_OF_A_THREAD = 64
 """Fewer are not worth another thread."""
 
@@ -69,6 +71,18 @@ def make_puzzles(
         ValueError: an option out of range, or that no puzzle was found for.
     """
     blanks = check_dial(size, blanks, serial_depth, kind)
+    puzzles = _made(seeds, size, blanks, serial_depth, kind)
+    missing = np.flatnonzero(puzzles.rounds == kernels.CONTRADICTION)
+    if missing.size:
+        of_tests = bool(seeds[missing[0]] >= EVALUATION_SEEDS)
+        raise _none_found(size, blanks, serial_depth, kind, of_tests)
+    return puzzles
+
+
+def _made(
+    seeds: NDArray[np.int64], size: int, blanks: int, serial_depth: int | None, kind: str
+) -> Puzzles:
+    """Puzzles; ``rounds`` is CONTRADICTION of one that was not found, and others may be missing."""
     count = seeds.shape[0]
     keys = np.stack([seeds & 0xFFFFFFFF, seeds >> 32], axis=1)
     target = kernels.FEWEST if kind == "twin" else serial_depth or kernels.ANY
@@ -88,15 +102,54 @@ def make_puzzles(
         MOST_GRIDS[size],
     )
     _in_parts(kernels.make_many, count, *arguments)
-    if (rounds == kernels.CONTRADICTION).any():
-        deep = "" if serial_depth is None else f" that {serial_depth} rounds of singles solve"
-        raise OptionError(
-            "blanks" if serial_depth is None else "serial_depth",
-            f"no puzzle of {size} by {size} with {blanks} blanks{deep} ({kind}) was found on "
-            f"{MOST_GRIDS[size]} grids; fewer of them are easier to find",
-        )
     givens, solution, when = boards.astype(np.int8)
     return Puzzles(givens, solution, when, rounds)
+
+
+def _none_found(
+    size: int, blanks: int, serial_depth: int | None, kind: str, of_tests: bool
+) -> OptionError:
+    """The error of puzzles of a side that were not found, with what would be right.
+
+    A few others are made to tell why: of the other side, or of any rounds.
+    """
+    side, other = ("tests", "training") if of_tests else ("training", "tests")
+    here, there = (
+        EVALUATION_SEEDS * int(tests) + np.arange(FEW, dtype=np.int64)
+        for tests in (of_tests, not of_tests)
+    )
+    option, of_side, default = "blanks", "", f"{BLANKS[size]}, for example"
+    if (_made(there, size, blanks, serial_depth, kind).rounds != kernels.CONTRADICTION).all():
+        of_side = f" for {side}"
+        right = (
+            f"what is found is for {other}, as all symmetric copies of a puzzle are on one side; "
+            "with more blanks there are more puzzles that are no copies of each other"
+        )
+    elif kind == "search" and size == 4:
+        option, right = "kind", "singles solve every puzzle of 4 by 4: size 6 or 9"
+    elif kind == "search" and blanks < BLANKS[size]:
+        right = f"more blanks are easier to find: {default}"
+    elif serial_depth is None:
+        right = f"fewer blanks are easier to find: {default}"
+    else:
+        option = "serial_depth"
+        dug = _made(here, size, blanks, None, kind).rounds
+        least, most = int(dug.min()), int(dug.max())
+        usual = str(least) if least == most else f"{least} to {most}"
+        easier = "more" if serial_depth < np.median(dug) else "fewer"
+        right = f"{easier} rounds are easier to find: puzzles dug at random need {usual}"
+        if least == kernels.CONTRADICTION:
+            option, right = "blanks", f"fewer blanks are easier to find: {default}"
+    deep = f" that {_counted(serial_depth, 'round')} of singles can solve" if serial_depth else ""
+    return OptionError(
+        option,
+        f"no puzzle of {size} by {size} with {_counted(blanks, 'blank')}{deep} ({kind}){of_side} "
+        f"was found on {MOST_GRIDS[size]} grids; {right}",
+    )
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
 def check_dial(size: int, blanks: int | None, serial_depth: int | None, kind: str) -> int:
