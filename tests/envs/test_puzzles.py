@@ -394,9 +394,21 @@ def test_files_of_81_characters(tmp_path: Path) -> None:
     assert puzzles.rounds.tolist() == [rounds_of([int(c) for c in WELL_KNOWN], 9)[0]] * 2
 
 
+@pytest.mark.parametrize("lead", ["", "puzzle_text,solution\n", "puzzle-4x4\n", "\ufeff"])
+def test_files_may_begin_with_names_and_a_byte_order_mark(lead: str, tmp_path: Path) -> None:
+    given = written(make_puzzles(np.arange(3), 4).givens)
+    file = tmp_path / "some.csv"
+    file.write_text(lead + "\n".join(given) + "\n", encoding="utf-8")
+    assert written(read_puzzles(file, 4).givens) == given
+    file.write_text("\ufeff" + lead.lstrip("\ufeff") + given[0] + "\n", encoding="utf-8")
+    assert written(read_puzzles(file, 4).givens) == given[:1]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("x1" + "." * 14, "line 1: character 1 is 'x'"),
+        ("....\npuzzle", "line 1: 4 characters"),
         ("12", "line 1: 2 characters; a puzzle of 4 by 4 has 16"),
         ("1234" * 3 + "12.5", "line 1: character 16 is '5'; a cell is a digit of 1 to 4"),
         ("." * 16, "line 1: has more than one solution"),

@@ -16,11 +16,11 @@ from stable_baselines3.common.env_checker import check_env as sb3_check
 
 from rl_serial.agents.fitted import visited_states
 from rl_serial.envs.chain import map_state
-from rl_serial.envs.puzzles import SUDOKU_ID
-from rl_serial.envs.puzzles.generator import make_puzzles
+from rl_serial.envs.puzzles import SUDOKU_ID, reading
+from rl_serial.envs.puzzles.generator import for_tests, make_puzzles
 from rl_serial.envs.puzzles.reading import written
 from rl_serial.envs.puzzles.sudoku import Sudoku, SudokuState
-from rl_serial.envs.random import random_words
+from rl_serial.envs.random import episode_seeds, random_words
 
 SEEDS = np.arange(20)
 
@@ -251,3 +251,42 @@ def test_random_play_has_words_of_its_own(monkeypatch: pytest.MonkeyPatch) -> No
     visited_states(task, np.arange(1))
     assert len(set(streams)) == 56
     assert not set(streams) & set(range(64, 2**20))  # puzzles, games, searches, retries
+
+
+def test_a_file_is_looked_through_once_as_long_as_it_does_not_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int] = []
+
+    def counted(givens: Any, size: int) -> Any:
+        looked.append(len(givens))
+        return for_tests(givens, size)
+
+    monkeypatch.setattr(reading, "for_tests", counted)
+    made = make_puzzles(np.arange(9), 4)
+    file = tmp_path / "some.txt"
+    file.write_text("\n".join(written(made.givens)) + "\n")
+    task = Sudoku(size=4, file=str(file))
+    for _ in range(3):
+        task.puzzles(SEEDS)
+    assert looked == [9]
+    file.write_text("\n".join(written(made.givens[:4])) + "\n")
+    assert len(np.unique(task.puzzles(np.arange(99)).givens, axis=0)) == 4
+    assert looked == [9, 4]
+
+
+def test_an_examination_has_each_puzzle_of_a_file_once(tmp_path: Path) -> None:
+    made = make_puzzles(np.concatenate([np.arange(9), 2**62 + np.arange(7)]), 4).givens
+    file = tmp_path / "some.txt"
+    file.write_text("\n".join(written(np.concatenate([made, made[-3:]]))) + "\n")
+    task = Sudoku(size=4, file=str(file))
+    found = task.examined(0, 512).givens
+    assert sorted(map(tuple, found.tolist())) == sorted(map(tuple, made[9:].tolist()))
+    assert (task.examined(0, 4).givens == found[:4]).all()
+    assert (task.examined(0, 512, first=5).givens == found[5:]).all()
+    orders = {task.examined(seed, 512).givens.tobytes() for seed in range(5)}
+    assert len(orders) > 1
+    assert not task.examined(0, 1, first=7).givens.size
+    # Made puzzles are those of the seeds, as they always were.
+    seeds = episode_seeds(3, 6, np)
+    assert (Sudoku(size=4).examined(3, 6).givens == make_puzzles(seeds, 4).givens).all()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rl_serial.agents.protocols import Judgement, Preference
-from rl_serial.agents.solver.commit import commit, shown_cells
+from rl_serial.agents.solver.commit import commit, drawn, shown_cells
 from rl_serial.agents.solver.ways import WAYS
 from rl_serial.envs.chain import TokenLayout
 from rl_serial.envs.puzzles.generator import Puzzles
@@ -91,34 +91,37 @@ class SolverAgent:
         self.network, self.size, self.device = network, size, device
         self.way, self.seed, self.policy = way, seed, policy
 
-    def solve(self, puzzles: Puzzles, way: str | None = None) -> tuple[NDArray[Any], ...]:
+    def solve(
+        self, puzzles: Puzzles, way: str | None = None, only: int | None = None
+    ) -> tuple[NDArray[Any], ...]:
         """Fill puzzles; the same puzzles in the same order always alike.
 
         Args:
             puzzles: B of them.
             way: by name; None: the agent's own.
+            only: the one that is solved, as it is among all of them: B of what is returned is 1.
 
         Returns:
             grid [B, C] int64, the pass that committed each cell [B, C] int64 (0 of a given), and
             passes [B] int64.
         """
         noise = torch.Generator().manual_seed(self.seed)
+        how = WAYS[way or self.way]
         parts = []
         for first in range(0, len(puzzles.givens), AT_A_TIME):
-            rows = slice(first, first + AT_A_TIME)
-            givens = torch.as_tensor(puzzles.givens[rows].astype(np.int64), device=self.device)
-            told = torch.as_tensor(puzzles.when[rows].astype(np.int64), device=self.device)
+            batch = slice(first, first + AT_A_TIME)
+            givens = torch.as_tensor(puzzles.givens[batch].astype(np.int64), device=self.device)
+            told = torch.as_tensor(puzzles.when[batch].astype(np.int64), device=self.device)
+            rows = slice(None)
+            if only is not None:
+                if not 0 <= only - first < AT_A_TIME:
+                    drawn(how, givens, self.size, noise)  # the dice of those before it
+                    continue
+                rows = slice(only - first, only - first + 1)
             with torch.no_grad():
-                found = commit(
-                    WAYS[way or self.way],
-                    givens,
-                    self.size,
-                    self._predict,
-                    told,
-                    noise,
-                    self._choose,
+                parts.append(
+                    commit(how, givens, self.size, self._predict, told, noise, self._choose, rows)
                 )
-            parts.append(found)
         return tuple(
             torch.cat([getattr(part, name) for part in parts]).cpu().numpy()
             for name in ("grid", "when", "passes")

@@ -66,6 +66,7 @@ def commit(
     told: Tensor,
     noise: torch.Generator,
     choose: Choose | None = None,
+    rows: slice = slice(None),
 ) -> Solved:
     """Solve puzzles in a way.
 
@@ -78,14 +79,16 @@ def commit(
             comes last.
         noise: of random orders and Gaussian noise, on the CPU.
         choose: the policy of a way that asks one.
+        rows: which of the puzzles are solved, with the dice that they have among all.
     """
+    dice = drawn(way, givens, size, noise)[rows]
+    late = torch.where(told < 0, told.amax() + 1, told)[rows]
+    givens = givens[rows]
     if way.noised:
-        return _denoised(way, givens, size, predict, noise)
+        return _denoised(way, givens, size, predict, dice)
     grid, when = givens.clone(), torch.zeros_like(givens)
     level = torch.ones(len(givens), device=givens.device)
     blanks = (givens == 0).sum(1)
-    late = torch.where(told < 0, told.amax() + 1, told)
-    dice = torch.rand(givens.shape, generator=noise).to(givens.device)
     passes = torch.zeros_like(blanks)
     number = 0
     while bool((grid == 0).any()):
@@ -113,6 +116,13 @@ def commit(
     return Solved(grid, when, passes)
 
 
+def drawn(way: Way, givens: Tensor, size: int, noise: torch.Generator) -> Tensor:
+    """The dice of a way for puzzles ``givens`` [B, C]: [B, C] of orders, or noise [B, C, N]."""
+    if way.noised:
+        return torch.randn(*givens.shape, size, generator=noise).to(givens.device)
+    return torch.rand(givens.shape, generator=noise).to(givens.device)
+
+
 def _scores(order: Order, chances: Tensor, told: Tensor, dice: Tensor) -> Tensor:
     """[B, C] the larger, the earlier."""
     if order == Order.RANDOM:
@@ -132,13 +142,10 @@ def _first(scores: Tensor, among: Tensor, count: Tensor) -> Tensor:
     return among & (rank < count[:, None])
 
 
-def _denoised(
-    way: Way, givens: Tensor, size: int, predict: Predict, noise: torch.Generator
-) -> Solved:
-    """All blank cells from noise to digits, in steps of deterministic (DDIM) denoising."""
+def _denoised(way: Way, givens: Tensor, size: int, predict: Predict, x: Tensor) -> Solved:
+    """All blank cells from noise ``x`` to digits, in steps of deterministic (DDIM) denoising."""
     steps = way.passes
     assert steps is not None
-    x = torch.randn(*givens.shape, size, generator=noise).to(givens.device)
     spread = math.sqrt((1 / size) * (1 - 1 / size))
     chances = x
     for step in range(steps):

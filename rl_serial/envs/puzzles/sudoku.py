@@ -19,12 +19,11 @@ from rl_serial.envs.puzzles.generator import (
     SIZES,
     Puzzles,
     check_dial,
-    for_tests,
     make_puzzles,
     rate_puzzles,
 )
-from rl_serial.envs.puzzles.reading import read_puzzles
-from rl_serial.envs.random import EVALUATION_SEEDS, below, random_words
+from rl_serial.envs.puzzles.reading import Sides, read_sides
+from rl_serial.envs.random import EVALUATION_SEEDS, below, episode_seeds, random_words
 from rl_serial.envs.tasks import STARTS, Transition
 from rl_serial.errors import OptionError, refuse_unknown, require
 
@@ -139,18 +138,33 @@ class Sudoku:
         """
         if self.file is None:
             return make_puzzles(seeds, self.size, self.blanks, self.serial_depth, self.kind)
-        held = read_puzzles(self.file, self.size)
-        tests = for_tests(held.givens, self.size)
+        held = read_sides(self.file, self.size)
         word = random_words(seeds, 1, stream=65)[:, 0]
         index = np.zeros(seeds.shape, dtype=np.int64)
-        for side, wanted in ((True, seeds >= EVALUATION_SEEDS), (False, seeds < EVALUATION_SEEDS)):
-            there = np.flatnonzero(tests == side)
-            if wanted.any() and there.size == 0:
-                what = "tests" if side else "training"
-                raise OptionError("file", f"{self.file}: holds no puzzle that is for {what}")
+        for tests, wanted in ((True, seeds >= EVALUATION_SEEDS), (False, seeds < EVALUATION_SEEDS)):
             if wanted.any():
+                there = rows_of_side(held, tests, self.file)
                 index[wanted] = there[below(word[wanted], there.size)]
-        return Puzzles(*(getattr(held, field.name)[index] for field in fields(Puzzles)))
+        return rows_of(held.puzzles, index)
+
+    def examined(self, seed: int, count: int, first: int = 0) -> Puzzles:
+        """The puzzles ``first``, … of the examination of ``seed``, ``count`` at most.
+
+        Those of a file are examined once each, in an order that ``seed`` chooses, so there may be
+        fewer.
+
+        Raises:
+            OptionError: as of :meth:`puzzles`.
+        """
+        if self.file is None:
+            return self.puzzles(episode_seeds(seed, count, np, first=first))
+        held = read_sides(self.file, self.size)
+        there = rows_of_side(held, True, self.file)
+        once = np.unique(held.puzzles.givens[there], axis=0, return_index=True)[1]
+        there = there[np.sort(once)]
+        word = random_words(episode_seeds(seed, there.size, np), 1, stream=65)[:, 0]
+        order = np.argsort(word, kind="stable")[first : first + count]
+        return rows_of(held.puzzles, there[order])
 
     def initial(self, seeds: NDArray[np.int64]) -> SudokuState:
         """Fresh episodes, with all blanks or a uniform number of them."""
@@ -164,7 +178,7 @@ class Sudoku:
             order = np.argsort(np.where(blank, words[:, :cells], 2**32), axis=1, kind="stable")
             rank = np.argsort(order, axis=1, kind="stable")
             grid = np.where(blank & (rank >= left[:, None]), puzzles.solution, grid)
-        return self._started(puzzles, grid)
+        return started(puzzles, grid)
 
     def at_remaining(self, seeds: NDArray[np.int64], remaining: NDArray[np.int64]) -> SudokuState:
         """The same puzzles filled by singles until ``remaining`` [B] rounds are left.
@@ -174,12 +188,7 @@ class Sudoku:
         puzzles = self.puzzles(seeds)
         done = (puzzles.rounds - remaining)[:, None]
         told = (puzzles.when > 0) & (puzzles.when <= done)
-        return self._started(puzzles, np.where(told, puzzles.solution, puzzles.givens))
-
-    @staticmethod
-    def _started(puzzles: Puzzles, grid: NDArray[np.int8]) -> SudokuState:
-        running = np.zeros(len(grid), dtype=np.bool_)
-        return SudokuState(puzzles.givens, puzzles.solution, puzzles.when, grid, running)
+        return started(puzzles, np.where(told, puzzles.solution, puzzles.givens))
 
     def step(self, state: SudokuState, action: NDArray[np.int64]) -> Transition[SudokuState]:
         """Write a digit."""
@@ -255,6 +264,32 @@ class Sudoku:
     def candidates(self, grid: NDArray[np.int8]) -> NDArray[np.bool_]:
         """[B, N * N, N] the digits that row, column and box of a blank cell lack."""
         return candidates(grid, self.size)
+
+
+def rows_of_side(held: Sides, tests: bool, file: str) -> NDArray[np.int64]:
+    """The numbers of the puzzles of ``file`` that are for tests, or for training.
+
+    Raises:
+        OptionError: there are none.
+    """
+    rows = held.rows(tests)
+    if rows.size == 0:
+        what, other = ("tests", "training") if tests else ("training", "tests")
+        right = f"the side hangs on the puzzle, and all are for {other}; add others"
+        raise OptionError("file", f"{file}: holds no puzzle that is for {what}; {right}")
+    return rows
+
+
+def rows_of(puzzles: Puzzles, index: NDArray[np.int64]) -> Puzzles:
+    """The puzzles with the numbers ``index`` [B]."""
+    return Puzzles(*(getattr(puzzles, field.name)[index] for field in fields(Puzzles)))
+
+
+def started(puzzles: Puzzles, grid: NDArray[np.int8] | None = None) -> SudokuState:
+    """Episodes that begin with ``grid`` [B, N * N]; None: with the givens."""
+    running = np.zeros(len(puzzles.givens), dtype=np.bool_)
+    shown = puzzles.givens if grid is None else grid
+    return SudokuState(puzzles.givens, puzzles.solution, puzzles.when, shown, running)
 
 
 def candidates(grid: NDArray[np.int8], size: int) -> NDArray[np.bool_]:

@@ -16,8 +16,9 @@ from rl_serial.agents.protocols import Agent, decide
 from rl_serial.agents.solver.agent import SolverAgent
 from rl_serial.agents.solver.ways import WAYS
 from rl_serial.envs.puzzles.generator import Puzzles
-from rl_serial.envs.puzzles.sudoku import Sudoku, SudokuState
-from rl_serial.envs.random import episode_seeds, state_seeds
+from rl_serial.envs.puzzles.sudoku import Sudoku, SudokuState, started
+from rl_serial.envs.random import state_seeds
+from rl_serial.errors import OptionError
 from rl_serial.metrics import Measurement, measured
 from rl_serial.networks import Account
 from rl_serial.subjects.puzzles import metrics as of
@@ -142,13 +143,13 @@ class PuzzleEvaluator:
 
     Args:
         task: the rules.
-        instances: puzzles as the environment makes them.
+        instances: puzzles as the environment makes them; of a file as many as there are, at most.
         rounds: puzzles that need just so many, too.
         per_rounds: of each of them.
         seed: chooses the puzzles.
 
     Raises:
-        ValueError: there are no such puzzles.
+        OptionError: (a ValueError) there are no such puzzles; of ``rounds`` it names that option.
     """
 
     def __init__(
@@ -160,22 +161,23 @@ class PuzzleEvaluator:
         seed: int = 0,
     ) -> None:
         self.task = replace(task, start="full")
-        seeds = episode_seeds(seed, instances, np)
-        self.whole = self._set(self.task, seeds)
+        self.whole = self._set(self.task.examined(seed, instances))
         self.by_rounds = {
-            count: self._set(
-                replace(self.task, kind="singles", serial_depth=count),
-                state_seeds(seed, per_rounds, np, first=count * per_rounds),
-            )
+            count: self._dialled(count, state_seeds(seed, per_rounds, np, first=count * per_rounds))
             for count in rounds or ()
         }
 
+    def _dialled(self, rounds: int, seeds: NDArray[np.int64]) -> _Set:
+        """Puzzles of singles that need just so many rounds, whatever the run's need."""
+        task = replace(self.task, kind="singles", serial_depth=rounds)
+        try:
+            return self._set(task.puzzles(seeds))
+        except OptionError as error:
+            raise OptionError("rounds", error.message) from None
+
     @staticmethod
-    def _set(task: Sudoku, seeds: NDArray[np.int64]) -> _Set:
-        puzzles = task.puzzles(seeds)
-        running = np.zeros(len(seeds), dtype=np.bool_)
-        state = SudokuState(puzzles.givens, puzzles.solution, puzzles.when, puzzles.givens, running)
-        return _Set(puzzles, state)
+    def _set(puzzles: Puzzles) -> _Set:
+        return _Set(puzzles, started(puzzles))
 
     def __call__(self, agent: Any) -> PuzzleEvaluation:
         """Examine an agent: a solver in its own way, any other by playing."""

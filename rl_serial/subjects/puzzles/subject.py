@@ -21,9 +21,10 @@ from rl_serial.agents.settings_solver import SolverSettings
 from rl_serial.agents.solver.agent import cells_head, cells_layout, policy_head, policy_layout
 from rl_serial.config import EnvConfig, RunConfig
 from rl_serial.envs.puzzles.gym import SudokuVectorEnv
+from rl_serial.envs.puzzles.reading import Stamp, file_stamp
 from rl_serial.envs.puzzles.sudoku import Sudoku, make_sudoku
 from rl_serial.envs.tasks import num_actions
-from rl_serial.errors import OptionError, UserError
+from rl_serial.errors import OptionError, UserError, wrong_in
 from rl_serial.metrics import Measurement, measured
 from rl_serial.networks import account
 from rl_serial.networks.config import NetworkConfig
@@ -109,16 +110,16 @@ class PuzzleSubject:
         try:
             return shared_evaluator(
                 self.config.env.model_dump_json(),
+                None if self.task.file is None else file_stamp(self.task.file),
                 settings.instances,
                 rounds,
                 settings.per_rounds,
                 settings.seed,
             )
         except OptionError as error:
-            # Of puzzles with so many rounds it is the examination that asks for them.
-            dialled = error.option == "serial_depth" and self.task.serial_depth is None
-            key = "evaluation.rounds" if dialled else f"env.{error.option}"
-            raise UserError(error.message, key) from None
+            # It is the examination that asks for puzzles with so many rounds.
+            part = "evaluation" if error.option == "rounds" else "env"
+            raise UserError(error.message, f"{part}.{error.option}") from None
 
     def last_examination(self, examine: Examine, trainer: Trainer) -> PuzzleEvaluation:
         """What the agent solves beside the floor; a solver in all its ways."""
@@ -169,7 +170,11 @@ class PuzzleSubject:
 
     def watch(self, agent: Any, instance: int = 0) -> list[PuzzleMoment]:
         """An evaluation puzzle from its givens to its end."""
-        return watch_puzzle(agent, self.task, instance, self.settings.seed)
+        settings = self.settings
+        try:
+            return watch_puzzle(agent, self.task, instance, settings.seed, settings.instances)
+        except OptionError as error:
+            raise wrong_in("env", error) from None
 
     searcher = searcher
     tables = staticmethod(tables)
@@ -203,8 +208,16 @@ def _score(
 
 @lru_cache(maxsize=4)
 def shared_evaluator(
-    env: str, instances: int, rounds: tuple[int, ...], per_rounds: int, seed: int
+    env: str,
+    file: Stamp | None,
+    instances: int,
+    rounds: tuple[int, ...],
+    per_rounds: int,
+    seed: int,
 ) -> PuzzleEvaluator:
-    """The evaluation puzzles, which the runs of a process share; errors as of PuzzleEvaluator."""
+    """The evaluation puzzles, which the runs of a process share; errors as of PuzzleEvaluator.
+
+    ``file`` is the stamp of the file that they are from.
+    """
     task = make_sudoku(**EnvConfig.model_validate_json(env).options)
     return PuzzleEvaluator(task, instances, list(rounds), per_rounds, seed)
