@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -68,6 +69,9 @@ Seed = Annotated[int, Field(ge=0, lt=MOST_SEED + 1)]
 
 Loops = Annotated[int, Field(gt=0, le=MOST["loops"])]
 """How often a network runs its stack."""
+
+Once = AfterValidator(lambda values: list(dict.fromkeys(values)))
+"""Of a list: what is asked for twice is done once, where it comes first."""
 
 ModelKind = Annotated[
     Literal["true", "learned"], BeforeValidator(lambda value: "true" if value is True else value)

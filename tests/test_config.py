@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -344,3 +345,28 @@ def test_shipped_configurations_pair_settings_and_shapes() -> None:
             assert pair[0].agent == pair[1].agent
             assert pair[0].env.id == pair[1].env.id
             assert pair[0].network.budget == pair[1].network.budget  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("env", "lists"),
+    [
+        ({"id": "rl_serial/PermutationAutomatonBet-v0"}, ["simulations", "loops", "baselines"]),
+        ({"id": "rl_serial/Sudoku-v0", "size": 4}, ["simulations", "loops"]),
+        ({"id": "rl_serial/Hex-v0", "size": 2}, ["simulations", "loops"]),
+    ],
+)
+def test_what_is_listed_twice_is_examined_once(env: dict[str, Any], lists: list[str]) -> None:
+    asked = {"simulations": [4, 2, 4], "loops": [3, 1, 3], "baselines": ["rollouts", "rollouts"]}
+    once = {"simulations": [4, 2], "loops": [3, 1], "baselines": ["rollouts"]}
+    data = {
+        "env": env,
+        "network": {"kind": "transformer", "layers": 1, "width": 16},
+        "agent": {"kind": "value"},
+        "evaluation": {"instances": 16} | {key: asked[key] for key in lists},
+    }
+    config = parse_config(data, "run.yaml")
+    for key in lists:
+        assert getattr(config.evaluation, key) == once[key]
+    there = row_of(config.env.id, "value", None).places(config)
+    places = [(place.metric.pattern, place.tag) for place in there]
+    assert len(set(places)) == len(places)

@@ -146,7 +146,7 @@ def test_updates_with_loops_of_their_own_are_not_made_together() -> None:
 
 def test_other_agents_are_not_examined_at_other_loops() -> None:
     data = run() | {"agent": {"kind": "dqn"}, "evaluation": {"loops": [2]}}
-    with pytest.raises(UserError, match=r"evaluation\.loops: only the agent value"):
+    with pytest.raises(UserError, match=r"evaluation\.loops: only the agent value is examined"):
         parse_config(data, "run.yaml")
 
 

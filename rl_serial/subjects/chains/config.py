@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from rl_serial.agents.registry import AGENTS
+from rl_serial.agents.registry import AGENTS, kinds_playing
 from rl_serial.agents.settings import OWN_RATES
 from rl_serial.config import EvaluationConfig, RunConfig
 from rl_serial.envs.chain import MOST_NUMBERS
@@ -15,19 +15,21 @@ from rl_serial.envs.registry import UnknownEnvironment
 from rl_serial.envs.tasks import Task
 from rl_serial.errors import UserError, wrong_in
 from rl_serial.networks.trunks import TRUNKS
-from rl_serial.settings import Loops
+from rl_serial.settings import Loops, Once
 
 
 class ChainEvaluationConfig(EvaluationConfig, extra="forbid"):
     """The examination on a chain."""
 
     per_remaining: PositiveInt = 512  # states judged at each number of remaining steps
-    simulations: list[NonNegativeInt] = Field(
+    simulations: Annotated[list[NonNegativeInt], Once] = Field(
         default_factory=list
     )  # of a search on top of the trained agent, at the end
     # What is scored beside the search, with as many model steps as it has simulations.
-    baselines: list[Literal["enumeration", "rollouts"]] = Field(default_factory=list)
-    loops: list[Loops] = Field(
+    baselines: Annotated[list[Literal["enumeration", "rollouts"]], Once] = Field(
+        default_factory=list
+    )
+    loops: Annotated[list[Loops], Once] = Field(
         default_factory=list
     )  # of the trained network, judged at the end with so many, too
 
@@ -52,7 +54,7 @@ def check(config: RunConfig) -> None:
             "evaluation.baselines",
         )
     if evaluation.loops and not agent.reads_loops:
-        kinds = [kind for kind, row in AGENTS.items() if row.reads_loops]
+        kinds = [kind for kind in kinds_playing("chains") if AGENTS[kind].reads_loops]
         raise UserError(
             f"only the agent {', '.join(kinds)} is examined at other loops, not {agent.kind}",
             "evaluation.loops",

@@ -12,7 +12,7 @@ from rl_serial.envs.chain import MOST_NUMBERS
 from rl_serial.envs.games import game_name, is_solvable
 from rl_serial.envs.games.duel import Duel, make_duel
 from rl_serial.errors import OptionError, UserError, wrong_in
-from rl_serial.settings import Loops
+from rl_serial.settings import Loops, Once
 
 
 class GameEvaluationConfig(EvaluationConfig, extra="forbid"):
@@ -20,10 +20,10 @@ class GameEvaluationConfig(EvaluationConfig, extra="forbid"):
 
     instances: Annotated[int, Field(ge=2)] = 512  # games played against the opponent
     per_plies: Annotated[int, Field(ge=4)] = 256  # positions that end within so many plies
-    loops: list[Loops] = Field(
+    loops: Annotated[list[Loops], Once] = Field(
         default_factory=list
     )  # of the trained network, examined at the end with so many, too
-    simulations: list[NonNegativeInt] = Field(
+    simulations: Annotated[list[NonNegativeInt], Once] = Field(
         default_factory=list
     )  # of searches on top of the trained agent, examined at the end; 0 is its network alone
 
