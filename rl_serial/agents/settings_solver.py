@@ -70,7 +70,7 @@ class SolverSettings(AgentSettings):
         )
 
     def check(self, run: Run, rules: Any) -> None:
-        """What cells ask of the network, and ways of the training."""
+        """What cells ask of the network, ways of the training, and that whole puzzles are read."""
         network = run.network
         assert network is not None
         trunk = TRUNKS[network.kind]
@@ -87,6 +87,13 @@ class SolverSettings(AgentSettings):
                 "last_loop",
                 "agent.losses",
             )
+        for option in ("start", "ends"):
+            if (given := getattr(rules, option)) != "full":
+                raise UserError(
+                    f"the agent {self.kind} reads whole puzzles and plays no episodes, so {given} "
+                    "would change nothing: full, or leave it out",
+                    f"env.{option}",
+                )
         for loops in run.evaluation.loops:
             if network.depth * loops > MOST_PATH:
                 raise UserError(

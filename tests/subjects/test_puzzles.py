@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from rl_serial.agents.baselines import OptimalAgent, RandomAgent
 from rl_serial.cli import main
 from rl_serial.envs.puzzles.certificate import certify_rounds, guess_chances
 from rl_serial.envs.puzzles.generator import make_puzzles, rate_puzzles
+from rl_serial.envs.puzzles.reading import written
 from rl_serial.envs.puzzles.sudoku import Sudoku
 from rl_serial.errors import UserError
 from rl_serial.loading import parse_config
@@ -23,6 +25,7 @@ from rl_serial.networks import account
 from rl_serial.subjects import row_of, subject_of
 from rl_serial.subjects.puzzles.evaluation import PuzzleEvaluator, serial_horizon
 from rl_serial.subjects.puzzles.floors import floor_chances
+from rl_serial.subjects.puzzles.tables import draw_solved
 
 CPU = torch.device("cpu")
 
@@ -164,6 +167,14 @@ def test_agents_of_chains_play(agent: dict[str, Any]) -> None:
         ({"evaluation__rounds": [11]}, "evaluation.rounds: at most 10"),
         ({"evaluation__simulations": [4]}, "evaluation.simulations: the agent solver has no"),
         ({"evaluation__per_remaining": 4}, "evaluation.per_remaining: unknown key"),
+        ({"env__start": "uniform"}, "env.start: the agent solver reads whole puzzles"),
+        ({"env__ends": "mistake", "agent": {"kind": "ordering"}}, "env.ends: the agent ordering"),
+        ({"agent": {"kind": "value"}, "evaluation__ways": ["margin"]},
+         "evaluation.ways: only the agents solver, ordering have ways to commit, not value"),
+        ({"agent": {"kind": "ordering", "rollouts": 10**7}},
+         "agent.rollouts: 10000000 times 1450 numbers"),
+        ({"agent": {"kind": "ordering", "puzzles": 10**6}},
+         "agent.puzzles: 1000000 times 5800 numbers of observations are held at once"),
     ],
 )  # fmt: skip
 def test_parts_that_do_not_go_together_are_named(changes: dict[str, Any], message: str) -> None:
@@ -174,8 +185,11 @@ def test_parts_that_do_not_go_together_are_named(changes: dict[str, Any], messag
     assert message in str(error.value)
 
 
-def test_rounds_that_no_puzzle_has_are_the_examinations_fault() -> None:
-    config = parse_config(data(evaluation__rounds=[9]), "run.yaml")
+@pytest.mark.parametrize("env", [{}, {"serial_depth": 2}, {"kind": "twin"}, {"blanks": 10}])
+def test_rounds_that_no_puzzle_has_are_the_examinations_fault(env: dict[str, Any]) -> None:
+    run = data(evaluation__rounds=[9])
+    run["env"] |= env
+    config = parse_config(run, "run.yaml")
     with pytest.raises(UserError) as error:
         subject_of(config).examiner()
     assert "evaluation.rounds: no puzzle of 4 by 4 with 10 blanks that 9 rounds" in str(error.value)
@@ -192,3 +206,109 @@ def test_the_certificate_says_what_rounds_and_guesses_solve() -> None:
     floor = floor_chances(task.puzzles(2**62 + np.arange(64)), 4).mean()
     assert chances[1] == pytest.approx(floor)  # the floor is one round, and guesses
     assert chances[1] < 0.5
+
+
+def file_of(folder: Path, training: int, tests: int, first: int = 0) -> str:
+    """A file of so many puzzles of 4 by 4 of each side, all different."""
+    seeds = np.concatenate([np.arange(training), 2**62 + np.arange(first, first + tests)])
+    file = folder / "some.txt"
+    file.write_text("\n".join(written(make_puzzles(seeds, 4).givens)) + "\n")
+    return str(file)
+
+
+def test_each_puzzle_of_a_file_is_examined_once_and_watched_as_what_it_is(tmp_path: Path) -> None:
+    file = file_of(tmp_path, 3, 5)
+    run = data(env__file=file, evaluation__rounds=[], evaluation__instances=512)
+    subject: Any = subject_of(parse_config(run, "run.yaml"))
+    examine = subject.examiner()
+    trainer = subject.trainer(CPU, lambda *_: None)
+    found = examine(trainer.agent)
+    assert found.final()["eval/instances"] == 5
+    givens = examine.whole.puzzles.givens
+    assert len(np.unique(givens, axis=0)) == 5
+    for instance in range(5):
+        [first, *_] = subject.watch(trainer.agent, instance)
+        assert (first.scene.states[0].givens[0] == givens[instance]).all()
+    with pytest.raises(UserError, match=r"env\.file: .*has 5 puzzles for tests: up to 4"):
+        subject.watch(trainer.agent, 5)
+
+
+def test_a_file_that_changes_in_a_process_is_read_again(tmp_path: Path) -> None:
+    seen = []
+    for first in (0, 40):
+        run = data(env__file=file_of(tmp_path, 3, 5, first), evaluation__rounds=[])
+        examine: Any = subject_of(parse_config(run, "run.yaml")).examiner()
+        seen.append(set(map(bytes, examine.whole.puzzles.givens)))
+    assert seen[0] != seen[1]
+
+
+@pytest.mark.parametrize(
+    ("training", "tests", "message"),
+    [
+        (4, 0, "holds no puzzle that is for tests"),
+        (0, 4, "holds no puzzle that is for training"),
+        (4, 1, "holds one puzzle that is for tests; 2 at least"),
+    ],
+)
+def test_a_file_without_a_side_is_refused_before_anything_is_made(
+    training: int, tests: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = data(env__file=file_of(tmp_path, training, tests), evaluation__rounds=[])
+    with pytest.raises(UserError) as error:
+        parse_config(run, "run.yaml")
+    assert error.value.faults[0].key == "env.file"
+    assert message in str(error.value)
+    Path("tiny.yaml").write_text(json.dumps(run))
+    assert main(["train", "tiny.yaml", "--quiet"]) == 2
+    assert not Path("runs").exists()
+
+
+def test_a_file_is_asked_for_where_it_is_needed(tmp_path: Path) -> None:
+    """Play that does not learn needs no puzzles for training, and a configuration no file."""
+    run = data(env__file=file_of(tmp_path, 0, 3), evaluation__rounds=[], agent={"kind": "random"})
+    del run["network"]
+    parse_config(run, "run.yaml")
+    config = parse_config(data(env__file="none.txt", evaluation__rounds=[]), "run.yaml")
+    with pytest.raises(UserError, match=r"env\.file: none\.txt: No such file"):
+        subject_of(config).examiner()
+
+
+@pytest.mark.parametrize("way", ["random", "margin", "gaussian_4"])
+@pytest.mark.parametrize("at_a_time", [1024, 7])
+def test_what_is_watched_is_what_was_examined(
+    way: str, at_a_time: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rl_serial.agents.solver.agent.AT_A_TIME", at_a_time)
+    config = parse_config(data(agent__gaussian=0.5, agent__way=way), "run.yaml")
+    subject: Any = subject_of(config)
+    agent, examine = subject.trainer(CPU, lambda *_: None).agent, subject.examiner()
+    grid, when, _ = agent.solve(examine.whole.puzzles)
+    for instance in (0, 5, 9, 23):
+        moments = subject.watch(agent, instance)
+        assert (moments[-1].scene.states[-1].grid[0] == grid[instance]).all()
+        filled = [(moment.scene.states[-1].grid[0] > 0).sum() for moment in moments]
+        passes = [0, *np.unique(when[instance][when[instance] > 0])]
+        assert filled == [(when[instance] <= number).sum() for number in passes]
+    assert subject.watch(agent, 30)  # more than are examined
+
+
+def test_a_figure_draws_each_floor_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(name: str, floor: dict[int, float]) -> Any:
+        evaluation = SimpleNamespace(
+            solved_by={1: 1.0, 2: 0.5}, floor=SimpleNamespace(solved_by=floor), ways={}
+        )
+        return SimpleNamespace(config=SimpleNamespace(name=name), evaluation=evaluation)
+
+    drawn: dict[str, Any] = {}
+
+    def keep(axes: Any, x: Any, floor: Any, label: str, index: int) -> None:
+        drawn[label] = (x, floor, index)
+
+    monkeypatch.setattr("rl_serial.subjects.puzzles.tables.draw_floor", keep)
+    floors = ({}, {1: 1.0, 2: 0.4}, {1: 1.0, 2: 0.4}, {1: 1.0, 3: 0.1})
+    draw_solved([run(f"r{i}", floor) for i, floor in enumerate(floors)], tmp_path / "f.png")
+    assert drawn == {
+        "floor (one parallel look)": ([1, 2], [1.0, 0.4], 0),
+        "floor of r3 (one parallel look)": ([1, 3], [1.0, 0.1], 1),
+    }

@@ -68,15 +68,17 @@ def draw_solved(examined: list[ExaminedRun], file: Path) -> None:
     panels = {"": {run.config.name: run.evaluation.solved_by for run in examined}}
     if len(examined) == 1 and examined[0].evaluation.ways:
         panels = _groups(examined[0].evaluation.ways)
-    floor = examined[0].evaluation.floor.solved_by
+    floors = _floors(examined)
+    ticks = sorted({rounds for floor in floors.values() for rounds in floor})
     figure = Figure(figsize=(max(7, 4.6 * len(panels)), 5), layout="constrained")
     rows = figure.subplots(1, len(panels), sharey=True, squeeze=False)
     for axes, (title, lines) in zip(rows[0], panels.items(), strict=True):
         for (name, shares), style in zip(lines.items(), line_styles(list(lines)), strict=True):
             axes.plot(list(shares), list(shares.values()), label=name, **style)
-        if floor:
-            draw_floor(axes, list(floor), list(floor.values()), "floor (one parallel look)", 0)
-            axes.set_xticks(list(floor))
+        for place, (label, floor) in enumerate(floors.items()):
+            draw_floor(axes, list(floor), list(floor.values()), label, place)
+        if ticks:
+            axes.set_xticks(ticks)
         axes.axhline(RIGHT, **REFERENCE)
         axes.set_xlabel("rounds of singles that a puzzle needs")
         axes.set_title(title)
@@ -85,6 +87,17 @@ def draw_solved(examined: list[ExaminedRun], file: Path) -> None:
             axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False)
     rows[0][0].set_ylabel("puzzles solved")
     save_figure(figure, file, legend=len(panels) == 1)
+
+
+def _floors(examined: list[ExaminedRun]) -> dict[str, dict[int, float]]:
+    """Puzzles solved by rounds by the floors of runs, each once, by what they are called."""
+    floors: dict[str, dict[int, float]] = {}
+    for run in examined:
+        floor = run.evaluation.floor.solved_by
+        if floor and floor not in floors.values():
+            name = f"floor of {run.config.name}" if floors else "floor"
+            floors[f"{name} (one parallel look)"] = floor
+    return floors
 
 
 def _groups(scores: dict[str, Any]) -> dict[str, dict[str, dict[int, float]]]:
