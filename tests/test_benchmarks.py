@@ -8,7 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+
+from rl_serial.agents.baselines import OptimalAgent
+from rl_serial.agents.protocols import Judgement, Preference
+from rl_serial.envs import make_task
+from rl_serial.envs.write import FIRST_WORD
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
@@ -132,3 +138,39 @@ def test_a_commitment_is_a_pass_that_was_made(
     (tmp_path / "summary.json").write_text(json.dumps({"final": final}))
     benchmark = module("commitments", monkeypatch)
     assert benchmark.points(tmp_path) == [(1, 2, 0.25), (10, 3, 0.75)]
+
+
+class Reasons:
+    """Writes the right words, and bets where the last one that stands there is right and pays."""
+
+    preference = Preference.PROBABILITY
+
+    def __init__(self, task: Any) -> None:
+        self.task = task
+
+    def judge(self, state: Any) -> Judgement:
+        right, written = self.task.right_words(state), self.task.written(state)
+        rows, steps = np.arange(len(written)), self.task.remaining(state)
+        reads = state.scratchpad[:, 0] == right[rows, steps - 1]
+        answer = (reads & (state.outcome > 0)).astype(int)
+        following = FIRST_WORD + right[rows, np.minimum(written, right.shape[1] - 1)]
+        chosen = np.where(written < steps, following, answer)
+        return Judgement(np.eye(len(self.task.action_names))[chosen], None)
+
+
+def test_words_in_place_of_others_change_the_answers_that_hang_on_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    benchmark = module("words", monkeypatch)
+    task: Any = make_task("PermutationAutomaton", "Write", serial_depth=4, scratchpad=4)
+    for remaining in (1, 4):
+        own, words = benchmark.answers(Reasons(task), task, remaining)
+        assert own == 1
+        assert benchmark.right_by_place(task, remaining, words) == [1.0] * remaining
+        others, words = benchmark.answers(Reasons(task), task, remaining, np.random.default_rng(1))
+        # Three of five points pay nothing, and one word of five is right.
+        assert others == pytest.approx(3 / 5 + 2 / 5 / 5, abs=0.03)
+        by_place = benchmark.right_by_place(task, remaining, words)
+        assert by_place == pytest.approx([1 / 5] * remaining, abs=0.03)
+        knows, _ = benchmark.answers(OptimalAgent(task), task, remaining, np.random.default_rng(1))
+        assert knows == 1
