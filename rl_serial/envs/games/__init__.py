@@ -3,10 +3,6 @@
 Nothing here imports Numba before a position is solved.
 """
 
-from typing import Any
-
-import gymnasium
-
 from rl_serial.envs.games.connect_four import ConnectFour, ConnectFourState
 from rl_serial.envs.games.game import (
     Game,
@@ -35,45 +31,15 @@ from rl_serial.envs.games.players import (
     ThinkingPlayer,
     Thought,
 )
-from rl_serial.envs.games.registry import GAMES, GameRow, make_game
-from rl_serial.envs.games.registry import register_game as _register_game
-
-PREFIX, SUFFIX = "rl_serial/", "-v0"
-
-
-def game_id(name: str) -> str:
-    """The Gymnasium id of a game against an opponent."""
-    return f"{PREFIX}{name}{SUFFIX}"
-
-
-def game_name(id_: str) -> str | None:
-    """The game that an id is of, if it is one's."""
-    name = id_.removeprefix(PREFIX).removesuffix(SUFFIX)
-    return name if name in GAMES and id_ == game_id(name) else None
-
-
-def is_game(id_: str) -> bool:
-    """Whether an id is that of a game."""
-    return game_name(id_) is not None
-
-
-def register_game(rules: type[Any], source: str) -> None:
-    """Have Gymnasium, solvers and agents know a game.
-
-    Args:
-        rules: a frozen dataclass that follows :class:`rl_serial.envs.games.game.Game`.
-        source: of the rules.
-
-    Raises:
-        ValueError: another one has that name.
-    """
-    _register_game(rules, source)
-    gymnasium.register(
-        game_id(rules.name),
-        entry_point="rl_serial.envs.games.gym:GameEnv",
-        vector_entry_point="rl_serial.envs.games.gym:GameVectorEnv",
-        kwargs={"game": rules.name},
-    )
+from rl_serial.envs.games.registry import (
+    GAMES,
+    GameRow,
+    game_id,
+    game_name,
+    is_game,
+    make_game,
+    register_game,
+)
 
 
 def register() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+import gymnasium
+
 from rl_serial.envs.games.game import Game
 from rl_serial.errors import did_you_mean, refuse_unknown, require
 
@@ -30,10 +32,27 @@ class GameRow:
 
 GAMES: dict[str, GameRow] = {}
 """Every game by its name."""
+PREFIX, SUFFIX = "rl_serial/", "-v0"
+
+
+def game_id(name: str) -> str:
+    """The Gymnasium id of a game against an opponent."""
+    return f"{PREFIX}{name}{SUFFIX}"
+
+
+def game_name(id_: str) -> str | None:
+    """The game that an id is of, if it is one's."""
+    name = id_.removeprefix(PREFIX).removesuffix(SUFFIX)
+    return name if name in GAMES and id_ == game_id(name) else None
+
+
+def is_game(id_: str) -> bool:
+    """Whether an id is that of a game."""
+    return game_name(id_) is not None
 
 
 def register_game(rules: type[Any], source: str) -> None:
-    """Have environments, solvers and agents know a game.
+    """Have Gymnasium, solvers and agents know a game.
 
     Args:
         rules: a frozen dataclass that follows :class:`rl_serial.envs.games.game.Game`.
@@ -45,6 +64,12 @@ def register_game(rules: type[Any], source: str) -> None:
     row = GameRow(rules, source)
     if GAMES.setdefault(row.name, row) != row:
         raise ValueError(f"{row.name!r}: another game has this name; take another")
+    gymnasium.register(
+        game_id(row.name),
+        entry_point="rl_serial.envs.games.gym:GameEnv",
+        vector_entry_point="rl_serial.envs.games.gym:GameVectorEnv",
+        kwargs={"game": row.name},
+    )
 
 
 def make_game(name: str, /, **options: Any) -> Game[Any]:
