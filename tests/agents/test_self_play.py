@@ -24,10 +24,12 @@ from rl_serial.agents.search.trainer import value_targets
 from rl_serial.cli import main
 from rl_serial.envs.games import ConnectFour, Hex, perfect_play
 from rl_serial.envs.games.duel import Duel, DuelState, make_duel
+from rl_serial.envs.random import episode_seeds
 from rl_serial.errors import OptionError, UserError
 from rl_serial.loading import parse_config
 from rl_serial.subjects import subject_of
 from rl_serial.subjects.games.simulations import openings_not_won, won_openings
+from rl_serial.subjects.games.watching import watch_game
 
 torch.set_num_threads(1)
 
@@ -286,3 +288,25 @@ def test_what_only_games_have_is_refused_elsewhere() -> None:
     with pytest.raises(UserError) as error:
         parse_config(data, "run")
     assert error.value.faults[0].key == "agent.reuse"
+
+
+def test_a_watched_game_is_searched_once_a_move_and_is_the_one_that_the_agent_plays() -> None:
+    game = Hex(3)
+    task: Any = Duel(game, "random")
+    agent = SearchAgent(task, trainer().raw_agent, GameDynamics(game), 8)
+    state, seen, played = task.initial(episode_seeds(3, 1, np, first=5)), 0, []
+    while not state.ended.all():
+        played.append(int(agent.judge(state).action[0]))  # type: ignore[index]
+        state = task.step(state, np.array(played[-1:])).state
+
+    class Counted(SearchAgent):
+        def search(self, *arguments: Any, **keywords: Any) -> Any:
+            nonlocal seen
+            seen += 1
+            return super().search(*arguments, **keywords)
+
+    counted = Counted(task, agent.agent, GameDynamics(game), 8)
+    moments = watch_game(counted, task, instance=5, seed=3)
+    assert list(moments[-1].scene.actions) == played
+    assert seen == len(played)
+    assert all("visits" in moment.scene.values for moment in moments[:-1])

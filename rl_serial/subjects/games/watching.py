@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from rl_serial.agents.protocols import Agent, Preference, decide, on_host
-from rl_serial.agents.search import SearchAgent
+from rl_serial.agents.search import SearchAgent, searched
 from rl_serial.envs.games import Game
 from rl_serial.envs.games.duel import Duel
 from rl_serial.envs.games.pictures import ansi, rgb_array
@@ -101,15 +101,15 @@ def watch_game(agent: Agent, task: Duel, instance: int = 0, seed: int = 0) -> li
     moments: list[GameMoment] = []
     searcher = agent if isinstance(agent, SearchAgent) and agent.simulations > 0 else None
     while True:
-        judgement = agent.judge(state)
+        found = None if searcher is None else searcher.search(state)[0]
+        judgement = agent.judge(state) if found is None else searched(found)
         values: dict[str, NDArray[Any]] = {}
         if task.perfect is not None:
             values["exact"] = task.action_values(state)[0]
         if agent.preference != Preference.NONE:
             values[f"agent ({agent.preference})"] = np.asarray(judgement.preferences)[0]
         tree = None
-        if searcher is not None:
-            found = searcher.search(state)[0]
+        if found is not None:
             values["visits"] = on_host(found.visit_counts)[0]
             tree = tree_lines(task.game, state.game, found.tree)
         scene = Scene(rules, tuple(states), tuple(actions), total, values=values)
