@@ -80,7 +80,9 @@ def main(folders: list[str]) -> None:
     """Print a table of each run: a row for each number of remaining steps."""
     for folder in folders:
         agent: Any = rl_serial.load(folder).agent
-        task = agent.task
+        task = getattr(agent, "task", None)
+        if not (isinstance(task, Write) and task.scratchpad):
+            raise SystemExit(f"{folder}: no run of Write with a scratchpad, so it writes no words")
         rows = []
         for remaining in range(1, task.chain.serial_depth + 1):
             own, words = answers(agent, task, remaining)

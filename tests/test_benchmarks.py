@@ -174,3 +174,12 @@ def test_words_in_place_of_others_change_the_answers_that_hang_on_them(
         assert by_place == pytest.approx([1 / 5] * remaining, abs=0.03)
         knows, _ = benchmark.answers(OptimalAgent(task), task, remaining, np.random.default_rng(1))
         assert knows == 1
+
+
+def test_a_run_that_writes_no_words_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    benchmark = module("words", monkeypatch)
+    bet: Any = OptimalAgent(make_task("PermutationAutomaton", "Bet", serial_depth=2))
+    loaded = type("Loaded", (), {"agent": bet})
+    monkeypatch.setattr(benchmark.rl_serial, "load", lambda folder: loaded)
+    with pytest.raises(SystemExit, match="runs/bet: no run of Write with a scratchpad"):
+        benchmark.main(["runs/bet"])

@@ -199,7 +199,7 @@ class NetworkTrainer:
         """
         logs, self.step = self.logs_next, self.step + 1
         if logs:
-            key, rate = self.learning_rate
+            key, rate = self.key_and_rate
             self.metrics |= {"train/loss": float(loss), "train/learning_rate": rate}
             if not np.isfinite(self.metrics["train/loss"]):
                 raise RunError(
@@ -208,7 +208,7 @@ class NetworkTrainer:
                 )
 
     @property
-    def learning_rate(self) -> tuple[str, float]:
+    def key_and_rate(self) -> tuple[str, float]:
         """The key that sets the learning rate of the last update, and what it is now."""
         return "agent.learning_rate", float(self.schedule.get_last_lr()[0])
 

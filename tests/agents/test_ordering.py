@@ -153,10 +153,10 @@ def test_the_network_is_the_solvers_and_a_checkpoint_goes_on() -> None:
 def test_what_is_logged_and_advised_is_of_the_optimiser_that_made_the_update() -> None:
     trainer = trainer_of(policy_learning_rate=5e-4)
     while trainer.step < 3:
-        assert trainer.learning_rate[0] == "agent.learning_rate"
+        assert trainer.key_and_rate[0] == "agent.learning_rate"
         trainer._update()
     trainer._update()
-    assert trainer.learning_rate == ("agent.policy_learning_rate", 5e-4)
+    assert trainer.key_and_rate == ("agent.policy_learning_rate", 5e-4)
     trainer.train(lambda: None)
     assert trainer.metrics["train/learning_rate"] == 5e-4
     assert np.isfinite(trainer.metrics["train/rollouts_solved"])

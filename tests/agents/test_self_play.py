@@ -12,7 +12,7 @@ import torch
 
 from rl_serial.agents.baselines import OptimalAgent
 from rl_serial.agents.dynamics import CountedDynamics
-from rl_serial.agents.protocols import Judgement, Preference
+from rl_serial.agents.protocols import Judgement, Preference, decide
 from rl_serial.agents.search import (
     GameDynamics,
     OnePlyAgent,
@@ -296,7 +296,7 @@ def test_a_watched_game_is_searched_once_a_move_and_is_the_one_that_the_agent_pl
     agent = SearchAgent(task, trainer().raw_agent, GameDynamics(game), 8)
     state, seen, played = task.initial(episode_seeds(3, 1, np, first=5)), 0, []
     while not state.ended.all():
-        played.append(int(agent.judge(state).action[0]))  # type: ignore[index]
+        played.append(int(decide(agent.judge(state), task.legal_actions(state))[0]))
         state = task.step(state, np.array(played[-1:])).state
 
     class Counted(SearchAgent):

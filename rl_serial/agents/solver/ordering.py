@@ -89,10 +89,10 @@ class OrderingTrainer(SolverTrainer):
         return config.updates * config.batch_size + config.policy_updates * config.puzzles
 
     @property
-    def learning_rate(self) -> tuple[str, float]:
+    def key_and_rate(self) -> tuple[str, float]:
         """The network's, and later the policy's."""
         if self.step <= self.config.updates:
-            return super().learning_rate
+            return super().key_and_rate
         return "agent.policy_learning_rate", self.config.policy_learning_rate
 
     def agent_after(self, loops: int) -> SolverAgent:
